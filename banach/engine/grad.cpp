@@ -1,0 +1,325 @@
+#include <banach/engine/grad.hpp>
+#include <banach/engine/parallel.hpp>
+#include <banach/engine/simd.hpp>
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <optional>
+
+namespace banach {
+namespace {
+
+constexpr std::int64_t grain = 1 << 15;  // elements a chunk of elementwise work
+
+void add_into(const Tensor& a, const Tensor& b, Tensor& out) {
+  dispatch_floating(a.dtype(), [&](auto zero) {
+    using T = decltype(zero);
+    const T *pa = a.data<T>(), *pb = b.data<T>();
+    T* po = out.mutable_data<T>();
+    parallel_for(a.size(), grain, [&](std::int64_t begin, std::int64_t end) {
+      simd::kernels<T>().add.vv(pa + begin, pb + begin, po + begin, end - begin);
+    });
+  });
+}
+
+Spec equal_shapes(const ShapeContext& c) {
+  const DType dtype = common_floating(c);
+  if (!(c.shape(0) == c.shape(1)))
+    fail<ShapeError>(c.op,
+                     "shapes must be equal: " + c.shape(0).to_string() + " with " + c.shape(1).to_string());
+  return {c.shape(), dtype};
+}
+
+const Op alias_op{{
+    .name = "alias",
+    .doc = "The identity, as a node of its own.",
+    .shape = same_shape,
+    .kernel = [](const KernelContext& c) { c.out() = c.in(); },
+    .kind = OpKind::movement,
+    .saves = Saves::nothing,
+    .vjp = [](const VjpContext& c) { return Vars{c.cotangent}; },
+    .samples = nullptr,
+    .view = true,
+}};
+
+const Op accumulate_op{{
+    .name = "accumulate",
+    .doc = "Sum of two cotangents of one value.",
+    .shape = equal_shapes,
+    .kernel = [](const KernelContext& c) { add_into(c.in(0), c.in(1), c.out()); },
+    .kind = OpKind::elementwise,
+    .saves = Saves::nothing,
+    .vjp =
+        [](const VjpContext& c) {
+          return Vars{c.cotangent, c.cotangent};
+        },
+}};
+
+// Adds to a cotangent, in place where nobody else can see it.
+void accumulate(Var& sum, Var&& term) {
+  if (!sum.defined()) {
+    sum = std::move(term);
+  } else if (!recording() && sum.value().unique()) {
+    Tensor buffer = sum.value();
+    sum = Var();
+    add_into(buffer, term.value(), buffer);
+    sum = Var(std::move(buffer));
+  } else {
+    sum = add_cotangents(sum, term);
+  }
+}
+
+void check_cotangent(const Op& op, std::size_t i, const Var& input, const Var& cotangent) {
+  if (!(cotangent.shape() == input.shape()) || cotangent.dtype() != input.dtype())
+    fail<ShapeError>(op.name(), fmt::format("its vjp must return a cotangent like input {}: {}{} for {}{}", i,
+                                            name(cotangent.dtype()), cotangent.shape().to_string(),
+                                            name(input.dtype()), input.shape().to_string()));
+}
+
+// One reverse sweep: which nodes matter, then their vjps in falling index order.
+class Sweep {
+ public:
+  Sweep(const Graph& graph, std::int32_t low, std::int32_t high)
+      : graph_(graph),
+        low_(low),
+        needed_(static_cast<std::size_t>(high - low + 1)),
+        cotangents_(needed_.size()) {}
+
+  void want(std::int32_t node) { needed_[at(node)] = 2; }
+  void seed(std::int32_t node, Var cotangent) {
+    if (node >= low_) accumulate(cotangents_[at(node)], std::move(cotangent));
+  }
+  const Var& cotangent(std::int32_t node) const { return cotangents_[at(node)]; }
+
+  // A node is needed if a wanted one is among its ancestors.
+  void mark() {
+    for (std::int32_t i = low_; i < end(); ++i) {
+      const Node& node = graph_[i];
+      if (!node.op || !node.op->def().vjp) continue;
+      const bool reaches = std::any_of(node.inputs.begin(), node.inputs.end(), [&](const Var& in) {
+        return in.node() >= low_ && needed_[at(in.node())];
+      });
+      if (!reaches) continue;
+      for (std::int32_t k = 0; k < node.outputs && i + k < end(); ++k) needed_[at(i + k)] |= 1;
+    }
+  }
+
+  void run() {
+    for (std::int32_t i = end() - 1; i >= low_; --i)
+      if (needed_[at(i)] && graph_[i].op && graph_[i].op->def().vjp) visit(i);
+  }
+
+ private:
+  std::size_t at(std::int32_t node) const { return static_cast<std::size_t>(node - low_); }
+  std::int32_t end() const { return low_ + static_cast<std::int32_t>(needed_.size()); }
+
+  void visit(std::int32_t i) {
+    const Node& node = graph_[i];
+    const auto count = static_cast<std::size_t>(node.outputs);
+    std::array<Var, 2> few_outputs, few_cotangents;
+    Vars many_outputs, many_cotangents;
+    std::span<Var> outputs(few_outputs.data(), std::min(count, few_outputs.size()));
+    std::span<Var> incoming(few_cotangents.data(), outputs.size());
+    if (count > few_outputs.size()) {
+      many_outputs.resize(count);
+      many_cotangents.resize(count);
+      outputs = many_outputs;
+      incoming = many_cotangents;
+    }
+    bool any = false;
+    for (std::size_t k = 0; k < count; ++k) {
+      const std::int32_t id = i + static_cast<std::int32_t>(k);
+      outputs[k] = Var(graph_[id].output, graph_.serial(), id, node.op);
+      if (id >= end()) continue;
+      Var& slot = cotangents_[at(id)];
+      // A cotangent that nobody asked for is given up at its only use.
+      incoming[k] = (needed_[at(id)] & 2) ? slot : std::exchange(slot, Var());
+      any = any || incoming[k].defined();
+    }
+    if (!any) return;
+
+    std::uint64_t needed = 0;
+    for (std::size_t k = 0; k < node.inputs.size() && k < 63; ++k)
+      if (wanted(node.inputs[k])) needed |= std::uint64_t{1} << k;
+    const VjpContext context{node.inputs, outputs, incoming, needed, node.attrs, outputs[0], incoming[0]};
+    Vars results = node.op->def().vjp(context);
+    if (results.size() > node.inputs.size())
+      fail<ValueError>(node.op->name(), "its vjp must return at most one cotangent an input");
+    for (Var& cotangent : incoming) cotangent = Var();
+    for (std::size_t k = 0; k < results.size(); ++k) {
+      const Var& input = node.inputs[k];
+      if (!wanted(input) || !results[k].defined()) continue;
+      check_cotangent(*node.op, k, input, results[k]);
+      accumulate(cotangents_[at(input.node())], std::move(results[k]));
+    }
+  }
+
+  bool wanted(const Var& input) const { return input.node() >= low_ && needed_[at(input.node())]; }
+
+  const Graph& graph_;
+  std::int32_t low_;
+  PoolVector<std::uint8_t> needed_;  // bit 0: on the way to a wanted node; bit 1: wanted
+  Vars cotangents_;
+};
+
+Tape& live_tape(const Var& x, std::string_view what) {
+  if (!x.recorded())
+    fail<TapeError>(
+        "grad", fmt::format("{} must be on a tape: it is a constant (was it computed while a Tape was alive, "
+                            "outside NoGrad, from a leaf or a Parameter?)",
+                            what));
+  Tape* tape = Tape::find(x.tape());
+  if (!tape) {
+    const char* why =
+        Tape::on_other_thread(x.tape()) ? "its tape is used by another thread" : "its tape has closed";
+    fail<TapeError>("grad",
+                    fmt::format("{}, {}, must be on a live tape of this thread: {}", what,
+                                x.op() ? fmt::format("the result of {}", x.op()->name()) : "a leaf", why));
+  }
+  return *tape;
+}
+
+void check_like(std::string_view op, std::string_view what, const Vars& given, const Vars& like) {
+  if (given.size() != like.size())
+    fail<ShapeError>(op, fmt::format("expects one {} each: {} for {}", what, given.size(), like.size()));
+  for (std::size_t i = 0; i < given.size(); ++i)
+    if (!(given[i].shape() == like[i].shape()) || given[i].dtype() != like[i].dtype())
+      fail<ShapeError>(
+          op, fmt::format("{} {} must be {}{}: got {}{}", what, i, name(like[i].dtype()),
+                          like[i].shape().to_string(), name(given[i].dtype()), given[i].shape().to_string()));
+}
+
+Vars zeros_where_undefined(Vars values, const Vars& like) {
+  for (std::size_t i = 0; i < values.size(); ++i)
+    if (!values[i].defined()) values[i] = Var(Tensor::zeros(like[i].shape(), like[i].dtype()));
+  return values;
+}
+
+void detach_all(Vars& values) {
+  for (Var& value : values) value = value.detach();
+}
+
+PoolVector<std::int32_t> nodes_of(const Vars& values) {
+  PoolVector<std::int32_t> nodes;
+  for (const Var& value : values) nodes.push_back(value.node());
+  return nodes;
+}
+
+// Runs `body` with a tape that records: the current one, or a child tape for the time of the call.
+template <class Body>
+auto with_recording(Body body) {
+  if (recording()) return body(*Tape::current(), true);
+  const EnableGrad enabled;
+  Tape local{Tape::Captures{}};
+  return body(local, false);
+}
+
+Vars partials(Tape& tape, const Vars& inputs) {
+  Vars result;
+  for (const Var& x : inputs) {
+    const Var own = tape.place(x, "alias", 0);
+    result.push_back(own.recorded() ? alias(own) : tape.leaf(x.value()));
+  }
+  return result;
+}
+
+Vars on_tape(Tape& tape, const Vars& values) {
+  Vars placed;
+  for (const Var& value : values) placed.push_back(tape.place(value, "vjp", 0));
+  return placed;
+}
+
+}  // namespace
+
+Var alias(const Var& x) { return apply(alias_op, {x}); }
+
+Var add_cotangents(const Var& a, const Var& b) { return apply(accumulate_op, {a, b}); }
+
+Vars sweep(const Graph& graph, std::span<const std::int32_t> outputs, std::span<const Var> cotangents,
+           std::span<const std::int32_t> wrt, bool create_graph) {
+  std::optional<NoGrad> off;
+  if (!create_graph) off.emplace();
+  Vars results(wrt.size());
+  if (wrt.empty() || outputs.empty()) return results;
+  const std::int32_t low = *std::min_element(wrt.begin(), wrt.end());
+  const std::int32_t high =
+      std::max(*std::max_element(outputs.begin(), outputs.end()), *std::max_element(wrt.begin(), wrt.end()));
+  Sweep run(graph, low, high);
+  for (const std::int32_t node : wrt) run.want(node);
+  run.mark();
+  for (std::size_t i = 0; i < outputs.size(); ++i)
+    if (outputs[i] >= 0 && cotangents[i].defined())
+      run.seed(outputs[i], create_graph ? cotangents[i] : cotangents[i].detach());
+  run.run();
+  for (std::size_t i = 0; i < wrt.size(); ++i) results[i] = run.cotangent(wrt[i]);
+  if (!create_graph)
+    for (Var& result : results)
+      if (result.defined()) result = result.detach();
+  return results;
+}
+
+Vars grad(const Var& output, std::span<const Var> wrt, const GradOptions& options) {
+  Tape& tape = live_tape(output, "the output");
+  if (options.create_graph && recording() && &tape != Tape::current())
+    fail<TapeError>("grad",
+                    "with create_graph the output must be on the innermost tape: it is on an outer one");
+  Var cotangent = options.cotangent;
+  if (cotangent.defined()) {
+    check_like("grad", "cotangent", {cotangent}, {output});
+  } else {
+    if (output.size() != 1)
+      fail<ShapeError>("grad",
+                       "the output must have one element, or a cotangent must be given: it has shape " +
+                           output.shape().to_string());
+    cotangent = Var(Tensor::ones(output.shape(), output.dtype()));
+  }
+  Vars placed;
+  for (std::size_t i = 0; i < wrt.size(); ++i) {
+    live_tape(wrt[i], fmt::format("wrt[{}]", i));
+    placed.push_back(tape.place(wrt[i], "grad", static_cast<int>(i)));
+  }
+  const std::array<std::int32_t, 1> outputs{output.node()};
+  const std::array<Var, 1> cotangents{cotangent};
+  return zeros_where_undefined(
+      sweep(tape.graph(), outputs, cotangents, nodes_of(placed), options.create_graph && recording()),
+      placed);
+}
+
+VjpResult vjp(Function f, const Vars& inputs, const Vars& cotangents) {
+  return with_recording([&](Tape& tape, bool keep) {
+    const Vars at = partials(tape, inputs);
+    VjpResult result{on_tape(tape, f(at)), {}};
+    check_like("vjp", "cotangent", cotangents, result.outputs);
+    result.cotangents = zeros_where_undefined(
+        sweep(tape.graph(), nodes_of(result.outputs), on_tape(tape, cotangents), nodes_of(at), keep), inputs);
+    if (!keep) detach_all(result.outputs);
+    return result;
+  });
+}
+
+JvpResult jvp(Function f, const Vars& inputs, const Vars& tangents) {
+  check_like("jvp", "tangent", tangents, inputs);
+  return with_recording([&](Tape& tape, bool keep) {
+    const Vars at = partials(tape, inputs);
+    JvpResult result{on_tape(tape, f(at)), {}};
+    Vars dummies;  // u^T J is linear in u: its derivative with respect to u is J, wherever u stands
+    for (const Var& output : result.outputs)
+      dummies.push_back(tape.leaf(Tensor::zeros(output.shape(), output.dtype())));
+    const Vars pulled = sweep(tape.graph(), nodes_of(result.outputs), dummies, nodes_of(at), true);
+    PoolVector<std::int32_t> nodes;
+    Vars seeds;
+    for (std::size_t i = 0; i < pulled.size(); ++i)
+      if (pulled[i].defined() && pulled[i].recorded()) {
+        nodes.push_back(pulled[i].node());
+        seeds.push_back(tape.place(tangents[i], "jvp", static_cast<int>(i)));
+      }
+    result.tangents =
+        nodes.empty() ? Vars(dummies.size()) : sweep(tape.graph(), nodes, seeds, nodes_of(dummies), keep);
+    result.tangents = zeros_where_undefined(std::move(result.tangents), result.outputs);
+    if (!keep) detach_all(result.outputs);
+    return result;
+  });
+}
+
+}  // namespace banach

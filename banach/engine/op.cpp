@@ -1,0 +1,103 @@
+#include <banach/engine/op.hpp>
+#include <banach/engine/tape.hpp>
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace banach {
+namespace {
+
+std::vector<const Op*>& registry() {
+  static std::vector<const Op*> ops;
+  return ops;
+}
+
+void check_inputs(const Op& op, std::span<const Var> inputs) {
+  for (std::size_t i = 0; i < inputs.size(); ++i)
+    if (!inputs[i].defined())
+      fail<ValueError>(op.name(), fmt::format("input {} must be defined: it was never assigned", i));
+}
+
+// Where nothing records, a Var of another thread's tape must still be refused: its gradient would be lost
+// silently.
+void check_threads(const Op& op, std::span<const Var> inputs) {
+  for (std::size_t i = 0; i < inputs.size(); ++i)
+    if (inputs[i].recorded() && Tape::on_other_thread(inputs[i].tape()))
+      Tape::refuse(inputs[i], op.name(), static_cast<int>(i));
+}
+
+}  // namespace
+
+Op::Op(const OpDef& def) : def_(def) { registry().push_back(this); }
+
+std::vector<const Op*> registered_ops() {
+  std::vector<const Op*> ops = registry();
+  std::sort(ops.begin(), ops.end(), [](const Op* a, const Op* b) { return a->name() < b->name(); });
+  return ops;
+}
+
+Var apply(const Op& op, std::span<const Var> inputs, const Attrs& attrs) {
+  check_inputs(op, inputs);
+  const OpDef& def = op.def();
+  if (def.composite) return def.composite(inputs, attrs).front();
+  if (!def.shape) return apply_all(op, inputs, attrs).front();
+  const Spec spec = def.shape({op.name(), inputs, attrs});
+  Tensor output = def.view ? Tensor() : Tensor::empty(spec.shape, spec.dtype);
+  const std::span<Tensor> outputs(&output, 1);
+  def.kernel({inputs, outputs, attrs});
+  if (Tape* tape = recording() ? Tape::current() : nullptr) return tape->append(op, attrs, inputs, outputs);
+  check_threads(op, inputs);
+  return Var(std::move(output));
+}
+
+Vars apply_all(const Op& op, std::span<const Var> inputs, const Attrs& attrs) {
+  const OpDef& def = op.def();
+  if (def.composite) {
+    check_inputs(op, inputs);
+    return def.composite(inputs, attrs);
+  }
+  if (!def.shapes) return {apply(op, inputs, attrs)};
+  check_inputs(op, inputs);
+  Tensors outputs;
+  for (const Spec& spec : def.shapes({op.name(), inputs, attrs}))
+    outputs.push_back(Tensor::empty(spec.shape, spec.dtype));
+  def.kernel({inputs, outputs, attrs});
+  return record(op, inputs, outputs, attrs);
+}
+
+Vars record(const Op& op, std::span<const Var> inputs, std::span<const Tensor> outputs, const Attrs& attrs) {
+  Vars results(outputs.begin(), outputs.end());
+  if (!recording()) {
+    check_threads(op, inputs);
+    return results;
+  }
+  const Var first = Tape::current()->append(op, attrs, inputs, outputs);
+  if (!first.recorded()) return results;
+  for (std::size_t i = 0; i < results.size(); ++i)
+    results[i] = Var(outputs[i], first.tape(), first.node() + static_cast<std::int32_t>(i), &op);
+  return results;
+}
+
+DType common_floating(const ShapeContext& c) {
+  const DType dtype = c.dtype(0);
+  for (std::size_t i = 0; i < c.inputs.size(); ++i) {
+    const DType other = c.inputs[i].dtype();
+    if (!is_floating(other))
+      fail<DTypeError>(c.op, fmt::format("expects f32 or f64: input {} is {} (cast it)", i, name(other)));
+    if (other != dtype)
+      fail<DTypeError>(c.op,
+                       fmt::format("dtypes must agree (cast one): {} with {}", name(dtype), name(other)));
+  }
+  return dtype;
+}
+
+Spec same_shape(const ShapeContext& c) { return {c.shape(), common_floating(c)}; }
+
+Spec broadcast_shape(const ShapeContext& c) {
+  const DType dtype = common_floating(c);
+  if (c.shape(0) == c.shape(1)) return {c.shape(0), dtype};
+  return {broadcast(c.shape(0), c.shape(1), c.op), dtype};
+}
+
+}  // namespace banach

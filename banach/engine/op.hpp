@@ -1,0 +1,166 @@
+#pragma once
+// What an operation is: one entry with its name, shape rule, kernel, vjp and samples. The engine reaches
+// every operation through this entry; adding one means adding one entry (see CONTRIBUTING.md).
+
+#include <banach/engine/var.hpp>
+
+#include <functional>
+#include <memory>
+#include <span>
+#include <string_view>
+#include <typeinfo>
+#include <vector>
+
+namespace banach {
+
+class SampleGen;
+
+/// The constant attributes of one use of an operation (axes, strides...): any copyable struct, held by value
+/// semantics behind a counted pointer.
+class Attrs {
+ public:
+  Attrs() = default;
+  template <class T>
+  requires(!std::is_same_v<std::decay_t<T>, Attrs>)
+      Attrs(T value)  // NOLINT: implicit on purpose, so that a call reads apply(op, {x}, SliceAttrs{...})
+      : value_(std::allocate_shared<const T>(memory::PoolAllocator<T>{}, std::move(value))),
+        type_(&typeid(T)) {}
+
+  template <class T>
+  const T& as() const {
+    if (!type_ || *type_ != typeid(T))
+      fail<ValueError>("attributes", "of another type than the operation expects");
+    return *static_cast<const T*>(value_.get());
+  }
+  explicit operator bool() const { return type_ != nullptr; }
+
+ private:
+  std::shared_ptr<const void> value_;
+  const std::type_info* type_ = nullptr;
+};
+
+/// Shape and dtype of an output.
+struct Spec {
+  Shape shape;
+  DType dtype = DType::f32;
+};
+using Specs = std::vector<Spec, memory::PoolAllocator<Spec>>;
+
+/// What a shape rule sees. It throws ShapeError, DTypeError or ValueError on what does not fit.
+struct ShapeContext {
+  std::string_view op;
+  std::span<const Var> inputs;
+  const Attrs& attrs;
+
+  const Shape& shape(int i = 0) const { return inputs[static_cast<std::size_t>(i)].shape(); }
+  DType dtype(int i = 0) const { return inputs[static_cast<std::size_t>(i)].dtype(); }
+};
+
+/// What a kernel sees: inputs that passed the shape rule, and outputs to be written, allocated by it.
+struct KernelContext {
+  std::span<const Var> inputs;
+  std::span<Tensor> outputs;
+  const Attrs& attrs;
+
+  const Tensor& in(int i = 0) const { return inputs[static_cast<std::size_t>(i)].value(); }
+  Tensor& out(int i = 0) const { return outputs[static_cast<std::size_t>(i)]; }
+};
+
+/// What a vjp sees. It returns one cotangent an input, of the input's shape; an undefined Var stands for
+/// zero. It is written with operations, so that it can be recorded and differentiated again.
+struct VjpContext {
+  std::span<const Var> inputs;
+  std::span<const Var> outputs;
+  std::span<const Var> cotangents;  ///< one an output; undefined where it is zero
+  std::uint64_t needed;             ///< bit i: somebody wants the cotangent of input i
+  const Attrs& attrs;
+  const Var& out;        ///< the first output
+  const Var& cotangent;  ///< the first output's cotangent
+
+  const Var& in(int i = 0) const { return inputs[static_cast<std::size_t>(i)]; }
+  /// Inputs beyond the 63rd are always wanted.
+  bool needs(int i) const { return i >= 63 || (needed >> i & 1) != 0; }
+};
+
+/// How an operation treats its elements; the optimiser of recorded programs goes by it.
+enum class OpKind : std::uint8_t { general, elementwise, reduction, movement, composite, implicit };
+
+/// Which values the vjp looks at beyond shapes and dtypes; the tape frees the rest.
+enum class Saves : std::uint8_t { nothing = 0, inputs = 1, outputs = 2, both = 3 };
+
+/// Inputs and attributes for one test of an operation. Floating inputs are f64; the test also converts them.
+struct Sample {
+  Tensors inputs;
+  Attrs attrs = {};
+};
+using Samples = std::vector<Sample>;
+
+/// A use that must be refused, and words that the message must contain.
+struct ErrorSample {
+  Tensors inputs;
+  Attrs attrs = {};
+  const char* message = "";
+};
+using ErrorSamples = std::vector<ErrorSample>;
+
+struct OpDef {
+  const char* name;
+  const char* doc;
+  /// Shape rule for operations with one output.
+  Spec (*shape)(const ShapeContext&) = nullptr;
+  void (*kernel)(const KernelContext&) = nullptr;
+  OpKind kind = OpKind::general;
+  Saves saves = Saves::both;
+  /// Null: not differentiable; its outputs are constants for every derivative.
+  Vars (*vjp)(const VjpContext&) = nullptr;
+  Samples (*samples)(SampleGen&) = nullptr;
+  ErrorSamples (*errors)() = nullptr;
+  /// Shape rule for operations with several outputs, in place of `shape`.
+  Specs (*shapes)(const ShapeContext&) = nullptr;
+  /// For OpKind::composite: the function itself, written with other operations, in place of shape, kernel and
+  /// vjp.
+  Vars (*composite)(std::span<const Var>, const Attrs&) = nullptr;
+  /// The kernel sets its output itself, sharing an input's elements; none is allocated for it.
+  bool view = false;
+};
+
+/// A registered operation. Objects of this type are constants at namespace scope and live as long as the
+/// program.
+class Op {
+ public:
+  explicit Op(const OpDef& def);
+  Op(const Op&) = delete;
+  Op& operator=(const Op&) = delete;
+  const OpDef& def() const { return def_; }
+  std::string_view name() const { return def_.name; }
+
+ private:
+  OpDef def_;
+};
+
+/// Every operation linked into the program, sorted by name. `ops()` of <banach/ops/ops.hpp> also makes sure
+/// that a static library's linker has left none out.
+std::vector<const Op*> registered_ops();
+
+/// Runs an operation with one output, and records it if a tape is alive and an input is on it.
+Var apply(const Op& op, std::span<const Var> inputs, const Attrs& attrs = {});
+inline Var apply(const Op& op, std::initializer_list<Var> inputs, const Attrs& attrs = {}) {
+  return apply(op, std::span(inputs.begin(), inputs.size()), attrs);
+}
+/// Runs an operation with any number of outputs.
+Vars apply_all(const Op& op, std::span<const Var> inputs, const Attrs& attrs = {});
+
+/// Records outputs that were computed elsewhere as one node (implicit nodes do). Constants if nothing
+/// records.
+Vars record(const Op& op, std::span<const Var> inputs, std::span<const Tensor> outputs, const Attrs& attrs);
+
+// Common shape rules.
+
+/// One floating input; the output is like it.
+Spec same_shape(const ShapeContext& c);
+/// Two floating inputs of one dtype that broadcast.
+Spec broadcast_shape(const ShapeContext& c);
+/// All inputs share one floating dtype, which is returned. Throws DTypeError naming the op and both dtypes.
+DType common_floating(const ShapeContext& c);
+
+}  // namespace banach

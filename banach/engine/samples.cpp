@@ -1,0 +1,48 @@
+#include <banach/engine/samples.hpp>
+
+
+namespace banach {
+
+Tensor SampleGen::normal(const Shape& shape, double mean, double deviation) {
+  Tensor result = Tensor::empty(shape, DType::f64);
+  random_.fill_normal(result.mutable_data<double>(), result.size(), mean, deviation);
+  return result;
+}
+
+Tensor SampleGen::uniform(const Shape& shape, double low, double high) {
+  Tensor result = Tensor::empty(shape, DType::f64);
+  random_.fill_uniform(result.mutable_data<double>(), result.size(), low, high);
+  return result;
+}
+
+Tensor SampleGen::away_from_zero(const Shape& shape, double gap, double spread) {
+  Tensor result = uniform(shape, gap, gap + spread);
+  double* values = result.mutable_data<double>();
+  for (std::int64_t i = 0; i < result.size(); ++i)
+    if (random_.below(2) == 0) values[i] = -values[i];
+  return result;
+}
+
+Tensor SampleGen::distinct(const Shape& shape, double gap) {
+  Tensor result = Tensor::empty(shape, DType::f64);
+  double* values = result.mutable_data<double>();
+  const std::vector<std::int64_t> order = random_.permutation(result.size());
+  const double middle = 0.5 * static_cast<double>(result.size() - 1);
+  // Steps of 1.5 gap, each value moved by less than gap / 4: neighbours stay a gap apart.
+  for (std::int64_t i = 0; i < result.size(); ++i) {
+    const double place = static_cast<double>(order[static_cast<std::size_t>(i)]) - middle;
+    values[i] = 1.5 * gap * place + 0.25 * gap * (2.0 * random_.uniform() - 1.0);
+  }
+  return result;
+}
+
+Tensor SampleGen::indices(const Shape& shape, std::int64_t below) {
+  Tensor result = Tensor::empty(shape, DType::i64);
+  std::int64_t* values = result.mutable_data<std::int64_t>();
+  for (std::int64_t i = 0; i < result.size(); ++i) values[i] = random_.below(below);
+  return result;
+}
+
+std::int64_t SampleGen::integer(std::int64_t low, std::int64_t high) { return low + random_.below(high - low + 1); }
+
+}  // namespace banach

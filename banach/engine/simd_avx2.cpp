@@ -1,0 +1,14 @@
+// The kernels for AVX2 with FMA. xsimd goes into a namespace of its own per instruction set: its inline
+// functions are weak symbols, some of them shared by architectures, and the linker keeps only one copy of
+// each.
+#define xsimd banach_xsimd_avx2
+#include <xsimd/xsimd.hpp>
+
+#include <banach/engine/simd_kernels.hpp>
+
+namespace banach::simd::detail {
+
+constinit const Kernels<float> avx2_float = table<float, xsimd::fma3<xsimd::avx2>>();
+constinit const Kernels<double> avx2_double = table<double, xsimd::fma3<xsimd::avx2>>();
+
+}  // namespace banach::simd::detail

@@ -1,0 +1,21 @@
+// The kernels for AVX-512 (F, BW, CD, DQ, VL). xsimd goes into a namespace of its own per instruction set:
+// its inline functions are weak symbols, some of them shared by architectures, and the linker keeps only one
+// copy of each.
+
+#if defined(__GNUC__) && !defined(__clang__)
+// False alarms from the compiler's own intrinsics: https://gcc.gnu.org/bugzilla/show_bug.cgi?id=105593
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
+
+#define xsimd banach_xsimd_avx512
+#include <xsimd/xsimd.hpp>
+
+#include <banach/engine/simd_kernels.hpp>
+
+namespace banach::simd::detail {
+
+constinit const Kernels<float> avx512_float = table<float, xsimd::avx512bw>();
+constinit const Kernels<double> avx512_double = table<double, xsimd::avx512bw>();
+
+}  // namespace banach::simd::detail

@@ -1,0 +1,391 @@
+#pragma once
+// The kernels of simd.hpp, templated on the xsimd architecture; included only by the sources built per
+// instruction set, after <xsimd/xsimd.hpp> in a namespace of their own. All in an anonymous namespace, see
+// simd_math.hpp.
+
+#include <banach/engine/simd.hpp>
+#include <banach/engine/simd_math.hpp>
+
+namespace banach::simd {
+namespace {
+
+// ---- Loops
+// ----------------------------------------------------------------------------------------------------
+
+/// Reads whole batches at offset i.
+template <class B>
+struct Whole {
+  std::int64_t i;
+  B operator()(const Scalar<B>* x, Scalar<B> = 0) const { return B::load_unaligned(x + i); }
+};
+
+/// Reads the last, partial batch at offset i; lanes past the end hold `padding`.
+template <class B>
+struct Partial {
+  std::int64_t i, n;
+  B operator()(const Scalar<B>* x, Scalar<B> padding = 0) const {
+    alignas(64) Scalar<B> lanes[B::size];
+    for (std::int64_t j = 0; j < static_cast<std::int64_t>(B::size); ++j)
+      lanes[j] = i + j < n ? x[i + j] : padding;
+    return B::load_aligned(lanes);
+  }
+};
+
+/// y[i] = compute(load)[i], where compute reads its arguments through load. The tail goes through the same
+/// batch operation as the rest, padded with ones, so that an element's bits do not depend on where it stands.
+/// `unroll` batches a turn hide the latency of cheap operations.
+template <class B, int unroll, class Compute>
+void elementwise(Scalar<B>* y, std::int64_t n, const Compute& compute) {
+  constexpr std::int64_t width = B::size;
+  std::int64_t i = 0;
+  if constexpr (unroll == 4) {
+    for (; i + 4 * width <= n; i += 4 * width) {
+      const B y0 = compute(Whole<B>{i}), y1 = compute(Whole<B>{i + width});
+      const B y2 = compute(Whole<B>{i + 2 * width}), y3 = compute(Whole<B>{i + 3 * width});
+      y0.store_unaligned(y + i);
+      y1.store_unaligned(y + i + width);
+      y2.store_unaligned(y + i + 2 * width);
+      y3.store_unaligned(y + i + 3 * width);
+    }
+  }
+  for (; i + width <= n; i += width) compute(Whole<B>{i}).store_unaligned(y + i);
+  if (i < n) {
+    alignas(64) Scalar<B> lanes[B::size];
+    compute(Partial<B>{i, n}).store_aligned(lanes);
+    for (std::int64_t j = 0; i + j < n; ++j) y[i + j] = lanes[j];
+  }
+}
+
+/// Combines the lanes in a fixed tree.
+template <class B, class Combine>
+Scalar<B> across_lanes(B x, const Combine& combine) {
+  alignas(64) Scalar<B> lanes[B::size];
+  x.store_aligned(lanes);
+  for (std::size_t half = B::size / 2; half > 0; half /= 2)
+    for (std::size_t j = 0; j < half; ++j) lanes[j] = combine(lanes[j], lanes[j + half]);
+  return lanes[0];
+}
+
+/// The sum of what step(accumulator, load) adds, lanes past the end adding nothing. Blocks of 2048 elements
+/// are added up in T, in four batches; block sums in double, with compensation (Neumaier 1974). The order
+/// depends on n only.
+template <class B, class Step>
+double sum_of(std::int64_t n, const Step& step) {
+  using T = Scalar<B>;
+  constexpr std::int64_t width = B::size, block = 2048;
+  double total = 0, lost = 0;
+  for (std::int64_t begin = 0; begin < n; begin += block) {
+    const std::int64_t end = begin + block < n ? begin + block : n;
+    B s0(T(0)), s1(T(0)), s2(T(0)), s3(T(0));
+    std::int64_t i = begin;
+    for (; i + 4 * width <= end; i += 4 * width) {
+      s0 = step(s0, Whole<B>{i});
+      s1 = step(s1, Whole<B>{i + width});
+      s2 = step(s2, Whole<B>{i + 2 * width});
+      s3 = step(s3, Whole<B>{i + 3 * width});
+    }
+    for (; i + width <= end; i += width) s0 = step(s0, Whole<B>{i});
+    if (i < end) s1 = step(s1, Partial<B>{i, end});
+    const auto sum = static_cast<double>(across_lanes((s0 + s1) + (s2 + s3), [](T a, T b) { return a + b; }));
+    const double next = total + sum, back = next - total;
+    lost += (total - (next - back)) + (sum - back);
+    total = next;
+  }
+  return lost == lost ? total + lost : total;  // an infinite total leaves NaN in lost
+}
+
+// ---- One argument
+// ----------------------------------------------------------------------------------------------
+
+/// The kernel that applies op to every element.
+template <class B, auto op, int unroll = 1>
+void map(const Scalar<B>* x, Scalar<B>* y, std::int64_t n) {
+  elementwise<B, unroll>(y, n, [=](auto load) { return op(load(x, 1)); });
+}
+
+template <class B>
+B square_of(B x) {
+  return x * x;
+}
+template <class B>
+B reciprocal_of(B x) {
+  return B(Scalar<B>(1)) / x;
+}
+template <class B>
+B square_root(B x) {
+  return xsimd::sqrt(x);
+}
+template <class B>
+B reciprocal_square_root(B x) {
+  return B(Scalar<B>(1)) / xsimd::sqrt(x);
+}
+template <class B>
+B relu_of(B x) {
+  return xsimd::max(B(Scalar<B>(0)), x);  // in this order NaN passes through
+}
+template <class B>
+B sign_of(B x) {
+  return xsimd::select(magnitude(x) > B(Scalar<B>(0)), sign_bit(x) | B(Scalar<B>(1)), x);
+}
+
+template <class B>
+void leaky_relu(const Scalar<B>* x, Scalar<B> slope, Scalar<B>* y, std::int64_t n) {
+  elementwise<B, 4>(y, n, [=](auto load) {
+    const B v = load(x);
+    return xsimd::select(v > B(Scalar<B>(0)), v, v * B(slope));
+  });
+}
+template <class B>
+void clamp(const Scalar<B>* x, Scalar<B> low, Scalar<B> high, Scalar<B>* y, std::int64_t n) {
+  elementwise<B, 4>(y, n, [=](auto load) { return xsimd::min(B(high), xsimd::max(B(low), load(x))); });
+}
+template <class B>
+void scale_add(const Scalar<B>* x, Scalar<B> scale, Scalar<B> shift, Scalar<B>* y, std::int64_t n) {
+  elementwise<B, 4>(y, n, [=](auto load) { return multiply_add(load(x), B(scale), B(shift)); });
+}
+
+// ---- Two and three arguments
+// -----------------------------------------------------------------------------------
+
+template <class B, auto op>
+constexpr Binary<Scalar<B>> binary() {
+  using T = Scalar<B>;
+  return {
+      .vv =
+          [](const T* a, const T* b, T* out, std::int64_t n) {
+            elementwise<B, 4>(out, n, [=](auto load) { return op(load(a, 1), load(b, 1)); });
+          },
+      .vs =
+          [](const T* a, T b, T* out, std::int64_t n) {
+            elementwise<B, 4>(out, n, [=](auto load) { return op(load(a, 1), B(b)); });
+          },
+      .sv =
+          [](T a, const T* b, T* out, std::int64_t n) {
+            elementwise<B, 4>(out, n, [=](auto load) { return op(B(a), load(b, 1)); });
+          },
+  };
+}
+
+template <class B>
+B plus(B a, B b) {
+  return a + b;
+}
+template <class B>
+B minus(B a, B b) {
+  return a - b;
+}
+template <class B>
+B times(B a, B b) {
+  return a * b;
+}
+template <class B>
+B over(B a, B b) {
+  return a / b;
+}
+template <class B>
+B larger(B a, B b) {
+  return xsimd::select(a == a, xsimd::max(a, b), a);  // max itself gives b when either is NaN
+}
+template <class B>
+B smaller(B a, B b) {
+  return xsimd::select(a == a, xsimd::min(a, b), a);
+}
+template <class B>
+B one_where(xsimd::batch_bool<Scalar<B>, typename B::arch_type> mask) {
+  return xsimd::select(mask, B(Scalar<B>(1)), B(Scalar<B>(0)));
+}
+template <class B>
+B is_equal(B a, B b) {
+  return one_where<B>(a == b);
+}
+template <class B>
+B is_not_equal(B a, B b) {
+  return one_where<B>(!(a == b));  // xsimd's != is false for NaN on AVX
+}
+template <class B>
+B is_less(B a, B b) {
+  return one_where<B>(a < b);
+}
+template <class B>
+B is_less_equal(B a, B b) {
+  return one_where<B>(a <= b);
+}
+template <class B>
+B is_greater(B a, B b) {
+  return one_where<B>(a > b);
+}
+template <class B>
+B is_greater_equal(B a, B b) {
+  return one_where<B>(a >= b);
+}
+
+template <class B>
+void choose(const Scalar<B>* condition, const Scalar<B>* a, const Scalar<B>* b, Scalar<B>* out,
+            std::int64_t n) {
+  elementwise<B, 4>(
+      out, n, [=](auto load) { return xsimd::select(load(condition) == B(Scalar<B>(0)), load(b), load(a)); });
+}
+template <class B>
+void axpy(Scalar<B> alpha, const Scalar<B>* x, Scalar<B>* y, std::int64_t n) {
+  elementwise<B, 4>(y, n, [=](auto load) { return multiply_add(load(x), B(alpha), load(y)); });
+}
+template <class B>
+void add_to(const Scalar<B>* x, Scalar<B>* y, std::int64_t n) {
+  elementwise<B, 4>(y, n, [=](auto load) { return load(y) + load(x); });
+}
+
+// ---- Reductions
+// ------------------------------------------------------------------------------------------------
+
+template <class B>
+Scalar<B> sum(const Scalar<B>* x, std::int64_t n) {
+  return static_cast<Scalar<B>>(sum_of<B>(n, [=](B s, auto load) { return s + load(x); }));
+}
+template <class B>
+Scalar<B> dot(const Scalar<B>* a, const Scalar<B>* b, std::int64_t n) {
+  return static_cast<Scalar<B>>(
+      sum_of<B>(n, [=](B s, auto load) { return multiply_add(load(a), load(b), s); }));
+}
+template <class B>
+Scalar<B> squared_norm(const Scalar<B>* x, std::int64_t n) {
+  return dot<B>(x, x, n);
+}
+template <class B>
+Scalar<B> squared_distance(const Scalar<B>* a, const Scalar<B>* b, std::int64_t n) {
+  return static_cast<Scalar<B>>(sum_of<B>(n, [=](B s, auto load) {
+    const B difference = load(a) - load(b);
+    return multiply_add(difference, difference, s);
+  }));
+}
+template <class B>
+Scalar<B> maximum_of(const Scalar<B>* x, std::int64_t n) {
+  using T = Scalar<B>;
+  constexpr std::int64_t width = B::size;
+  const T lowest = static_cast<T>(-__builtin_inf());
+  B m0(lowest), m1(lowest), m2(lowest), m3(lowest);
+  std::int64_t i = 0;
+  for (; i + 4 * width <= n; i += 4 * width) {
+    m0 = larger(m0, Whole<B>{i}(x));
+    m1 = larger(m1, Whole<B>{i + width}(x));
+    m2 = larger(m2, Whole<B>{i + 2 * width}(x));
+    m3 = larger(m3, Whole<B>{i + 3 * width}(x));
+  }
+  for (; i + width <= n; i += width) m0 = larger(m0, Whole<B>{i}(x));
+  if (i < n) m1 = larger(m1, Partial<B>{i, n}(x, lowest));
+  return across_lanes(larger(larger(m0, m1), larger(m2, m3)),
+                      [](T a, T b) { return a != a || a > b ? a : b; });
+}
+
+// ---- Rows
+// ------------------------------------------------------------------------------------------------------
+
+/// log(sum(exp(x - shift))), in double.
+template <class B>
+double log_sum_exp_shifted(const Scalar<B>* x, Scalar<B> shift, std::int64_t n) {
+  const auto lowest = static_cast<Scalar<B>>(-__builtin_inf());
+  return __builtin_log(
+      sum_of<B>(n, [=](B s, auto load) { return s + exponential(load(x, lowest) - B(shift)); }));
+}
+template <class B>
+Scalar<B> log_sum_exp(const Scalar<B>* x, std::int64_t n) {
+  const Scalar<B> largest = maximum_of<B>(x, n);
+  if (!(largest - largest == 0)) return largest;  // infinite or NaN
+  return static_cast<Scalar<B>>(static_cast<double>(largest) + log_sum_exp_shifted<B>(x, largest, n));
+}
+template <class B>
+void log_softmax_row(const Scalar<B>* x, Scalar<B>* y, std::int64_t n) {
+  // The maximum goes off first: x - log_sum_exp(x) would lose the digits that rows far from 0 share.
+  const Scalar<B> largest = maximum_of<B>(x, n);
+  const auto rest = static_cast<Scalar<B>>(log_sum_exp_shifted<B>(x, largest, n));
+  elementwise<B, 4>(y, n, [=](auto load) { return (load(x) - B(largest)) - B(rest); });
+}
+template <class B>
+void softmax_row(const Scalar<B>* x, Scalar<B>* y, std::int64_t n) {
+  const Scalar<B> largest = maximum_of<B>(x, n);
+  elementwise<B, 1>(y, n, [=](auto load) { return exponential(load(x) - B(largest)); });
+  const auto scale = static_cast<Scalar<B>>(1 / sum_of<B>(n, [=](B s, auto load) { return s + load(y); }));
+  elementwise<B, 4>(y, n, [=](auto load) { return load(y) * B(scale); });
+}
+template <class B>
+void layer_norm_row(const Scalar<B>* x, Scalar<B> eps, Scalar<B>* normalised, std::int64_t n, Scalar<B>* mean,
+                    Scalar<B>* rstd) {
+  const double count = n > 0 ? static_cast<double>(n) : 1.0;
+  const auto centre =
+      static_cast<Scalar<B>>(sum_of<B>(n, [=](B s, auto load) { return s + load(x); }) / count);
+  const double variance = sum_of<B>(n,
+                                    [=](B s, auto load) {
+                                      const B difference = load(x, centre) - B(centre);
+                                      return multiply_add(difference, difference, s);
+                                    }) /
+                          count;
+  const auto scale = static_cast<Scalar<B>>(1 / __builtin_sqrt(variance + static_cast<double>(eps)));
+  elementwise<B, 4>(normalised, n, [=](auto load) { return (load(x) - B(centre)) * B(scale); });
+  *mean = centre;
+  *rstd = scale;
+}
+
+// ---- The table
+// -------------------------------------------------------------------------------------------------
+
+template <class T, class Arch>
+constexpr Kernels<T> table() {
+  using B = xsimd::batch<T, Arch>;
+  return {
+      .neg = map<B, negative<B>, 4>,
+      .abs = map<B, magnitude<B>, 4>,
+      .square = map<B, square_of<B>, 4>,
+      .reciprocal = map<B, reciprocal_of<B>, 4>,
+      .sqrt = map<B, square_root<B>, 4>,
+      .rsqrt = map<B, reciprocal_square_root<B>, 4>,
+      .exp = map<B, exponential<B>>,
+      .log = map<B, logarithm<B>>,
+      .log1p = map<B, log1p<B>>,
+      .expm1 = map<B, expm1<B>>,
+      .sin = map<B, sine<0, B>>,
+      .cos = map<B, sine<1, B>>,
+      .tanh = map<B, hyperbolic_tangent<B>>,
+      .erf = map<B, error_function<B>>,
+      .sigmoid = map<B, sigmoid<B>>,
+      .relu = map<B, relu_of<B>, 4>,
+      .softplus = map<B, softplus<B>>,
+      .sign = map<B, sign_of<B>, 4>,
+      .leaky_relu = leaky_relu<B>,
+      .clamp = clamp<B>,
+      .scale_add = scale_add<B>,
+      .add = binary<B, plus<B>>(),
+      .sub = binary<B, minus<B>>(),
+      .mul = binary<B, times<B>>(),
+      .div = binary<B, over<B>>(),
+      .maximum = binary<B, larger<B>>(),
+      .minimum = binary<B, smaller<B>>(),
+      .equal = binary<B, is_equal<B>>(),
+      .not_equal = binary<B, is_not_equal<B>>(),
+      .less = binary<B, is_less<B>>(),
+      .less_equal = binary<B, is_less_equal<B>>(),
+      .greater = binary<B, is_greater<B>>(),
+      .greater_equal = binary<B, is_greater_equal<B>>(),
+      .select = choose<B>,
+      .axpy = axpy<B>,
+      .add_to = add_to<B>,
+      .sum = sum<B>,
+      .dot = dot<B>,
+      .max = maximum_of<B>,
+      .squared_distance = squared_distance<B>,
+      .squared_norm = squared_norm<B>,
+      .log_sum_exp = log_sum_exp<B>,
+      .softmax_row = softmax_row<B>,
+      .log_softmax_row = log_softmax_row<B>,
+      .layer_norm_row = layer_norm_row<B>,
+  };
+}
+
+}  // namespace
+
+// One pair of tables per instruction set: constant data, so that nothing runs before the processor is
+// checked.
+namespace detail {
+extern const Kernels<float> sse2_float, avx2_float, avx512_float;
+extern const Kernels<double> sse2_double, avx2_double, avx512_double;
+}  // namespace detail
+
+}  // namespace banach::simd

@@ -1,0 +1,105 @@
+#pragma once
+// How an answer came about: statuses and reports of iterative solves and of gradients, for each sample of a
+// batch.
+
+#include <banach/engine/memory.hpp>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace banach {
+
+/// The end of one sample's solve. r_k = ||f(z_k) - z_k||_2 is the undamped residual at evaluation k, e_k the
+/// estimated error (see SampleReport::error_estimate).
+enum class Status : std::uint8_t {
+  converged,  ///< r_k <= atol + rtol ||f(z_k)|| and e_k <= error_factor (atol + rtol ||f(z_k)||); or r_k <= 2
+              ///< eps ||f(z_k)||
+  max_steps,  ///< the allowed evaluations were spent first
+  diverged,   ///< r_k > divergence_factor * max(r_1, smallest residual so far)
+  stagnated,  ///< over `stagnation_window` evaluations the smallest residual fell by less than 0.1 %
+  non_finite,  ///< f(z_k) has a NaN or an infinity; nstep tells k
+  singular,    ///< a linear system without a (unique) solution
+};
+std::string_view name(Status status);
+
+/// What an implicit node does about samples that did not end well.
+enum class Policy : std::uint8_t {
+  report,  ///< nothing but say so in the report
+  raise,   ///< throw SolveError
+  nan,     ///< fill the value, or the gradient, of those samples with NaN
+};
+
+struct SampleReport {
+  Status status = Status::max_steps;
+  int nstep = 0;      ///< evaluations of f until this sample stopped
+  int best_step = 0;  ///< the evaluation (from 1) with the smallest residual, whose iterate is the answer
+  double abs_lowest = 0.0;  ///< smallest residual ||f(z) - z||_2
+  double rel_lowest = 0.0;  ///< that residual over ||f(z)||_2
+  double rate = 0.0;        ///< observed convergence rate: geometric mean of the last residual ratios
+  /// residual * (last step length / residual before that step) / (1 - rate): for Picard, damped or not, this
+  /// is residual / (1 - contraction rate); for quasi-Newton steps the middle factor stands for ||(I-J)^-1||.
+  double error_estimate = 0.0;
+};
+
+/// Residuals along a solve. Row i holds the residual of every sample at evaluation `steps[i]` (from 1);
+/// samples that have stopped keep their last value. Unless the whole trace is asked for, at most 64 evenly
+/// spaced rows are kept.
+struct ResidualTrace {
+  PoolVector<int> steps;
+  PoolVector<double> abs_trace, rel_trace;  ///< row-major (steps.size(), batch)
+};
+
+struct SolveReport {
+  PoolVector<SampleReport> samples;
+  ResidualTrace trace;
+  int nstep = 0;                   ///< evaluations of f over the whole batch (the largest of the samples')
+  std::int64_t history_bytes = 0;  ///< memory of the solver's own history
+  std::string_view solver = "";
+
+  bool converged() const;
+  int count(Status status) const;
+  /// "128 samples: 126 converged, 2 max_steps; largest residual 3.1e-04"
+  std::string to_string() const;
+};
+
+/// What kind of derivative a gradient is.
+enum class GradientKind : std::uint8_t { exact, approximate, least_squares, non_differentiable };
+std::string_view name(GradientKind kind);
+
+/// All four parts for one sample. It is `exact` only if forward and adjoint both converged.
+struct GradientStatus {
+  GradientKind kind = GradientKind::approximate;
+  Status forward = Status::max_steps;
+  Status adjoint = Status::max_steps;
+  double adjoint_residual = 0.0;  ///< ||lambda - J^T lambda - g||_2 / ||g||_2
+};
+
+/// One backward sweep through an implicit node.
+struct AdjointReport {
+  std::string rule;
+  PoolVector<GradientStatus> samples;
+  int evaluations = 0;  ///< vector-Jacobian products of f
+
+  bool exact() const;
+  std::string to_string() const;
+};
+
+/// A shared handle to what the backward sweeps through one node reported: empty until one ran, then one entry
+/// a sweep. Readable after the tape is gone.
+class AdjointLog {
+ public:
+  AdjointLog() : reports_(std::make_shared<std::vector<AdjointReport>>()) {}
+  bool run() const { return !reports_->empty(); }
+  const std::vector<AdjointReport>& sweeps() const { return *reports_; }
+  /// The newest entry. Throws ValueError if no sweep ran.
+  const AdjointReport& last() const;
+  void add(AdjointReport report) const { reports_->push_back(std::move(report)); }
+
+ private:
+  std::shared_ptr<std::vector<AdjointReport>> reports_;
+};
+
+}  // namespace banach

@@ -1,0 +1,36 @@
+#pragma once
+
+#include <banach/nn/linear.hpp>
+#include <banach/ops/conv.hpp>
+
+namespace banach::nn {
+
+struct ConvOptions {
+  Pair stride = 1;
+  Pair padding = 0;
+  Pair dilation = 1;
+  std::int64_t groups = 1;
+  bool bias = true;
+  DType dtype = DType::f32;
+
+  Conv2dOptions geometry() const { return {.stride = stride, .padding = padding, .dilation = dilation, .groups = groups}; }
+};
+
+/// Convolution (cross-correlation) of images: x (n,in,h,w) -> (n,out,oh,ow), see banach::conv2d. Weight and bias start
+/// uniform on (-1, 1) / sqrt(fan in).
+struct Conv2d {
+  Parameter weight;               ///< (out, in / groups, kh, kw)
+  std::optional<Parameter> bias;  ///< (out)
+  Conv2dOptions geometry;
+
+  /// Throws ValueError unless channels, kernel and groups are at least 1 and groups divides both channels.
+  Conv2d(std::int64_t in, std::int64_t out, Pair kernel, Random& random, const ConvOptions& options = {});
+  /// Throws ShapeError unless x is (n,in,h,w).
+  Var operator()(const Var& x) const;
+  void visit(Visitor& visitor) { visitor("weight", weight)("bias", bias); }
+};
+
+/// conv2d with a bias (out), which may be left out.
+Var conv2d_with_bias(const Var& x, const Var& weight, const Var& bias, const Conv2dOptions& geometry);
+
+}  // namespace banach::nn

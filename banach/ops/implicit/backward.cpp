@@ -1,0 +1,72 @@
+#include <banach/ops/elementwise.hpp>
+#include <banach/ops/implicit/backward.hpp>
+
+#include <fmt/format.h>
+
+namespace banach {
+namespace {
+
+void check_count(std::string_view rule, std::string_view what, int count) {
+  if (count < 1) fail<ValueError>(rule, fmt::format("{} must be at least 1: got {}", what, count));
+}
+
+}  // namespace
+
+Adjoint Implicit::solve(const Linearized& f, const Var& g) const {
+  AdjointSolve solved = f.solve(solver, g);
+  return {.lambda = solved.solution, .status = std::move(solved.status)};
+}
+
+Adjoint JacobianFree::solve(const Linearized&, const Var& g) const { return {.lambda = g, .last_term = g}; }
+
+Adjoint Neumann::solve(const Linearized& f, const Var& g) const {
+  check_count(name, "terms", terms);
+  Var lambda = g, term = g;
+  for (int i = 1; i < terms; ++i) {
+    term = f.vjp_state(term);
+    lambda = lambda + term;
+  }
+  return {.lambda = lambda, .last_term = term};
+}
+
+Adjoint Phantom::solve(const Linearized& f, const Var& g) const {
+  check_count(name, "steps", steps);
+  if (!(damping > 0.0 && damping <= 1.0))
+    fail<ValueError>(name, fmt::format("damping must lie in (0, 1]: got {}", damping));
+  const double tau = damping;
+
+  if (form == Form::neumann) {
+    Var sum = g, term = g;
+    for (int i = 1; i < steps; ++i) {
+      term = tau * f.vjp_state(term) + (1.0 - tau) * term;
+      sum = sum + term;
+    }
+    return {.lambda = tau * sum, .last_term = term};
+  }
+
+  std::vector<Linearized> path{f};
+  for (int i = 1; i < steps; ++i) {
+    const Linearized& last = path.back();
+    path.push_back(f.at((1.0 - tau) * last.state() + tau * last.value()));
+  }
+  // Backwards along the path: `cotangent` is that of z_i, and tau times it that of f(z_i).
+  Adjoint result{.lambda = {}};
+  Var cotangent = g;
+  for (int i = steps - 1; i >= 0; --i) {
+    const Var part = tau * cotangent;
+    Linearized::Pulled pulled = path[static_cast<std::size_t>(i)].pull(part);
+    result.lambda = result.lambda.defined() ? result.lambda + part : part;
+    result.last_term = cotangent;
+    cotangent = (1.0 - tau) * cotangent + pulled.state;
+    if (result.theta.empty()) {
+      result.theta = std::move(pulled.theta);
+      continue;
+    }
+    for (std::size_t k = 0; k < result.theta.size(); ++k)
+      if (pulled.theta[k].defined())
+        result.theta[k] = result.theta[k].defined() ? result.theta[k] + pulled.theta[k] : pulled.theta[k];
+  }
+  return result;
+}
+
+}  // namespace banach

@@ -1,0 +1,47 @@
+#pragma once
+// The fixed point z = f(z) as one node of the tape.
+
+#include <banach/ops/implicit/backward.hpp>
+#include <banach/solvers/fixed_point.hpp>
+
+namespace banach {
+
+struct FixedPointOptions {
+  Solver solver = Anderson{};
+  BackwardRule backward = Implicit{};
+  double tolerance = 1e-4;          ///< on ||f(z) - z|| / ||f(z)||, each sample
+  double absolute_tolerance = 0.0;  ///< added to it, in units of z
+  int max_steps = 100;              ///< evaluations of f
+  Batch batch = Batch::axis0;
+  Policy policy = Policy::report;
+  double error_factor = 100.0;  ///< see Status::converged
+  bool whole_trace = false;     ///< keep the residuals of every step in the report
+};
+
+/// A solution: `const auto [z, report, adjoint] = fixed_point(f, z0, options);`
+struct FixedPoint {
+  Var z;               ///< of z0's shape: for each sample the iterate with the smallest residual
+  SolveReport report;  ///< how the solve went, for each sample
+  AdjointLog adjoint;  ///< how each backward sweep through it went; empty until one ran
+};
+
+/// Solves z = f(z) from z0, as one node. f takes and returns a Var of z0's shape and dtype; what it captures
+/// (Vars of the tape, Parameters) becomes the node's inputs. The iteration is not recorded: memory does not
+/// depend on its length. f is recorded once, at the solution, and the backward rule passes gradients to its
+/// captures; z0 gets none (but with Unrolled). Warm start: pass an earlier z. Any rule can be differentiated
+/// again; derivatives of any order through Implicit are the true ones of the solution. Throws ShapeError if f
+/// changes the shape, ValueError for an option outside its domain, SolveError under Policy::raise.
+FixedPoint fixed_point(FunctionRef<Var(const Var&)> f, const Var& z0, const FixedPointOptions& options = {});
+
+struct FixedPoints {
+  Vars z;
+  SolveReport report;
+  AdjointLog adjoint;
+};
+
+/// Several states at once, each with its own shape but one dtype and, for Batch::axis0, the same extent of
+/// axis 0. They are solved as one vector a sample, so residuals and tolerances are joint.
+FixedPoints fixed_point(FunctionRef<Vars(const Vars&)> f, const Vars& z0,
+                        const FixedPointOptions& options = {});
+
+}  // namespace banach

@@ -1,0 +1,230 @@
+#include <banach/ops/implicit/linearized.hpp>
+
+#include <algorithm>
+#include <cmath>
+
+namespace banach {
+namespace {
+
+struct SolveAttrs {
+  std::shared_ptr<const ImplicitBody> body;
+  LinearSolver solver;
+  bool transposed;
+};
+
+// Inputs z, theta..., rhs.
+Linearized linearized_of(const SolveAttrs& attrs, std::span<const Var> inputs) {
+  return Linearized(attrs.body, inputs.front(), inputs.subspan(1, inputs.size() - 2));
+}
+
+// For x = (I - J^T)^-1 r and a cotangent w of it, y = (I - J)^-1 w is the cotangent of r, and since
+// dx = (I - J^T)^-1 (dJ^T x + dr), that of the point is the gradient of x^T J(z, theta) y with x and y held
+// fixed. With J in place of J^T, x and y change places.
+Vars solve_vjp(const VjpContext& c) {
+  const auto& attrs = c.attrs.as<SolveAttrs>();
+  const Linearized f = linearized_of(attrs, c.inputs);
+  const Var y = f.solve(attrs.solver, c.cotangent, !attrs.transposed).solution;
+  const Var &left = attrs.transposed ? c.out : y, &right = attrs.transposed ? y : c.out;
+
+  const Vars point(c.inputs.begin(), c.inputs.end() - 1);
+  const auto pulled = [&](const Vars& at) {
+    const auto body = [&](const Vars& state) {
+      return attrs.body->trace.replay(state, std::span<const Var>(at).subspan(1));
+    };
+    return vjp(body, {at.front()}, {left}).cotangents;
+  };
+  Vars cotangents = vjp(pulled, point, {right}).cotangents;
+  cotangents.push_back(y);
+  return cotangents;
+}
+
+const Op solve_op{{
+    .name = "linear_solve",
+    .doc = "x = (I - J^T)^-1 r or (I - J)^-1 r, J being the Jacobian of an implicit node's body.",
+    .shape =
+        [](const ShapeContext& c) {
+          return Spec{c.inputs.back().shape(), c.inputs.back().dtype()};
+        },
+    .kernel =
+        [](const KernelContext& c) {
+          const auto& attrs = c.attrs.as<SolveAttrs>();
+          const NoGrad off;
+          c.out() = linearized_of(attrs, c.inputs)
+                        .solve(attrs.solver, c.inputs.back(), attrs.transposed)
+                        .solution.value();
+        },
+    .kind = OpKind::implicit,
+    .saves = Saves::both,
+    .vjp = solve_vjp,
+    .view = true,
+}};
+
+template <class T>
+double norm_of(const T* x, std::int64_t n) {
+  double top = 0.0, sum = 0.0;
+  for (std::int64_t i = 0; i < n; ++i) top = std::max(top, std::abs(static_cast<double>(x[i])));
+  if (top == 0.0 || !std::isfinite(top)) return std::isfinite(top) ? 0.0 : NAN;
+  for (std::int64_t i = 0; i < n; ++i) {
+    const double scaled = static_cast<double>(x[i]) / top;
+    sum += scaled * scaled;
+  }
+  return top * std::sqrt(sum);
+}
+
+}  // namespace
+
+Shape state_rows(const Shape& state, Batch batch) {
+  if (batch == Batch::none || state.rank() == 0) return {1, state.size()};
+  return {state[0], state.size(1, state.rank())};
+}
+
+Linearized::Linearized(std::shared_ptr<const ImplicitBody> body, const Var& z, std::span<const Var> theta)
+    : body_(std::move(body)), z_(z), theta_(theta.begin(), theta.end()) {}
+
+const Trace& Linearized::values() const {
+  if (values_) return *values_;
+  const Trace& recorded = body_->trace;
+  bool same = recorded.graph[recorded.inputs[0]].output.same_storage(z_.value());
+  for (std::size_t i = 0; i < theta_.size(); ++i)
+    same = same && recorded.captured[i].value().same_storage(theta_[i].value());
+  if (same) {
+    values_ = std::shared_ptr<const Trace>(body_, &recorded);
+    return *values_;
+  }
+  // Another point than the recorded one: the same operations there, theta now being inputs rather than
+  // captured.
+  Tensors point{z_.value()};
+  for (const Var& value : theta_) point.push_back(value.value());
+  Trace moved = trace(
+      [&](const Vars& at) {
+        return recorded.replay({at.data(), 1}, std::span<const Var>(at).subspan(1));
+      },
+      point);
+  moved.captures.assign(moved.inputs.begin() + 1, moved.inputs.end());
+  moved.inputs.resize(1);
+  values_ = std::make_shared<const Trace>(std::move(moved));
+  return *values_;
+}
+
+const Trace& Linearized::transposed() const {
+  if (!transposed_) {
+    // u -> J^T u is linear: its own vjp is v -> J v.
+    const Trace& recorded = body_->trace;
+    Vars theta;
+    for (const Var& value : theta_) theta.push_back(value.detach());
+    const auto pulled = [&](const Vars& u) {
+      return vjp([&](const Vars& state) { return recorded.replay(state, theta); }, {z_.detach()}, u)
+          .cotangents;
+    };
+    const std::array<Tensor, 1> at{Tensor::zeros(z_.shape(), z_.dtype())};
+    transposed_ = std::make_shared<const Trace>(trace(pulled, at));
+  }
+  return *transposed_;
+}
+
+const Linearized::Recorded& Linearized::recorded() const {
+  if (!recorded_) {
+    Recorded nodes;
+    nodes.state = alias(z_);
+    if (!nodes.state.recorded()) nodes.state = leaf(z_.value());
+    for (const Var& value : theta_) {
+      nodes.theta.push_back(alias(value));
+      if (!nodes.theta.back().recorded()) nodes.theta.back() = leaf(value.value());
+    }
+    nodes.value = body_->trace.replay({&nodes.state, 1}, nodes.theta).front();
+    recorded_ = std::make_shared<const Recorded>(std::move(nodes));
+  }
+  return *recorded_;
+}
+
+Linearized::Pulled Linearized::pull(const Var& u, std::uint64_t needed) const {
+  ++*evaluations_;
+  const bool create = recording();
+  const Recorded* nodes = create ? &recorded() : nullptr;
+  const Trace* trace = create ? nullptr : &values();
+
+  PoolVector<std::int32_t> wrt{create ? nodes->state.node() : trace->inputs[0]};
+  PoolVector<std::size_t> positions;
+  for (std::size_t i = 0; i < theta_.size(); ++i) {
+    if (i < 63 && (needed >> i & 1) == 0) continue;
+    positions.push_back(i);
+    wrt.push_back(create ? nodes->theta[i].node() : trace->captures[i]);
+  }
+  Vars swept;
+  if (create) {
+    const std::array<std::int32_t, 1> output{nodes->value.node()};
+    swept = sweep(Tape::current()->graph(), output, {&u, 1}, wrt, true);
+  } else {
+    swept = trace->pull_back({&u, 1}, wrt);
+  }
+  Pulled result{swept[0].defined() ? swept[0] : Var(Tensor::zeros(z_.shape(), z_.dtype())),
+                Vars(theta_.size())};
+  for (std::size_t i = 0; i < positions.size(); ++i) result.theta[positions[i]] = swept[i + 1];
+  return result;
+}
+
+Var Linearized::vjp_state(const Var& u) const {
+  // A needed mask of zero still covers inputs beyond the 63rd, so sweep for the state alone by hand.
+  ++*evaluations_;
+  Var swept;
+  if (recording()) {
+    const std::array<std::int32_t, 1> output{recorded().value.node()}, wrt{recorded().state.node()};
+    swept = sweep(Tape::current()->graph(), output, {&u, 1}, wrt, true)[0];
+  } else {
+    swept = values().pull_back({&u, 1}, values().inputs)[0];
+  }
+  return swept.defined() ? swept : Var(Tensor::zeros(z_.shape(), z_.dtype()));
+}
+
+Tensor Linearized::apply(const Tensor& rows, bool transpose) const {
+  const NoGrad off;
+  const Var u(rows.reshape(z_.shape()));
+  if (transpose) return vjp_state(u).value().reshape(rows.shape());
+  ++*evaluations_;
+  const Var v = transposed().pull_back({&u, 1}, transposed().inputs)[0];
+  return v.defined() ? v.value().reshape(rows.shape()) : Tensor::zeros(rows.shape(), rows.dtype());
+}
+
+AdjointSolve Linearized::solve(const LinearSolver& solver, const Var& g, bool transpose) const {
+  const Shape rows = state_rows(z_.shape(), body_->batch);
+  const auto map = [&](const Tensor& x) { return apply(x, transpose); };
+  LinearSolution solved =
+      std::visit([&](const auto& s) { return solve_linear(s, map, g.value().reshape(rows)); }, solver);
+
+  Vars inputs{z_};
+  inputs.insert(inputs.end(), theta_.begin(), theta_.end());
+  inputs.push_back(g);
+  const std::array<Tensor, 1> output{solved.x.reshape(z_.shape())};
+  return {record(solve_op, inputs, output, SolveAttrs{body_, solver, transpose}).front(),
+          std::move(solved.status)};
+}
+
+Var Linearized::value() const { return recording() ? recorded().value : values().results.front(); }
+
+PoolVector<double> Linearized::norms(const Var& x) const {
+  const Shape rows = state_rows(z_.shape(), body_->batch);
+  PoolVector<double> result(static_cast<std::size_t>(rows[0]));
+  dispatch_floating(x.dtype(), [&](auto zero) {
+    const auto* data = x.value().data<decltype(zero)>();
+    for (std::int64_t i = 0; i < rows[0]; ++i)
+      result[static_cast<std::size_t>(i)] = norm_of(data + i * rows[1], rows[1]);
+  });
+  return result;
+}
+
+PoolVector<double> Linearized::residual(const Var& lambda, const Var& pulled, const Var& g) const {
+  Tensor difference = Tensor::empty(g.shape(), g.dtype());
+  dispatch_floating(g.dtype(), [&](auto zero) {
+    using T = decltype(zero);
+    T* out = difference.mutable_data<T>();
+    const T *l = lambda.value().data<T>(), *p = pulled.value().data<T>(), *c = g.value().data<T>();
+    for (std::int64_t i = 0; i < g.size(); ++i) out[i] = l[i] - p[i] - c[i];
+  });
+  PoolVector<double> result = norms(Var(difference));
+  const PoolVector<double> scale = norms(g);
+  for (std::size_t i = 0; i < result.size(); ++i)
+    if (scale[i] > 0.0) result[i] /= scale[i];
+  return result;
+}
+
+}  // namespace banach

@@ -1,0 +1,89 @@
+#pragma once
+// A fixed-point body linearised at the solution: what a backward rule works with.
+
+#include <banach/engine/status.hpp>
+#include <banach/engine/trace.hpp>
+#include <banach/solvers/linear.hpp>
+
+#include <memory>
+#include <variant>
+
+namespace banach {
+
+/// How the state divides into independent problems.
+enum class Batch : std::uint8_t {
+  axis0,  ///< one problem for each index of axis 0; f must not mix them
+  none,   ///< one problem: a single vector, or an f that couples its samples (batch norm inside)
+};
+
+/// The state as the solvers see it: (problems, elements each).
+Shape state_rows(const Shape& state, Batch batch);
+
+/// Solvers of the adjoint equation lambda = J^T lambda + g.
+using LinearSolver = std::variant<Gmres, Dense, Iterative>;
+
+/// The body f(z, theta) of an implicit node: recorded at the solution, theta being what it captured.
+struct ImplicitBody {
+  Trace trace;  ///< one input, the state z; one output, f
+  Batch batch = Batch::axis0;
+};
+
+struct AdjointSolve {
+  Var solution;  ///< of the state's shape
+  PoolVector<Status> status;
+};
+
+/// f(z, theta) at a point, and its partial derivatives J = df/dz and df/dtheta there. While a tape records (a
+/// sweep with create_graph), everything it returns is recorded, as a function of z, theta and the argument.
+class Linearized {
+ public:
+  Linearized(std::shared_ptr<const ImplicitBody> body, const Var& z, std::span<const Var> theta);
+
+  const Var& state() const { return z_; }
+  /// J^T u, of the state's shape.
+  Var vjp_state(const Var& u) const;
+
+  struct Pulled {
+    Var state;   ///< J^T u
+    Vars theta;  ///< u^T df/dtheta, one each; undefined where not needed
+  };
+  /// Both parts in one sweep. Bit i of `needed` tells whether theta i is wanted (all from 63 on are).
+  Pulled pull(const Var& u, std::uint64_t needed = ~std::uint64_t{0}) const;
+
+  /// Solves lambda = J^T lambda + g, as one node whose own derivative is again such a solve.
+  AdjointSolve solve(const LinearSolver& solver, const Var& g) const { return solve(solver, g, true); }
+  /// With transposed = false: v = J v + g.
+  AdjointSolve solve(const LinearSolver& solver, const Var& g, bool transposed) const;
+
+  /// f at the state.
+  Var value() const;
+  /// The same body linearised at another state.
+  Linearized at(const Var& z) const { return Linearized(body_, z, theta_); }
+
+  /// ||lambda - J^T lambda - g||_2 / ||g||_2 for each problem, given J^T lambda.
+  PoolVector<double> residual(const Var& lambda, const Var& pulled, const Var& g) const;
+  /// 2-norm of each problem's part of x.
+  PoolVector<double> norms(const Var& x) const;
+  /// Vector-Jacobian (and Jacobian-vector) products taken so far.
+  int evaluations() const { return *evaluations_; }
+
+ private:
+  // The body as nodes to sweep: those of the current tape while it records, else those of a trace.
+  struct Recorded {
+    Var state, value;
+    Vars theta;
+  };
+  const Trace& values() const;
+  const Trace& transposed() const;
+  const Recorded& recorded() const;
+  Tensor apply(const Tensor& rows, bool transposed) const;
+
+  std::shared_ptr<const ImplicitBody> body_;
+  Var z_;
+  Vars theta_;
+  std::shared_ptr<int> evaluations_ = std::make_shared<int>(0);
+  mutable std::shared_ptr<const Trace> values_, transposed_;
+  mutable std::shared_ptr<const Recorded> recorded_;
+};
+
+}  // namespace banach

@@ -1,0 +1,119 @@
+#include <banach/ops/elementwise.hpp>
+#include <banach/ops/implicit/unrolled.hpp>
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace banach {
+namespace {
+
+// 1 in the rows of the chosen problems, 0 elsewhere, like z.
+template <class Chosen>
+Var row_mask(const Var& z, const Shape& rows, Chosen chosen) {
+  Tensor mask = Tensor::zeros(z.shape(), z.dtype());
+  dispatch_floating(z.dtype(), [&](auto zero) {
+    using T = decltype(zero);
+    T* out = mask.mutable_data<T>();
+    for (std::int64_t i = 0; i < rows[0]; ++i)
+      if (chosen(static_cast<std::size_t>(i))) std::fill_n(out + i * rows[1], rows[1], T{1});
+  });
+  return Var(mask);
+}
+
+Var picard_step(const Var& z, const Var& fz, double damping) {
+  return damping == 1.0 ? fz : z + damping * (fz - z);
+}
+
+// What was recorded so far: the iterates, and f at the newest.
+struct Record {
+  double damping;
+  Shape rows;
+  Vars path;
+  Var value;
+};
+
+class RecordingStepper final : public Stepper {
+ public:
+  explicit RecordingStepper(Record& record) : record_(record) {}
+
+  void propose(const Tensor&, const Tensor&, std::span<const char> active, Tensor& next) override {
+    const Var& last = record_.path.back();
+    Var step = picard_step(last, record_.value, record_.damping);
+    if (std::find(active.begin(), active.end(), char{0}) != active.end())
+      step = where(row_mask(last, record_.rows, [&](std::size_t i) { return active[i] != 0; }), step, last);
+    dispatch_floating(step.dtype(), [&](auto zero) {
+      using T = decltype(zero);
+      const std::int64_t n = record_.rows[1];
+      for (std::size_t i = 0; i < active.size(); ++i) {
+        const std::int64_t row = static_cast<std::int64_t>(i) * n;
+        if (active[i]) std::copy_n(step.value().template data<T>() + row, n, next.mutable_data<T>() + row);
+      }
+    });
+    record_.path.push_back(std::move(step));
+  }
+
+ private:
+  Record& record_;
+};
+
+// Picard, but for the tape.
+struct RecordedPicard {
+  Record* record;
+  static constexpr std::string_view name = Picard::name;
+  std::unique_ptr<Stepper> start(std::int64_t, std::int64_t, DType) const {
+    return std::make_unique<RecordingStepper>(*record);
+  }
+};
+
+}  // namespace
+
+StopOptions stop_options(const FixedPointOptions& options) {
+  return {.max_steps = options.max_steps,
+          .tolerance = options.tolerance,
+          .absolute_tolerance = options.absolute_tolerance,
+          .error_factor = options.error_factor,
+          .whole_trace = options.whole_trace};
+}
+
+void check_body(const Var& z, const Var& fz) {
+  if (!(fz.shape() == z.shape()))
+    fail<ShapeError>("fixed_point", "f must keep the shape of its state: " + z.shape().to_string() +
+                                        " became " + fz.shape().to_string());
+  if (fz.dtype() != z.dtype())
+    fail<DTypeError>("fixed_point", fmt::format("f must keep the dtype of its state: {} became {}",
+                                                name(z.dtype()), name(fz.dtype())));
+}
+
+FixedPoint solve_unrolled(FunctionRef<Var(const Var&)> f, const Var& z0, const FixedPointOptions& options) {
+  Record record{options.solver.get_if<Picard>()->damping, state_rows(z0.shape(), options.batch), {z0}, {}};
+  const auto map = [&](const Tensor&) {
+    record.value = f(record.path.back());
+    check_body(z0, record.value);
+    return record.value.value().reshape(record.rows);
+  };
+  FixedPoint result;
+  const Tensor start = z0.value().reshape(record.rows);
+  result.report = solve_fixed_point(RecordedPicard{&record}, map, start, stop_options(options)).report;
+  result.z = record.path.back();
+
+  // Usually the newest iterate is the best. Where it is not (a sample went astray, or broke), the steps up to
+  // each sample's best iterate are recorded afresh, so that none behind it, with its NaNs, is on the way of
+  // the gradient.
+  const auto& samples = result.report.samples;
+  const auto straight = [](const SampleReport& s) {
+    return s.best_step == s.nstep && s.status != Status::non_finite;
+  };
+  if (std::all_of(samples.begin(), samples.end(), straight)) return result;
+  int last = 1;
+  for (const SampleReport& sample : samples) last = std::max(last, sample.best_step);
+  result.z = z0;
+  for (int k = 1; k < last; ++k) {
+    const Var step = picard_step(result.z, f(result.z), record.damping);
+    result.z = where(row_mask(z0, record.rows, [&](std::size_t i) { return k < samples[i].best_step; }), step,
+                     result.z);
+  }
+  return result;
+}
+
+}  // namespace banach

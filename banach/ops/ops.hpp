@@ -1,0 +1,24 @@
+#pragma once
+// All operations on Vars, and the list of them.
+
+#include <banach/ops/cast.hpp>
+#include <banach/ops/compare.hpp>
+#include <banach/ops/conv.hpp>
+#include <banach/ops/elementwise.hpp>
+#include <banach/ops/index.hpp>
+#include <banach/ops/loss.hpp>
+#include <banach/ops/matmul.hpp>
+#include <banach/ops/norm.hpp>
+#include <banach/ops/pool.hpp>
+#include <banach/ops/reduce.hpp>
+#include <banach/ops/shape_ops.hpp>
+#include <banach/ops/softmax.hpp>
+
+#include <vector>
+
+namespace banach {
+
+/// Every operation, sorted by name; those that a program has added itself included.
+std::vector<const Op*> ops();
+
+}  // namespace banach

@@ -1,0 +1,34 @@
+#pragma once
+// Kernels that work row by row along the last axis. For the sources of the operations, not for users.
+
+#include <banach/engine/op.hpp>
+#include <banach/engine/parallel.hpp>
+
+#include <algorithm>
+
+namespace banach {
+
+struct Rows {
+  std::int64_t count, length;
+};
+
+/// x as rows along its last axis; a ShapeError for a scalar.
+inline Rows rows_of(const Shape& shape, std::string_view op) {
+  if (shape.rank() == 0) fail<ShapeError>(op, "expects at least one axis: got " + shape.to_string());
+  return {shape.size(0, shape.rank() - 1), shape[shape.rank() - 1]};
+}
+
+/// body(row) for each of them, in parallel pieces that depend on the shape only.
+template <class Body>
+void for_rows(const Rows& rows, Body&& body) {
+  const std::int64_t grain = std::max<std::int64_t>(1, (1 << 14) / std::max<std::int64_t>(1, rows.length));
+  const auto run = [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t row = begin; row < end; ++row) body(row);
+  };
+  if (rows.count > grain)
+    parallel_for(rows.count, grain, run);
+  else
+    run(0, rows.count);
+}
+
+}  // namespace banach

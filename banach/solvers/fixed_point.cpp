@@ -1,0 +1,132 @@
+// The loop: the only one there is.
+
+#include <banach/solvers/check.hpp>
+#include <banach/solvers/monitor.hpp>
+#include <banach/solvers/trace_recorder.hpp>
+#include <banach/solvers/vector.hpp>
+
+#include <fmt/format.h>
+
+#include <cmath>
+
+namespace banach {
+namespace {
+
+constexpr std::string_view op = "fixed_point";
+
+void check_options(const StopOptions& o) {
+  const auto require = [](bool holds, std::string_view what, double given) {
+    if (!holds) fail<ValueError>(op, fmt::format("{}: got {}", what, given));
+  };
+  require(o.max_steps >= 0, "max_steps must not be negative", o.max_steps);
+  require(o.tolerance >= 0.0 && std::isfinite(o.tolerance), "tolerance must be finite and not negative", o.tolerance);
+  require(o.absolute_tolerance >= 0.0 && std::isfinite(o.absolute_tolerance),
+          "absolute_tolerance must be finite and not negative", o.absolute_tolerance);
+  require(o.error_factor > 0.0, "error_factor must be positive", o.error_factor);
+  require(o.divergence_factor >= 1.0, "divergence_factor must be at least 1", o.divergence_factor);
+  require(o.stagnation_window >= 1, "stagnation_window must be at least 1", o.stagnation_window);
+}
+
+// One solve: the iterates, and what is known of each sample.
+template <class T>
+class Solve {
+ public:
+  Solve(const Tensor& z0, const StopOptions& options)
+      : batch_(z0.shape()[0]), n_(z0.shape()[1]), z_(z0), next_(Tensor::empty(z0.shape(), z0.dtype())),
+        best_z_(z0.clone()), best_fz_(z0.clone()), active_(static_cast<std::size_t>(batch_), 1),
+        monitors_(static_cast<std::size_t>(batch_),
+                  SampleMonitor(options, static_cast<double>(std::numeric_limits<T>::epsilon()))),
+        trace_(static_cast<std::size_t>(batch_), options.whole_trace) {}
+
+  FixedPointSolution run(Stepper& stepper, const StateMap& f) {
+    for (int k = 1;; ++k) {
+      const Tensor fz = f(z_);
+      check_map(op, z_, fz);
+      const bool any_stopped = observe(fz);
+      trace_.record(k, [&](std::size_t s) { return monitors_[s].residual(); },
+                    [&](std::size_t s) { return monitors_[s].relative_residual(); });
+      if (any_stopped && !freeze()) return finish(k, stepper);
+      stepper.propose(z_, fz, active_, next_);
+      std::swap(z_, next_);
+    }
+  }
+
+ private:
+  // Measures the residual of every active sample and keeps its iterate if it is the best. True if a sample stopped.
+  // next_ still holds the previous iterate.
+  bool observe(const Tensor& fz) {
+    const T *z = z_.data<T>(), *f = fz.data<T>(), *previous = next_.data<T>();
+    T *best_z = best_z_.mutable_data<T>(), *best_f = best_fz_.mutable_data<T>();
+    vec::for_active(active_, n_, [&](std::int64_t s) {
+      const std::int64_t row = s * n_;
+      SampleMonitor& monitor = monitors_[static_cast<std::size_t>(s)];
+      const double norm = vec::norm(f + row, n_);
+      const bool finite = std::isfinite(norm) || vec::all_finite(f + row, n_);
+      const double residual = finite ? vec::distance(f + row, z + row, n_) : 0.0;
+      const double step_length = monitor.report().nstep > 0 ? vec::distance(z + row, previous + row, n_) : 0.0;
+      if (!monitor.observe({residual, norm, step_length, finite})) return;
+      vec::copy(z + row, best_z + row, n_);
+      vec::copy(f + row, best_f + row, n_);
+    });
+    for (std::size_t s = 0; s < monitors_.size(); ++s)
+      if (active_[s] && monitors_[s].stopped()) return true;
+    return false;
+  }
+
+  // From now on, f sees the answer of every sample that has just stopped. False if none is left.
+  bool freeze() {
+    T *z = z_.mutable_data<T>(), *next = next_.mutable_data<T>();
+    const T* best = best_z_.data<T>();
+    bool left = false;
+    for (std::int64_t s = 0; s < batch_; ++s) {
+      char& active = active_[static_cast<std::size_t>(s)];
+      if (active && monitors_[static_cast<std::size_t>(s)].stopped()) {
+        active = 0;
+        vec::copy(best + s * n_, z + s * n_, n_);
+        vec::copy(best + s * n_, next + s * n_, n_);
+      }
+      left = left || active;
+    }
+    return left;
+  }
+
+  FixedPointSolution finish(int steps, const Stepper& stepper) {
+    FixedPointSolution solution{std::move(best_z_), std::move(best_fz_), {}};
+    for (const SampleMonitor& monitor : monitors_) solution.report.samples.push_back(monitor.report());
+    solution.report.trace = trace_.take();
+    solution.report.nstep = steps;
+    solution.report.history_bytes = stepper.history_bytes();
+    return solution;
+  }
+
+  std::int64_t batch_, n_;
+  Tensor z_, next_, best_z_, best_fz_;
+  PoolVector<char> active_;
+  PoolVector<SampleMonitor> monitors_;
+  TraceRecorder trace_;
+};
+
+// max_steps = 0: the start is the answer, and nothing is known about it.
+FixedPointSolution unsolved(const Tensor& z0, const StopOptions& options) {
+  FixedPointSolution solution{z0, z0, {}};
+  solution.report.samples.assign(static_cast<std::size_t>(z0.shape()[0]), SampleMonitor(options, 0.0).report());
+  return solution;
+}
+
+}  // namespace
+
+FixedPointSolution solve_fixed_point(const Solver& solver, const StateMap& f, const Tensor& z0,
+                                     const StopOptions& options) {
+  check_options(options);
+  check_state(op, "z0", z0);
+  const std::int64_t batch = z0.shape()[0], n = z0.shape()[1];
+  const auto stepper = solver.start(batch, n, z0.dtype());
+  FixedPointSolution solution = dispatch_floating(z0.dtype(), [&](auto zero) {
+    if (batch == 0 || options.max_steps == 0) return unsolved(z0, options);
+    return Solve<decltype(zero)>(z0, options).run(*stepper, f);
+  });
+  solution.report.solver = solver.name();
+  return solution;
+}
+
+}  // namespace banach

@@ -1,0 +1,80 @@
+#include <banach/solvers/monitor.hpp>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+namespace banach {
+namespace {
+
+constexpr double infinity = std::numeric_limits<double>::infinity();
+
+double ratio(double part, double whole) { return part == 0.0 ? 0.0 : part / whole; }
+
+}  // namespace
+
+SampleMonitor::SampleMonitor(const StopOptions& options, double epsilon) : options_(&options), epsilon_(epsilon) {
+  // Before the first finite evaluation nothing is known.
+  report_.rate = 1.0;
+  report_.abs_lowest = report_.rel_lowest = report_.error_estimate = infinity;
+}
+
+bool SampleMonitor::observe(const Measurement& m) {
+  const int k = ++report_.nstep;
+  if (!m.finite) {
+    stop(Status::non_finite);
+    return false;
+  }
+  const double step_gain = k > 1 ? ratio(m.step_length, residual_) : 1.0;
+  update_rate(m.residual);
+  residual_ = m.residual;
+  relative_ = ratio(m.residual, m.norm);
+  if (k == 1) first_ = m.residual;
+  const double error = m.residual == 0.0      ? 0.0
+                       : report_.rate < 1.0 ? m.residual * step_gain / (1.0 - report_.rate)
+                                            : infinity;
+
+  // A converged iterate is the answer even where an earlier one had a smaller residual: near another, repelling
+  // fixed point the residual is small too, but not in proportion to f(z).
+  const bool done = converged(m, error);
+  const bool best = done || m.residual < report_.abs_lowest;
+  if (best) {
+    report_.best_step = k;
+    report_.abs_lowest = residual_;
+    report_.rel_lowest = relative_;
+    report_.error_estimate = error;
+  }
+  if (k == 1 || m.residual < 0.999 * anchor_) {
+    anchor_ = m.residual;
+    anchor_step_ = k;
+  }
+
+  if (done) stop(Status::converged);
+  else if (!(m.residual < infinity) || m.residual > options_->divergence_factor * first_) stop(Status::diverged);
+  else if (k - anchor_step_ >= options_->stagnation_window) stop(Status::stagnated);
+  else if (k >= options_->max_steps) stop(Status::max_steps);
+  return best;
+}
+
+void SampleMonitor::stop(Status status) {
+  report_.status = status;
+  stopped_ = true;
+}
+
+bool SampleMonitor::converged(const Measurement& m, double error) const {
+  if (!(m.residual < infinity && m.norm < infinity)) return false;
+  if (m.residual <= 2.0 * epsilon_ * m.norm) return true;
+  const double bound = options_->absolute_tolerance + options_->tolerance * m.norm;
+  return m.residual <= bound && error <= options_->error_factor * bound;
+}
+
+// The geometric mean of the last ratios r_k / r_{k-1} is a root of the quotient of the last and the first.
+void SampleMonitor::update_rate(double residual) {
+  const int k = report_.nstep, ratios = std::min(k - 1, rate_window);
+  const auto slot = [](int step) { return static_cast<std::size_t>(step % (rate_window + 1)); };
+  recent_[slot(k)] = residual;
+  if (residual == 0.0) report_.rate = 0.0;
+  else if (ratios > 0) report_.rate = std::pow(residual / recent_[slot(k - ratios)], 1.0 / ratios);
+}
+
+}  // namespace banach

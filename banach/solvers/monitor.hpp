@@ -1,0 +1,49 @@
+#pragma once
+// When one sample of a fixed-point solve stops: the formulas of status.hpp, on one sample's running state.
+
+#include <banach/solvers/fixed_point.hpp>
+
+#include <array>
+
+namespace banach {
+
+/// What was measured at one evaluation of f for one sample.
+struct Measurement {
+  double residual = 0.0;     ///< ||f(z) - z||_2
+  double norm = 0.0;         ///< ||f(z)||_2
+  double step_length = 0.0;  ///< ||z - previous z||_2; ignored at the first evaluation
+  bool finite = true;        ///< f(z) has neither NaN nor infinity
+};
+
+class SampleMonitor {
+ public:
+  /// `epsilon` is the machine epsilon of the iterates.
+  SampleMonitor(const StopOptions& options, double epsilon);
+
+  /// Takes in the next evaluation. Returns true if its iterate is the best so far, and so the answer for now.
+  bool observe(const Measurement& m);
+  bool stopped() const { return stopped_; }
+  /// The report so far: complete once stopped.
+  const SampleReport& report() const { return report_; }
+  /// Residual and relative residual at the last evaluation that was finite.
+  double residual() const { return residual_; }
+  double relative_residual() const { return relative_; }
+
+ private:
+  void stop(Status status);
+  bool converged(const Measurement& m, double error) const;
+  void update_rate(double residual);
+
+  static constexpr int rate_window = 5;  // residual ratios that the observed rate is the mean of
+
+  const StopOptions* options_;
+  double epsilon_;
+  SampleReport report_;
+  bool stopped_ = false;
+  double residual_ = 0.0, relative_ = 0.0, first_ = 0.0;  // at the last evaluation, and at the first
+  std::array<double, rate_window + 1> recent_{};  // the last residuals, a ring
+  double anchor_ = 0.0;  // the smallest residual when it last fell by 0.1 %, ...
+  int anchor_step_ = 0;  // ... and the evaluation at which it did
+};
+
+}  // namespace banach

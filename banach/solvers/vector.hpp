@@ -1,0 +1,117 @@
+#pragma once
+// What the solvers do with one sample's row of n numbers. Inner products and norms are doubles for f32 rows too, and no
+// norm overflows or underflows on the way: only where the result itself does.
+
+#include <banach/engine/parallel.hpp>
+#include <banach/engine/simd.hpp>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <span>
+#include <type_traits>
+
+namespace banach::vec {
+
+inline double dot(const double* a, const double* b, std::int64_t n) { return simd::kernels<double>().dot(a, b, n); }
+
+/// Summed in double: a Gram matrix squares the condition of its vectors, which single precision does not stand.
+inline double dot(const float* a, const float* b, std::int64_t n) {
+  constexpr std::int64_t lanes = 8;
+  double sums[lanes] = {};
+  std::int64_t i = 0;
+  for (; i + lanes <= n; i += lanes)
+    for (std::int64_t l = 0; l < lanes; ++l) sums[l] += static_cast<double>(a[i + l]) * static_cast<double>(b[i + l]);
+  double result = 0.0;
+  for (; i < n; ++i) result += static_cast<double>(a[i]) * static_cast<double>(b[i]);
+  for (const double sum : sums) result += sum;
+  return result;
+}
+
+/// The square root of the sum of value(i)^2, which is NaN or infinite only if a value is, or the root itself.
+template <class Value>
+double scaled_norm(std::int64_t n, Value value) {
+  double largest = 0.0;
+  for (std::int64_t i = 0; i < n; ++i) {
+    const double magnitude = std::abs(value(i));
+    if (!std::isfinite(magnitude)) return magnitude;
+    largest = std::max(largest, magnitude);
+  }
+  if (largest == 0.0) return 0.0;
+  double sum = 0.0;
+  for (std::int64_t i = 0; i < n; ++i) {
+    const double ratio = value(i) / largest;
+    sum += ratio * ratio;
+  }
+  return largest * std::sqrt(sum);
+}
+
+/// The root of a sum of squares that a kernel has found, or `exact()` where squares may have over- or underflowed.
+template <class T, class Exact>
+double root(T sum, Exact exact) {
+  constexpr T low = std::numeric_limits<T>::min() / std::numeric_limits<T>::epsilon();
+  return sum > low && sum < std::numeric_limits<T>::infinity() ? std::sqrt(static_cast<double>(sum)) : exact();
+}
+
+/// ||a||_2
+template <class T>
+double norm(const T* a, std::int64_t n) {
+  return root(simd::kernels<T>().squared_norm(a, n),
+              [&] { return scaled_norm(n, [&](std::int64_t i) { return static_cast<double>(a[i]); }); });
+}
+
+/// ||a - b||_2
+template <class T>
+double distance(const T* a, const T* b, std::int64_t n) {
+  return root(simd::kernels<T>().squared_distance(a, b, n), [&] {
+    return scaled_norm(n, [&](std::int64_t i) { return static_cast<double>(a[i]) - static_cast<double>(b[i]); });
+  });
+}
+
+template <class T>
+bool all_finite(const T* a, std::int64_t n) {
+  if (std::isfinite(simd::kernels<T>().squared_norm(a, n))) return true;
+  return std::all_of(a, a + n, [](T x) { return std::isfinite(x); });
+}
+
+/// y += alpha x
+template <class T>
+void axpy(double alpha, const T* x, T* y, std::int64_t n) {
+  simd::kernels<T>().axpy(static_cast<T>(alpha), x, y, n);
+}
+
+/// out = a - b; may be in place.
+template <class T>
+void subtract(const T* a, const T* b, T* out, std::int64_t n) {
+  simd::kernels<T>().sub.vv(a, b, out, n);
+}
+
+template <class T>
+void copy(const T* from, T* to, std::int64_t n) {
+  std::copy_n(from, n, to);
+}
+
+/// out = z + damping (f - z); with damping 1, f itself.
+template <class T>
+void damped_step(const T* z, const T* f, double damping, T* out, std::int64_t n) {
+  if (damping == 1.0) return copy(f, out, n);
+  const T factor = static_cast<T>(damping);
+  for (std::int64_t i = 0; i < n; ++i) out[i] = z[i] + factor * (f[i] - z[i]);
+}
+
+/// Calls body(begin, end) on pieces of the batch whose size depends on n alone, possibly at the same time.
+inline void for_pieces(std::int64_t batch, std::int64_t n, FunctionRef<void(std::int64_t, std::int64_t)> body) {
+  constexpr std::int64_t elements = 8192;  // some microseconds of work
+  parallel_for(batch, std::max<std::int64_t>(1, elements / std::max<std::int64_t>(1, n)), body);
+}
+
+/// Calls body(sample) for every active sample, possibly at the same time.
+inline void for_active(std::span<const char> active, std::int64_t n, FunctionRef<void(std::int64_t)> body) {
+  for_pieces(static_cast<std::int64_t>(active.size()), n, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t s = begin; s < end; ++s)
+      if (active[static_cast<std::size_t>(s)]) body(s);
+  });
+}
+
+}  // namespace banach::vec

@@ -1,0 +1,107 @@
+#include <banach/engine/tensor.hpp>
+
+#include <catch2/catch.hpp>
+
+#include <cstdint>
+#include <thread>
+
+using namespace banach;
+using Catch::Matchers::Contains;
+
+TEST_CASE("a tensor is a value: a copy never sees a change made through another", "[tensor]") {
+  Tensor a = tensor({1.0, 2.0, 3.0});
+  Tensor b = a;
+  CHECK(b.same_storage(a));
+  b.mutable_data<double>()[0] = 9.0;
+  CHECK(a.at(0) == 1.0);
+  CHECK(b.at(0) == 9.0);
+
+  Tensor view = a.reshape({3, 1});
+  CHECK(view.same_storage(a));
+  view.mutable_data<double>()[1] = 7.0;
+  CHECK(a.at(1) == 2.0);
+
+  Tensor rows = tensor({1.0, 2.0, 3.0, 4.0}, {2, 2});
+  Tensor last = rows.rows(1, 2);
+  CHECK(last.shape() == Shape{1, 2});
+  CHECK(last.at(1) == 4.0);
+  rows.mutable_data<double>()[3] = 5.0;
+  CHECK(last.at(1) == 4.0);
+}
+
+TEST_CASE("a view keeps its owner alive", "[tensor]") {
+  Tensor view;
+  {
+    const Tensor owner = Tensor::full({4, 4}, 2.5, DType::f64);
+    view = owner.rows(1, 3).reshape({8});
+  }
+  CHECK(view.at(7) == 2.5);
+  CHECK(view.unique());
+}
+
+TEST_CASE("writing in place keeps the buffer when nobody shares it", "[tensor]") {
+  Tensor a = Tensor::zeros({8}, DType::f32);
+  const float* before = a.data<float>();
+  CHECK(a.mutable_data<float>() == before);
+  const Tensor b = a;
+  CHECK(a.mutable_data<float>() != before);
+}
+
+TEST_CASE("tensor errors say what must hold", "[tensor]") {
+  CHECK_THROWS_WITH(tensor({1.0, 2.0}, {3}), Contains("(3)") && Contains("2"));
+  CHECK_THROWS_AS(tensor({1.0, 2.0}).data<float>(), DTypeError);
+  CHECK_THROWS_WITH(tensor({1.0, 2.0}).item(), Contains("one element") && Contains("(2)"));
+  CHECK_THROWS_WITH(Tensor().shape(), Contains("must be defined"));
+  CHECK_THROWS_AS(tensor({1.0, 2.0}).reshape({3}), ShapeError);
+  CHECK_THROWS_AS(tensor({1.0, 2.0}).rows(1, 3), ShapeError);
+  CHECK_THROWS_AS(tensor({1.0, 2.0}).at(2), ShapeError);
+  CHECK_THROWS_AS((Shape{-1}), ShapeError);
+  CHECK_THROWS_AS((Shape{1, 1, 1, 1, 1, 1, 1, 1, 1}), ShapeError);
+  CHECK_THROWS_AS((Shape{std::int64_t{1} << 40, std::int64_t{1} << 40}), ShapeError);
+  CHECK_THROWS_AS(Tensor::empty({std::int64_t{1} << 60}, DType::f32), ShapeError);
+  CHECK_THROWS_AS(Tensor::placeholder({2}, DType::f64).data<double>(), ValueError);
+}
+
+TEST_CASE("empty and scalar tensors", "[tensor]") {
+  const Tensor none = Tensor::zeros({0, 3}, DType::f64);
+  CHECK(none.size() == 0);
+  CHECK(none.reshape({3, 0}).shape() == Shape{3, 0});
+  CHECK(none.to(DType::f32).size() == 0);
+  CHECK(scalar(2.5, DType::f64).item() == 2.5);
+  CHECK(scalar(2.5, DType::f64).rank() == 0);
+}
+
+TEST_CASE("conversion and printing", "[tensor]") {
+  CHECK(tensor({1.9, -1.9}).to(DType::i64).at(1) == -1.0);
+  CHECK(tensor({0.1}).to(DType::f32).to(DType::f64).item() == static_cast<double>(0.1f));
+  CHECK(tensor({1.0, 2.0, 3.0, 4.0}, {2, 2}).to_string() == "[[1, 2],\n [3, 4]] f64(2,2)");
+  CHECK(Tensor::arange(12).to_string() == "[0, 1, 2, 3, ..., 9, 10, 11] i64(12)");
+  CHECK(Tensor::zeros({0}).to_string() == "[] f32(0)");
+}
+
+TEST_CASE("shapes broadcast as NumPy's do", "[shape]") {
+  CHECK(broadcast(Shape{2, 1, 3}, Shape{4, 1}, "add") == Shape{2, 4, 3});
+  CHECK(broadcast(Shape{}, Shape{0, 2}, "add") == Shape{0, 2});
+  CHECK_THROWS_WITH(broadcast(Shape{2, 3}, Shape{4}, "add"),
+                    Contains("[add]") && Contains("(2,3)") && Contains("(4)"));
+  CHECK(normalize_axes({-1, 0}, 3, "sum") == Axes{0, 2});
+  CHECK_THROWS_AS(normalize_axes({0, -3}, 3, "sum"), ShapeError);
+  CHECK_THROWS_WITH(normalize_axis(3, 3, "sum"), Contains("[sum]") && Contains("3"));
+}
+
+TEST_CASE("tensors can be made, shared and freed on several threads", "[tensor][threads]") {
+  const Tensor shared = Tensor::full({1000}, 1.0, DType::f64);
+  std::vector<Tensor> results(4);
+  std::vector<std::thread> workers;
+  for (std::size_t t = 0; t < results.size(); ++t)
+    workers.emplace_back([&, t] {
+      for (int i = 0; i < 1000; ++i) {
+        Tensor copy = shared;
+        copy.mutable_data<double>()[0] = static_cast<double>(t);
+        results[t] = copy;
+      }
+    });
+  for (std::thread& worker : workers) worker.join();
+  for (std::size_t t = 0; t < results.size(); ++t) CHECK(results[t].at(0) == static_cast<double>(t));
+  CHECK(shared.at(0) == 1.0);
+}

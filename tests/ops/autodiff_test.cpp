@@ -1,0 +1,290 @@
+// The tape, the sweep and what is built on them, exercised with operations.
+#include <banach/engine/gradcheck.hpp>
+#include <banach/engine/trace.hpp>
+#include <banach/ops/ops.hpp>
+
+#include <catch2/catch.hpp>
+
+#include <cmath>
+#include <memory>
+#include <thread>
+
+using namespace banach;
+using Catch::Matchers::Contains;
+
+namespace {
+
+Var f64(double value) { return leaf(scalar(value, DType::f64)); }
+
+}  // namespace
+
+TEST_CASE("derivatives of any order by sweeping the sweep", "[grad]") {
+  Tape tape;
+  const Var x = f64(0.7);
+  Var y = tanh(x);
+  const double t = std::tanh(0.7), s = 1 - t * t;
+  const double expected[] = {s, -2 * t * s, s * (6 * t * t - 2), s * t * (16 - 24 * t * t)};
+  for (const double derivative : expected) {
+    y = grad(y, {x}, {.create_graph = true})[0];
+    CHECK(y.item() == Approx(derivative).epsilon(1e-13));
+  }
+}
+
+TEST_CASE("a variable used several times gets the sum", "[grad]") {
+  Tape tape;
+  const Var x = f64(3.0);
+  CHECK(grad(x * x * x + x, {x})[0].item() == 28.0);
+  CHECK(grad(x + x, {x})[0].item() == 2.0);
+  const Var y = x * 2.0;
+  const Vars both = grad(y * y, {y, x});
+  CHECK(both[0].item() == 12.0);
+  CHECK(both[1].item() == 24.0);
+}
+
+TEST_CASE("gradients of inputs the output does not depend on are zero", "[grad]") {
+  Tape tape;
+  const Var x = leaf(tensor({1.0, 2.0})), y = f64(1.0);
+  const Vars g = grad(y * y, {x, y});
+  CHECK(g[0].shape() == Shape{2});
+  CHECK(g[0].value().at(0) == 0.0);
+  CHECK(g[1].item() == 2.0);
+}
+
+TEST_CASE("a cotangent may be given, and is needed for outputs of several elements", "[grad]") {
+  Tape tape;
+  const Var x = leaf(tensor({1.0, 2.0}));
+  CHECK_THROWS_WITH(grad(x * x, {x}), Contains("[grad]") && Contains("one element") && Contains("(2)"));
+  const Var g = grad(x * x, {x}, {.cotangent = Var(tensor({1.0, 10.0}))})[0];
+  CHECK(g.value().at(0) == 2.0);
+  CHECK(g.value().at(1) == 40.0);
+  CHECK_THROWS_AS(grad(x * x, {x}, {.cotangent = Var(tensor({1.0}))}), ShapeError);
+}
+
+TEST_CASE("nothing is recorded without a tape, under NoGrad, or from constants", "[tape]") {
+  const Var c(tensor({1.0}));
+  CHECK_FALSE((c * c).recorded());
+  Tape tape;
+  CHECK_FALSE((c * c).recorded());
+  CHECK(tape.size() == 0);
+  const Var x = leaf(tensor({1.0}));
+  {
+    const NoGrad off;
+    CHECK_FALSE((x * x).recorded());
+    const NoGrad off_again;
+  }
+  CHECK((x * x).recorded());
+  CHECK_FALSE(x.detach().recorded());
+}
+
+TEST_CASE("a Var outlives its tape as a value, and using its node says which op and why", "[tape]") {
+  Var y;
+  {
+    Tape tape;
+    const Var x = f64(0.5);
+    y = tanh(x);
+  }
+  CHECK(y.item() == Approx(std::tanh(0.5)));
+  CHECK((y * 2.0).item() == Approx(2 * std::tanh(0.5)));  // no tape: plain arithmetic
+  Tape other;
+  const Var x = f64(1.0);
+  CHECK_THROWS_AS(x * y, TapeError);
+  CHECK_THROWS_WITH(x * y, Contains("[mul]") && Contains("input 1") && Contains("tanh") &&
+                               Contains("closed") && Contains("detach"));
+  CHECK_THROWS_WITH(grad(y, {x}), Contains("[grad]") && Contains("tanh") && Contains("closed"));
+  CHECK((x * y.detach()).item() == Approx(std::tanh(0.5)));
+}
+
+TEST_CASE("two tapes do not mix", "[tape]") {
+  Tape outer;
+  const Var x = f64(2.0);
+  Tape inner;
+  const Var y = f64(3.0);
+  CHECK_THROWS_WITH(x * y, Contains("[mul]") && Contains("input 0") && Contains("outer Tape"));
+  CHECK((y * y).item() == 9.0);
+}
+
+TEST_CASE("tapes on the heap may end in any order", "[tape]") {
+  auto first = std::make_unique<Tape>();
+  const Var x = f64(2.0);
+  auto second = std::make_unique<Tape>();
+  first.reset();
+  const Var y = f64(3.0);
+  CHECK(grad(y * y, {y})[0].item() == 6.0);
+  CHECK_THROWS_WITH(x * y, Contains("closed"));
+  second.reset();
+  CHECK(Tape::current() == nullptr);
+}
+
+TEST_CASE("a tape belongs to one thread", "[tape][threads]") {
+  Tape tape;
+  const Var x = f64(2.0);
+  std::string without_tape, with_tape, in_grad;
+  std::thread([&] {
+    try {
+      static_cast<void>(x * x);
+    } catch (const TapeError& error) {
+      without_tape = error.what();
+    }
+    try {
+      static_cast<void>(grad(x, {x}));
+    } catch (const TapeError& error) {
+      in_grad = error.what();
+    }
+    Tape own;
+    try {
+      static_cast<void>(f64(1.0) * x);
+    } catch (const TapeError& error) {
+      with_tape = error.what();
+    }
+  }).join();
+  for (const std::string& message : {without_tape, with_tape, in_grad})
+    CHECK_THAT(message, Contains("another thread"));
+  CHECK(grad(x * x, {x})[0].item() == 4.0);
+}
+
+TEST_CASE("errors around grad name what is wrong", "[grad]") {
+  const Var c(tensor({1.0}));
+  CHECK_THROWS_WITH(leaf(tensor({1.0})), Contains("Tape must be alive"));
+  Tape tape;
+  const Var x = f64(1.0);
+  CHECK_THROWS_WITH(grad(c, {x}), Contains("the output") && Contains("constant"));
+  CHECK_THROWS_WITH(grad(x * x, {c}), Contains("wrt[0]") && Contains("constant"));
+  CHECK_THROWS_AS(leaf(Tensor::arange(3)), DTypeError);
+  CHECK_THROWS_WITH(x * Var(), Contains("[mul]") && Contains("input 1 must be defined"));
+}
+
+TEST_CASE("a million-node chain, also on a stack of 512 kB", "[tape][small_stack]") {
+  Tape tape;
+  const Var x = f64(1.0);
+  Var y = x;
+  for (int i = 0; i < 1'000'000; ++i) y = y * 1.000001;
+  CHECK(grad(y, {x})[0].item() == Approx(std::exp(1.0)).epsilon(1e-5));
+}
+
+TEST_CASE("cotangents are released at their last use", "[grad][memory]") {
+  const std::int64_t n = 1 << 17;  // 1 MiB of f64
+  Tape tape;
+  const Var x = leaf(Tensor::ones({n}, DType::f64));
+  Var y = x;
+  for (int i = 0; i < 64; ++i) y = y * 1.01;  // keeps one scalar a step, nothing of size n
+  memory::reset_peak();
+  const auto before = memory::stats().live_bytes;
+  static_cast<void>(grad(sum(y), {x}));
+  CHECK(memory::stats().peak_bytes - before < 8 * n * 6);
+}
+
+TEST_CASE("a tape frees values that no derivative looks at", "[tape][memory]") {
+  const std::int64_t n = 1 << 17;
+  Tape tape;
+  const Var x = leaf(Tensor::ones({n}, DType::f64));
+  const auto before = memory::stats().live_bytes;
+  {
+    Var y = x;
+    for (int i = 0; i < 64; ++i) y = y + x;
+  }
+  CHECK(memory::stats().live_bytes - before < 8 * n);
+}
+
+TEST_CASE("vjp and jvp agree with closed forms, with and without a tape", "[grad]") {
+  const auto f = [](const Vars& in) { return Vars{in[0] * in[0] * in[1], sin(in[1])}; };
+  const Vars at{Var(tensor({2.0, 3.0})), Var(tensor({0.5, 0.25}))};
+  const auto check = [&] {
+    const VjpResult pulled = vjp(f, at, {Var(tensor({1.0, 1.0})), Var(tensor({0.0, 2.0}))});
+    CHECK(pulled.cotangents[0].value().at(0) == Approx(2.0));
+    CHECK(pulled.cotangents[0].value().at(1) == Approx(1.5));
+    CHECK(pulled.cotangents[1].value().at(1) == Approx(9.0 + 2 * std::cos(0.25)));
+    const JvpResult pushed = jvp(f, at, {Var(tensor({1.0, 0.0})), Var(tensor({0.0, 1.0}))});
+    CHECK(pushed.tangents[0].value().at(0) == Approx(2.0));
+    CHECK(pushed.tangents[0].value().at(1) == Approx(9.0));
+    CHECK(pushed.tangents[1].value().at(0) == 0.0);
+    CHECK(pushed.tangents[1].value().at(1) == Approx(std::cos(0.25)));
+  };
+  check();
+  {
+    const NoGrad off;
+    check();
+  }
+  Tape tape;
+  check();
+}
+
+TEST_CASE("jvp of a vjp: Hessian-vector products, inside a tape and outside", "[grad]") {
+  const auto energy = [](const Vars& in) { return Vars{sum(exp(in[0]) * in[0])}; };
+  const auto gradient = [&](const Vars& in) {
+    return vjp(energy, in, {Var(scalar(1.0, DType::f64))}).cotangents;
+  };
+  const Vars at{Var(tensor({0.3, -0.2}))}, v{Var(tensor({1.0, 2.0}))};
+  const auto check = [&] {
+    const Var hv = jvp(gradient, at, v).tangents[0];
+    CHECK(hv.value().at(0) == Approx(std::exp(0.3) * 2.3));
+    CHECK(hv.value().at(1) == Approx(2 * std::exp(-0.2) * 1.8));
+  };
+  check();
+  Tape tape;
+  check();
+}
+
+TEST_CASE("alias gives partial derivatives that can be differentiated on", "[grad]") {
+  Tape tape;
+  const Var x = f64(2.0);
+  const Var part = alias(x);
+  const Var y = part * part * x;  // partial in the alias: 2 x^2
+  const Var partial = grad(y, {part}, {.create_graph = true})[0];
+  CHECK(partial.item() == 8.0);
+  CHECK(grad(partial, {x})[0].item() == 8.0);
+}
+
+TEST_CASE("gradcheck passes right derivatives and reports wrong ones", "[gradcheck]") {
+  const Vars at{Var(tensor({0.3, 1.2, -0.7}))};
+  const auto right = [](const Vars& in) { return Vars{tanh(in[0]) * exp(in[0])}; };
+  const GradcheckReport good = gradcheck(right, at, {.order = 3, .tolerance = 1e-5});
+  CHECK(good.passed);
+  CHECK(good.error < 1e-6);
+  const auto wrong = [](const Vars& in) {
+    return Vars{in[0].detach() * in[0]};
+  };  // loses half of its derivative
+  const GradcheckReport bad = gradcheck(wrong, at);
+  CHECK_FALSE(bad.passed);
+  CHECK(bad.error > 0.1);
+  CHECK_THAT(bad.to_string(), Contains("failed"));
+  CHECK_THROWS_AS(gradcheck(right, {Var(tensor({1.f}))}), ValueError);
+}
+
+TEST_CASE("a trace captures outer Vars, replays, and pulls back", "[trace]") {
+  Tape tape;
+  const Var a = f64(3.0), unused = f64(1.0);
+  const auto f = [&](const Vars& in) { return Vars{a * in[0] * in[0]}; };
+  const std::array<Tensor, 1> at{scalar(2.0, DType::f64)};
+  const auto nodes = tape.size();
+  const Trace traced = trace(f, at);
+  CHECK(tape.size() == nodes);  // nothing was recorded outside
+  REQUIRE(traced.captured.size() == 1);
+  CHECK(traced.captured[0].node() == a.node());
+  CHECK(traced.results[0].item() == 12.0);
+
+  const std::array<Var, 1> one{Var(scalar(1.0, DType::f64))};
+  CHECK(traced.pull_back(one, traced.inputs)[0].item() == 12.0);
+  CHECK(traced.pull_back(one, traced.captures)[0].item() == 4.0);
+
+  const std::array<Var, 1> state{f64(5.0)}, captured{f64(2.0)};
+  const Var y = traced.replay(state, captured)[0];
+  CHECK(y.item() == 50.0);
+  CHECK(grad(y, {state[0]})[0].item() == 20.0);
+  CHECK(grad(y, {captured[0]})[0].item() == 25.0);
+  static_cast<void>(unused);
+}
+
+TEST_CASE("a trace works under NoGrad and nests", "[trace]") {
+  const NoGrad off;
+  const std::array<Tensor, 1> at{scalar(2.0, DType::f64)};
+  const auto f = [](const Vars& in) {
+    const Var x = in[0];
+    const std::array<Tensor, 1> inner_at{scalar(3.0, DType::f64)};
+    const Trace inner = trace([&](const Vars& y) { return Vars{x * y[0]}; }, inner_at);
+    return inner.replay({&x, 1}, inner.captured);  // x * x
+  };
+  const Trace outer = trace(f, at);
+  const std::array<Var, 1> one{Var(scalar(1.0, DType::f64))};
+  CHECK(outer.results[0].item() == 4.0);
+  CHECK(outer.pull_back(one, outer.inputs)[0].item() == 4.0);
+}
