@@ -77,6 +77,10 @@ void check_cotangent(const Op& op, std::size_t i, const Var& input, const Var& c
                                             name(input.dtype()), input.shape().to_string()));
 }
 
+void detach_all(std::span<Var> values) {
+  for (Var& value : values) value = value.detach();
+}
+
 // One reverse sweep: which nodes matter, then their vjps in falling index order.
 class Sweep {
  public:
@@ -142,7 +146,14 @@ class Sweep {
     std::uint64_t needed = 0;
     for (std::size_t k = 0; k < node.inputs.size() && k < 63; ++k)
       if (wanted(node.inputs[k])) needed |= std::uint64_t{1} << k;
-    const VjpContext context{node.inputs, outputs, incoming, needed, node.attrs, outputs[0], incoming[0]};
+    // An implicit node's vjp records on tapes of its own, where the nodes of this graph mean nothing unless it is live.
+    Vars constants;
+    if (node.op->def().kind == OpKind::implicit && !recording()) {
+      for (const Var& input : node.inputs) constants.push_back(input.detach());
+      detach_all(outputs);
+    }
+    const std::span<const Var> inputs = constants.empty() ? node.inputs : std::span<const Var>(constants);
+    const VjpContext context{inputs, outputs, incoming, needed, node.attrs, outputs[0], incoming[0]};
     Vars results = node.op->def().vjp(context);
     if (results.size() > node.inputs.size())
       fail<ValueError>(node.op->name(), "its vjp must return at most one cotangent an input");
@@ -194,10 +205,6 @@ Vars zeros_where_undefined(Vars values, const Vars& like) {
   for (std::size_t i = 0; i < values.size(); ++i)
     if (!values[i].defined()) values[i] = Var(Tensor::zeros(like[i].shape(), like[i].dtype()));
   return values;
-}
-
-void detach_all(Vars& values) {
-  for (Var& value : values) value = value.detach();
 }
 
 PoolVector<std::int32_t> nodes_of(const Vars& values) {

@@ -1,6 +1,5 @@
 #include <banach/engine/samples.hpp>
 
-
 namespace banach {
 
 Tensor SampleGen::normal(const Shape& shape, double mean, double deviation) {
@@ -43,6 +42,8 @@ Tensor SampleGen::indices(const Shape& shape, std::int64_t below) {
   return result;
 }
 
-std::int64_t SampleGen::integer(std::int64_t low, std::int64_t high) { return low + random_.below(high - low + 1); }
+std::int64_t SampleGen::integer(std::int64_t low, std::int64_t high) {
+  return low + random_.below(high - low + 1);
+}
 
 }  // namespace banach

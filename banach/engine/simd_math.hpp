@@ -125,7 +125,6 @@ B sign_bit(B x) {
 }
 template <class B>
 B magnitude(B x) {
-  // Not bitwise_andnot: xsimd's architectures disagree on which side it negates.
   return x & from_bits<B>(~BitsOf<B>(0) >> 1);
 }
 /// Flips the sign of zeros too, which 0 - x does not.
@@ -134,8 +133,7 @@ B negative(B x) {
   return x ^ B(Scalar<B>(-0.0));
 }
 
-// a * b + c and c - a * b, fused where the instruction set can. xsimd 8.1 has no such instructions for
-// AVX-512.
+// a * b + c and c - a * b, fused where the instruction set can. xsimd 8.1 does not fuse on AVX-512.
 #if defined(__AVX512F__)
 template <class A>
 xsimd::batch<float, A> multiply_add(xsimd::batch<float, A> a, xsimd::batch<float, A> b,

@@ -77,8 +77,8 @@ class Reader {
   double number_at(std::size_t column) const {
     const std::optional<double> value = number(fields_[column]);
     if (!value)
-      fail<FileError>("csv", fmt::format("{}: line {}, column {} must hold a number: got {}", file_, line_, column + 1,
-                                         shown(fields_[column])));
+      fail<FileError>("csv", fmt::format("{}: line {}, column {} must hold a number: got {}", file_, line_,
+                                         column + 1, shown(fields_[column])));
     return *value;
   }
 

@@ -26,8 +26,9 @@ struct Csv {
   Tensor values;                    ///< f64 (rows, columns)
 };
 
-/// Reads a table from a plain or gzip file: one row a line, each of as many fields. Fields may be quoted; blank lines
-/// are skipped. Throws FileError with line and column (both from 1) where a field is no number, or too few or many.
+/// Reads a table from a plain or gzip file: one row a line, each of as many fields. Fields may be quoted;
+/// blank lines are skipped. Throws FileError with line and column (both from 1) where a field is no number,
+/// or too few or many.
 Csv read_csv(const std::string& path, const CsvOptions& options = {});
 
 /// The same from memory; `file` names the text in errors.

@@ -33,17 +33,19 @@ ImageSplit::ImageSplit(std::string name, const Shape& image, Bytes pixels, Bytes
   if (white == 0) fail<ValueError>(name_, "the pixel value that stands for 1 must not be 0");
   const auto image_bytes = static_cast<std::size_t>(image.size());
   if (pixels.size() % image_bytes != 0 || pixels.size() / image_bytes != labels.size())
-    fail<ValueError>(name_, fmt::format("must have as many labels as images of shape {}: {} labels, {} pixels",
-                                        image.to_string(), labels.size(), pixels.size()));
+    fail<ValueError>(name_,
+                     fmt::format("must have as many labels as images of shape {}: {} labels, {} pixels",
+                                 image.to_string(), labels.size(), pixels.size()));
   const auto wrong = std::find_if(labels.begin(), labels.end(), [&](std::uint8_t l) { return l >= classes; });
   if (wrong != labels.end())
-    fail<ValueError>(name_, fmt::format("labels must be below {}: label {} is {}", classes, wrong - labels.begin(),
-                                        *wrong));
+    fail<ValueError>(name_, fmt::format("labels must be below {}: label {} is {}", classes,
+                                        wrong - labels.begin(), *wrong));
   store_ = std::make_shared<const Store>(Store{std::move(pixels), std::move(labels)});
 }
 
 void ImageSplit::check_row(std::int64_t row) const {
-  if (row < 0 || row >= size_) fail<ValueError>(name_, fmt::format("row must lie in [0, {}): got {}", size_, row));
+  if (row < 0 || row >= size_)
+    fail<ValueError>(name_, fmt::format("row must lie in [0, {}): got {}", size_, row));
 }
 
 std::int64_t ImageSplit::label(std::int64_t row) const {
@@ -55,7 +57,8 @@ void ImageSplit::fill(std::span<const std::int64_t> rows, DType dtype, Batch& ba
   for (const std::int64_t row : rows) check_row(row);
   const auto count = static_cast<std::int64_t>(rows.size());
   const auto prepare = [](Tensor& tensor, const Shape& shape, DType type) {
-    if (!tensor.unique() || tensor.shape() != shape || tensor.dtype() != type) tensor = Tensor::empty(shape, type);
+    if (!tensor.unique() || tensor.shape() != shape || tensor.dtype() != type)
+      tensor = Tensor::empty(shape, type);
   };
   prepare(batch.x, {count, image_[0], image_[1], image_[2]}, dtype);
   prepare(batch.labels, {count}, DType::i64);
@@ -63,7 +66,8 @@ void ImageSplit::fill(std::span<const std::int64_t> rows, DType dtype, Batch& ba
     using T = decltype(zero);
     std::array<T, 256> value;
     for (std::size_t p = 0; p < value.size(); ++p)
-      value[p] = static_cast<T>((static_cast<double>(p) / white_ - normalization.mean) / normalization.deviation);
+      value[p] =
+          static_cast<T>((static_cast<double>(p) / white_ - normalization.mean) / normalization.deviation);
     T* x = batch.x.template mutable_data<T>();
     std::int64_t* labels = batch.labels.template mutable_data<std::int64_t>();
     const std::int64_t pixels = image_.size();
@@ -103,11 +107,13 @@ const std::vector<std::string> digit_names{"0", "1", "2", "3", "4", "5", "6", "7
 const std::vector<std::string> fashion_names{"T-shirt", "Trouser", "Pullover", "Dress", "Coat",
                                              "Sandal",  "Shirt",   "Sneaker",  "Bag",   "Ankle boot"};
 
-/// Which rows make the test part: every class gives its share of `total`, its first rows in a fixed random order.
-/// Shares are rounded by the largest remainder.
-std::vector<bool> stratified(const Bytes& labels, std::size_t classes, std::size_t total, std::uint64_t seed) {
+/// Which rows make the test part: every class gives its share of `total`, its first rows in a fixed random
+/// order. Shares are rounded by the largest remainder.
+std::vector<bool> stratified(const Bytes& labels, std::size_t classes, std::size_t total,
+                             std::uint64_t seed) {
   std::vector<double> share(classes, 0.0);
-  for (const std::uint8_t label : labels) share[label] += static_cast<double>(total) / static_cast<double>(labels.size());
+  for (const std::uint8_t label : labels)
+    share[label] += static_cast<double>(total) / static_cast<double>(labels.size());
   std::vector<std::size_t> quota(classes), by_remainder(classes);
   for (std::size_t c = 0; c < classes; ++c) quota[c] = static_cast<std::size_t>(share[c]);
   std::iota(by_remainder.begin(), by_remainder.end(), std::size_t{0});
@@ -147,12 +153,14 @@ ImageSplit load_part(const Source& source, const std::string& part, const std::s
   const std::string label_path = find_file(source, prefix + "-labels-idx1-ubyte");
   IdxArray images = read_idx(image_path), labels = read_idx(label_path);
   if (images.type != IdxType::u8 || images.shape.rank() != 3 || images.shape.size() == 0)
-    fail<FileError>(source.name, fmt::format("{}: must hold bytes (N,H,W): got {}", image_path, images.shape.to_string()));
+    fail<FileError>(source.name,
+                    fmt::format("{}: must hold bytes (N,H,W): got {}", image_path, images.shape.to_string()));
   if (labels.type != IdxType::u8 || labels.shape.rank() != 1)
-    fail<FileError>(source.name, fmt::format("{}: must hold bytes (N): got {}", label_path, labels.shape.to_string()));
+    fail<FileError>(source.name,
+                    fmt::format("{}: must hold bytes (N): got {}", label_path, labels.shape.to_string()));
   if (images.shape[0] != labels.shape[0])
-    fail<FileError>(source.name, fmt::format("{}: must hold one label an image: {} labels, {} images", label_path,
-                                             labels.shape[0], images.shape[0]));
+    fail<FileError>(source.name, fmt::format("{}: must hold one label an image: {} labels, {} images",
+                                             label_path, labels.shape[0], images.shape[0]));
   try {
     ImageSplit split(source.name + "/" + part, {1, images.shape[1], images.shape[2]}, std::move(images.bytes),
                      std::move(labels.bytes), static_cast<std::int64_t>(source.class_names.size()));
@@ -167,8 +175,9 @@ ImageDataset load(const Source& source) {
   ImageDataset data{source.name, source.class_names, load_part(source, "train", "train"),
                     load_part(source, "test", "t10k")};
   if (data.train.image_shape() != data.test.image_shape())
-    fail<FileError>(source.name, fmt::format("{}: training and test images must have one size: {} and {}", source.folder,
-                                             data.train.image_shape().to_string(), data.test.image_shape().to_string()));
+    fail<FileError>(source.name,
+                    fmt::format("{}: training and test images must have one size: {} and {}", source.folder,
+                                data.train.image_shape().to_string(), data.test.image_shape().to_string()));
   return data;
 }
 
@@ -184,7 +193,8 @@ ImageDataset load_digits() {
   const auto values = table.values.values<double>();
   if (table.values.size(1) != pixels + 1) fail<FileError>("digits", "must have 65 columns");
   Bytes labels;
-  for (std::size_t i = pixels; i < values.size(); i += pixels + 1) labels.push_back(static_cast<std::uint8_t>(values[i]));
+  for (std::size_t i = pixels; i < values.size(); i += pixels + 1)
+    labels.push_back(static_cast<std::uint8_t>(values[i]));
   const std::vector<bool> is_test = stratified(labels, classes, test_size, 1998);
 
   std::array<Bytes, 2> part_pixels, part_labels;
@@ -195,7 +205,8 @@ ImageDataset load_digits() {
     part_labels[part].push_back(labels[row]);
   }
   const auto make = [&](const char* name, std::size_t part) {
-    ImageSplit split(name, {1, 8, 8}, std::move(part_pixels[part]), std::move(part_labels[part]), classes, white);
+    ImageSplit split(name, {1, 8, 8}, std::move(part_pixels[part]), std::move(part_labels[part]), classes,
+                     white);
     split.normalization = {.mean = 0.3053, .deviation = 0.3760};
     return split;
   };

@@ -26,8 +26,8 @@ struct Normalization {
 /// Labelled images, one byte a pixel; converted as batches are asked for. Copies share the pixels.
 class ImageSplit {
  public:
-  /// `pixels` is (N, C, H, W) for image shape (C, H, W), the value `white` standing for 1. Throws ValueError if the
-  /// numbers do not fit together or a label is not below `classes`.
+  /// `pixels` is (N, C, H, W) for image shape (C, H, W), the value `white` standing for 1. Throws ValueError
+  /// if the numbers do not fit together or a label is not below `classes`.
   ImageSplit(std::string name, const Shape& image, Bytes pixels, Bytes labels, std::int64_t classes,
              std::uint8_t white = 255);
 
@@ -71,19 +71,19 @@ struct ImageDataset {
   std::int64_t classes() const { return static_cast<std::int64_t>(class_names.size()); }
 };
 
-/// 1,797 handwritten digits of 8 x 8 pixels, part of the library (E. Alpaydin and C. Kaynak, UCI, 1998). 1,437 to train
-/// and 360 to test, drawn once by a fixed permutation, every digit in proportion.
+/// 1,797 handwritten digits of 8 x 8 pixels, part of the library (E. Alpaydin and C. Kaynak, UCI, 1998).
+/// 1,437 to train and 360 to test, drawn once by a fixed permutation, every digit in proportion.
 ImageDataset load_digits();
 
-/// Fashion-MNIST (Xiao, Rasul and Vollgraf 2017): 60,000 and 10,000 images of 28 x 28 pixels, as IDX files, plain or
-/// gzip. Throws FileError saying which file is missing or wrong, and how to get it.
+/// Fashion-MNIST (Xiao, Rasul and Vollgraf 2017): 60,000 and 10,000 images of 28 x 28 pixels, as IDX files,
+/// plain or gzip. Throws FileError saying which file is missing or wrong, and how to get it.
 ImageDataset load_fashion_mnist(const std::string& folder = "/usr/share/datasets/fashion-mnist");
 
 /// MNIST (LeCun, Cortes and Burges 1998): as load_fashion_mnist.
 ImageDataset load_mnist(const std::string& folder = "data/mnist");
 
-/// The data set called digits, fashion-mnist or mnist; `folder` empty: where it usually is. Throws ValueError for
-/// another name, FileError as above.
+/// The data set called digits, fashion-mnist or mnist; `folder` empty: where it usually is. Throws ValueError
+/// for another name, FileError as above.
 ImageDataset load_images(std::string_view name, const std::string& folder = {});
 
 }  // namespace banach::nn

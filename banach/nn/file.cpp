@@ -21,7 +21,8 @@ namespace banach::nn {
 namespace {
 
 [[noreturn]] void fail_file(std::string_view action, const std::string& path, int error) {
-  fail<FileError>("file", fmt::format("cannot {} {}: {}", action, path, std::generic_category().message(error)));
+  fail<FileError>("file",
+                  fmt::format("cannot {} {}: {}", action, path, std::generic_category().message(error)));
 }
 
 /// A file descriptor that closes itself.
@@ -130,7 +131,8 @@ class TemporaryFile {
   /// Makes the new name itself survive a power cut.
   void sync_folder() {
     const Descriptor folder(::open(folder_of(target_).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-    // A folder that may be written but not read (EACCES), or a file system without the notion (EINVAL), is no failure.
+    // A folder that may be written but not read (EACCES), or a file system without the notion (EINVAL), is no
+    // failure.
     if (folder.get() < 0) return;
     if (::fsync(folder.get()) != 0 && errno != EINVAL) fail_write();
   }
@@ -190,8 +192,8 @@ Bytes read_file(const std::string& path) {
   struct stat status {};
   if (file.get() < 0 || ::fstat(file.get(), &status) != 0) fail_file("read", path, errno);
   if (!S_ISREG(status.st_mode) && !S_ISFIFO(status.st_mode))
-    fail<FileError>("file", fmt::format("cannot read {}: {}", path, S_ISDIR(status.st_mode) ? "it is a folder"
-                                                                                           : "not a regular file"));
+    fail<FileError>("file", fmt::format("cannot read {}: {}", path,
+                                        S_ISDIR(status.st_mode) ? "it is a folder" : "not a regular file"));
   Bytes bytes(static_cast<std::size_t>(status.st_size));
   std::size_t filled = 0;
   for (;;) {
@@ -245,7 +247,8 @@ Bytes gunzip(ByteView compressed, std::string_view file, const GunzipOptions& op
     if (inflater.ended()) {
       // Members may follow each other; zeros pad the last one (tapes, block devices).
       if (std::all_of(in.begin(), in.end(), [](std::uint8_t byte) { return byte == 0; })) return out;
-      if (!is_gzip(in)) inflater.fail(fmt::format("no gzip data at offset {}", compressed.size() - in.size()));
+      if (!is_gzip(in))
+        inflater.fail(fmt::format("no gzip data at offset {}", compressed.size() - in.size()));
       inflater.start_member();
     } else if (count == 0 && in.size() == before) {
       inflater.fail(fmt::format("it ends early, at offset {}", compressed.size() - in.size()));

@@ -20,10 +20,10 @@ Bytes read_file(const std::string& path);
 /// As read_file; what turns out to be gzip is decompressed, up to 4 GiB. Throws FileError.
 Bytes read_plain_or_gzip(const std::string& path);
 
-/// Replaces the file at `path` at once: readers, and a crash at any time, find the old content or the new one,
-/// never a part. The bytes go to a temporary file in the same folder, which is synced and then renamed; it is
-/// removed if anything fails or `writer` throws. A symbolic link is followed; an existing file's mode is kept.
-/// Throws FileError, and whatever `writer` throws.
+/// Replaces the file at `path` at once: readers, and a crash at any time, find the old content or the new
+/// one, never a part. The bytes go to a temporary file in the same folder, which is synced and then renamed;
+/// it is removed if anything fails or `writer` throws. A symbolic link is followed; an existing file's mode
+/// is kept. Throws FileError, and whatever `writer` throws.
 void write_atomically(const std::string& path, FunctionRef<void(FunctionRef<void(ByteView)> write)> writer);
 void write_atomically(const std::string& path, ByteView bytes);
 void write_atomically(const std::string& path, std::string_view text);
@@ -32,12 +32,13 @@ void write_atomically(const std::string& path, std::string_view text);
 bool is_gzip(ByteView bytes);
 
 struct GunzipOptions {
-  std::size_t limit = std::size_t{1} << 32;  ///< most bytes to give out: small files can expand a thousandfold
-  bool prefix = false;                       ///< at the limit, stop and return what there is, instead of throwing
+  std::size_t limit =
+      std::size_t{1} << 32;  ///< most bytes to give out: small files can expand a thousandfold
+  bool prefix = false;       ///< at the limit, stop and return what there is, instead of throwing
 };
 
-/// Decompresses gzip data, all its members. `file` names it in errors. Throws FileError if the data is damaged, ends
-/// early, or expands beyond the limit.
+/// Decompresses gzip data, all its members. `file` names it in errors. Throws FileError if the data is
+/// damaged, ends early, or expands beyond the limit.
 Bytes gunzip(ByteView compressed, std::string_view file, const GunzipOptions& options = {});
 
 }  // namespace banach::nn

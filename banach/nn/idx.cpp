@@ -23,9 +23,7 @@ struct Header {
   std::size_t data_bytes;  ///< that must follow
 };
 
-bool is_known(std::uint8_t type) {
-  return type == 0x08 || type == 0x09 || (type >= 0x0B && type <= 0x0E);
-}
+bool is_known(std::uint8_t type) { return type == 0x08 || type == 0x09 || (type >= 0x0B && type <= 0x0E); }
 
 Header parse_header(ByteView bytes, std::string_view file) {
   if (bytes.size() < 4)
@@ -36,10 +34,12 @@ Header parse_header(ByteView bytes, std::string_view file) {
     fail_idx(file, fmt::format("type at offset 2 must be one of 08 09 0b 0c 0d 0e: got {:02x}", bytes[2]));
   const std::size_t axes = bytes[3];
   if (axes > Shape::capacity)
-    fail_idx(file, fmt::format("number of axes at offset 3 must be at most {}: got {}", Shape::capacity, axes));
+    fail_idx(file,
+             fmt::format("number of axes at offset 3 must be at most {}: got {}", Shape::capacity, axes));
   Header header{static_cast<IdxType>(bytes[2]), {}, 4 + 4 * axes, 0};
   if (bytes.size() < header.bytes)
-    fail_idx(file, fmt::format("extents are truncated at offset {}: expected {} bytes", bytes.size(), header.bytes));
+    fail_idx(file, fmt::format("extents are truncated at offset {}: expected {} bytes", bytes.size(),
+                               header.bytes));
 
   constexpr std::uint64_t limit = std::uint64_t{1} << 46;
   std::uint64_t count = size_of(header.type);
@@ -48,10 +48,12 @@ Header parse_header(ByteView bytes, std::string_view file) {
     std::uint32_t extent = 0;
     for (std::size_t i = 0; i < 4; ++i) extent = extent << 8 | bytes[4 + 4 * axis + i];
     extents.push_back(extent);
-    // At most 2^46 times 2^32: cannot wrap. Zeros are left out, so that later extents are checked all the same.
+    // At most 2^46 times 2^32: cannot wrap. Zeros are left out, so that later extents are checked all the
+    // same.
     if (extent != 0) count *= extent;
     if (count > limit)
-      fail_idx(file, fmt::format("extent at offset {} makes the array too large: {}", 4 + 4 * axis, extents.to_string()));
+      fail_idx(file, fmt::format("extent at offset {} makes the array too large: {}", 4 + 4 * axis,
+                                 extents.to_string()));
   }
   header.shape = Shape(extents);
   header.data_bytes = extents.contains(0) ? 0 : static_cast<std::size_t>(count);
@@ -69,12 +71,18 @@ T load(const IdxArray& array, std::int64_t index) {
 template <class F>
 void dispatch(IdxType type, F&& f) {
   switch (type) {
-    case IdxType::u8: return f(std::uint8_t{});
-    case IdxType::i8: return f(std::int8_t{});
-    case IdxType::i16: return f(std::int16_t{});
-    case IdxType::i32: return f(std::int32_t{});
-    case IdxType::f32: return f(float{});
-    case IdxType::f64: return f(double{});
+    case IdxType::u8:
+      return f(std::uint8_t{});
+    case IdxType::i8:
+      return f(std::int8_t{});
+    case IdxType::i16:
+      return f(std::int16_t{});
+    case IdxType::i32:
+      return f(std::int32_t{});
+    case IdxType::f32:
+      return f(float{});
+    case IdxType::f64:
+      return f(double{});
   }
 }
 
@@ -83,11 +91,15 @@ void dispatch(IdxType type, F&& f) {
 std::size_t size_of(IdxType type) {
   switch (type) {
     case IdxType::u8:
-    case IdxType::i8: return 1;
-    case IdxType::i16: return 2;
+    case IdxType::i8:
+      return 1;
+    case IdxType::i16:
+      return 2;
     case IdxType::i32:
-    case IdxType::f32: return 4;
-    case IdxType::f64: return 8;
+    case IdxType::f32:
+      return 4;
+    case IdxType::f64:
+      return 8;
   }
   fail<ValueError>("idx", fmt::format("unknown element type {:02x}", static_cast<unsigned>(type)));
 }

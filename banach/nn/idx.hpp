@@ -1,7 +1,7 @@
 #pragma once
-// IDX, the format of MNIST: two zero bytes, an element type, the number of axes, the extents, then the elements in
-// row-major order; numbers are big-endian. Y. LeCun, C. Cortes and C. Burges, "The MNIST database of handwritten
-// digits".
+// IDX, the format of MNIST: two zero bytes, an element type, the number of axes, the extents, then the
+// elements in row-major order; numbers are big-endian. Y. LeCun, C. Cortes and C. Burges, "The MNIST database
+// of handwritten digits".
 
 #include <banach/engine/tensor.hpp>
 #include <banach/nn/file.hpp>
@@ -24,7 +24,8 @@ struct IdxArray {
   Bytes bytes;
 };
 
-/// Reads a plain or gzip file. Throws FileError naming the file, the field and the offset (in the plain data).
+/// Reads a plain or gzip file. Throws FileError naming the file, the field and the offset (in the plain
+/// data).
 IdxArray read_idx(const std::string& path);
 
 /// The same from memory; `file` names the data in errors.

@@ -36,7 +36,9 @@ class Loader::Sequence {
     if (ordered_epoch_ != position_.epoch) order_epoch();
     const std::int64_t begin = position_.batch * plan_.options.batch_size;
     const std::int64_t end = std::min(begin + plan_.options.batch_size, plan_.rows);
-    plan_.fill(std::span(order_).subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(end - begin)), batch);
+    plan_.fill(
+        std::span(order_).subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(end - begin)),
+        batch);
     position_ = plan_.after(position_);
   }
 
@@ -79,8 +81,8 @@ class Loader::Prefetcher {
     if (filled_ == 0) std::rethrow_exception(error_);
     Slot& slot = slots_[first_];
     Batch batch = std::move(slot);
-    // The next tensors of this slot are taken from the pool here, where those of earlier batches are given back:
-    // were they taken on the other thread, this one's cache would fill up and that one's run dry.
+    // The next tensors of this slot are taken from the pool here, where those of earlier batches are given
+    // back: were they taken on the other thread, this one's cache would fill up and that one's run dry.
     slot = {blank_like(batch.x), blank_like(batch.labels)};
     first_ = (first_ + 1) % slots_.size();
     --filled_;
@@ -103,7 +105,8 @@ class Loader::Prefetcher {
         changed_.wait(lock);
         continue;
       }
-      Slot& slot = slots_[(first_ + filled_) % slots_.size()];  // not the consumer's until it counts as filled
+      Slot& slot =
+          slots_[(first_ + filled_) % slots_.size()];  // not the consumer's until it counts as filled
       lock.unlock();
       std::exception_ptr error;
       try {
@@ -141,17 +144,19 @@ Loader::Loader(std::int64_t rows, Fill fill, const LoaderOptions& options) {
   const std::int64_t whole = rows / options.batch_size;
   const std::int64_t batches = whole + (!options.drop_last && rows % options.batch_size != 0);
   if (batches == 0)
-    fail<ValueError>("loader", fmt::format("an epoch must have a batch: {} rows, batch_size {} and drop_last leave none",
-                                           rows, options.batch_size));
+    fail<ValueError>(
+        "loader", fmt::format("an epoch must have a batch: {} rows, batch_size {} and drop_last leave none",
+                              rows, options.batch_size));
   plan_ = std::make_unique<const Plan>(Plan{rows, std::move(fill), options, batches});
 }
 
 Loader::Loader(ImageSplit images, const LoaderOptions& options)
-    : Loader(images.size(),
-             [images, dtype = options.dtype](std::span<const std::int64_t> rows, Batch& batch) {
-               images.fill(rows, dtype, batch);
-             },
-             options) {
+    : Loader(
+          images.size(),
+          [images, dtype = options.dtype](std::span<const std::int64_t> rows, Batch& batch) {
+            images.fill(rows, dtype, batch);
+          },
+          options) {
   if (!is_floating(options.dtype)) fail<DTypeError>("loader", "dtype must be f32 or f64: got i64");
 }
 
@@ -171,8 +176,9 @@ std::int64_t Loader::batches() const { return plan_->batches; }
 
 void Loader::seek(LoaderPosition position) {
   if (position.epoch < 0 || position.batch < 0 || position.batch >= batches())
-    fail<ValueError>("loader", fmt::format("position must have epoch >= 0 and batch in [0, {}): got epoch {}, batch {}",
-                                           batches(), position.epoch, position.batch));
+    fail<ValueError>("loader",
+                     fmt::format("position must have epoch >= 0 and batch in [0, {}): got epoch {}, batch {}",
+                                 batches(), position.epoch, position.batch));
   if (position == position_) return;
   prefetcher_.reset();
   sequence_.reset();
@@ -185,8 +191,10 @@ Batch Loader::next() {
     prefetcher_ = std::make_unique<Prefetcher>(*sequence_, plan_->options.prefetch);
   Batch batch;
   try {
-    if (prefetcher_) batch = prefetcher_->next();
-    else sequence_->next(batch);
+    if (prefetcher_)
+      batch = prefetcher_->next();
+    else
+      sequence_->next(batch);
   } catch (...) {
     prefetcher_.reset();
     sequence_.reset();

@@ -31,14 +31,14 @@ struct LoaderPosition {
 ///     while (loader.position().epoch < epochs)
 ///       for (auto [x, labels] : loader) ...
 ///
-/// One `for` runs to the end of the epoch that position() is in; after a `break` the next one goes on with the batch
-/// that would have followed. Inside the loop, position() is already that of the next batch: store it after the step.
-/// An exception met while a batch is made comes out where the batch is asked for; asking again tries again.
-/// Used from one thread at a time.
+/// One `for` runs to the end of the epoch that position() is in; after a `break` the next one goes on with
+/// the batch that would have followed. Inside the loop, position() is already that of the next batch: store
+/// it after the step. An exception met while a batch is made comes out where the batch is asked for; asking
+/// again tries again. Used from one thread at a time.
 class Loader {
  public:
-  /// Makes the batch of the given rows. `batch` comes undefined, or with tensors of an earlier batch's shapes that may
-  /// be overwritten. Called on the loader's thread, one call at a time.
+  /// Makes the batch of the given rows. `batch` comes undefined, or with tensors of an earlier batch's shapes
+  /// that may be overwritten. Called on the loader's thread, one call at a time.
   using Fill = std::function<void(std::span<const std::int64_t> rows, Batch& batch)>;
 
   /// Throws ValueError if an option is outside its domain or an epoch would have no batch.
@@ -53,8 +53,8 @@ class Loader {
   /// Batches an epoch.
   std::int64_t batches() const;
   LoaderPosition position() const { return position_; }
-  /// Goes to any position; what follows is the same as if it had been reached batch by batch. Throws ValueError
-  /// unless epoch >= 0 and batch lies in [0, batches()).
+  /// Goes to any position; what follows is the same as if it had been reached batch by batch. Throws
+  /// ValueError unless epoch >= 0 and batch lies in [0, batches()).
   void seek(LoaderPosition position);
   /// The next batch, for loops of another form.
   Batch next();

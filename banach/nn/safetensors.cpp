@@ -41,8 +41,8 @@ struct Header {
   Metadata metadata;
 };
 
-/// Takes the header in as it is parsed, since only then are names that come twice seen, and a header that nests deeper
-/// than it should is left at once.
+/// Takes the header in as it is parsed, since only then are names that come twice seen, and a header that
+/// nests deeper than it should is left at once.
 class HeaderReader : public nlohmann::json_sax<json> {
  public:
   explicit HeaderReader(std::string_view file) : file_(file) {}
@@ -51,7 +51,9 @@ class HeaderReader : public nlohmann::json_sax<json> {
 
   bool start_object(std::size_t) override {
     switch (place_) {
-      case Place::start: place_ = Place::root; return true;
+      case Place::start:
+        place_ = Place::root;
+        return true;
       case Place::root:
         if (key_ == metadata_key) {
           place_ = Place::metadata;
@@ -60,21 +62,29 @@ class HeaderReader : public nlohmann::json_sax<json> {
           header_.entries.push_back({.name = key_, .dtype = {}, .shape = {}, .offsets = {}});
         }
         return true;
-      default: reject("an object");
+      default:
+        reject("an object");
     }
   }
 
   bool end_object() override {
     switch (place_) {
-      case Place::tensor: check_complete(header_.entries.back()); [[fallthrough]];
-      case Place::metadata: place_ = Place::root; return true;
-      default: place_ = Place::end; return true;
+      case Place::tensor:
+        check_complete(header_.entries.back());
+        [[fallthrough]];
+      case Place::metadata:
+        place_ = Place::root;
+        return true;
+      default:
+        place_ = Place::end;
+        return true;
     }
   }
 
   bool key(std::string& key) override {
     if (place_ == Place::root) {
-      if (!names_.insert(key).second) fail_header(fmt::format("names must be distinct: {} comes twice", shown(key)));
+      if (!names_.insert(key).second)
+        fail_header(fmt::format("names must be distinct: {} comes twice", shown(key)));
       key_ = key;
     } else {
       field_ = key;
@@ -98,9 +108,12 @@ class HeaderReader : public nlohmann::json_sax<json> {
   bool start_array(std::size_t) override {
     if (place_ != Place::tensor) reject("an array");
     Entry& entry = header_.entries.back();
-    if (field_ == "shape") set_once(entry.shape, {});
-    else if (field_ == "data_offsets") set_once(entry.offsets, {});
-    else reject("an array");
+    if (field_ == "shape")
+      set_once(entry.shape, {});
+    else if (field_ == "data_offsets")
+      set_once(entry.offsets, {});
+    else
+      reject("an array");
     place_ = Place::array;
     return true;
   }
@@ -116,7 +129,8 @@ class HeaderReader : public nlohmann::json_sax<json> {
     const bool is_shape = field_ == "shape";
     auto& values = is_shape ? *entry.shape : *entry.offsets;
     const std::size_t most = is_shape ? Shape::capacity : 2;
-    if (values.size() == most) fail_header(fmt::format("{}: {} must have at most {} numbers", where(), field_, most));
+    if (values.size() == most)
+      fail_header(fmt::format("{}: {} must have at most {} numbers", where(), field_, most));
     values.push_back(value);
     return true;
   }
@@ -128,7 +142,8 @@ class HeaderReader : public nlohmann::json_sax<json> {
   bool binary(json::binary_t&) override { reject("binary data"); }
 
   bool parse_error(std::size_t position, const std::string&, const json::exception&) override {
-    fail_header(fmt::format("must be JSON in UTF-8: it is not at offset {}", length_bytes + position - (position > 0)));
+    fail_header(fmt::format("must be JSON in UTF-8: it is not at offset {}",
+                            length_bytes + position - (position > 0)));
   }
 
  private:
@@ -143,14 +158,18 @@ class HeaderReader : public nlohmann::json_sax<json> {
   [[noreturn]] void reject(std::string_view found) const {
     switch (place_) {
       case Place::root:
-        fail_header(fmt::format("{} must be an object: got {}", key_ == metadata_key ? metadata_key : where(), found));
-      case Place::metadata: fail_header(fmt::format("__metadata__: {} must be a string: got {}", shown(field_), found));
+        fail_header(fmt::format("{} must be an object: got {}", key_ == metadata_key ? metadata_key : where(),
+                                found));
+      case Place::metadata:
+        fail_header(fmt::format("__metadata__: {} must be a string: got {}", shown(field_), found));
       case Place::tensor:
-        fail_header(fmt::format("{}: fields must be dtype (a string), shape and data_offsets (arrays): got {} for {}",
-                                where(), found, shown(field_)));
+        fail_header(
+            fmt::format("{}: fields must be dtype (a string), shape and data_offsets (arrays): got {} for {}",
+                        where(), found, shown(field_)));
       case Place::array:
         fail_header(fmt::format("{}: {} must hold integers from 0 on: got {}", where(), field_, found));
-      default: fail_header(fmt::format("must be an object: got {}", found));
+      default:
+        fail_header(fmt::format("must be an object: got {}", found));
     }
   }
 
@@ -161,12 +180,13 @@ class HeaderReader : public nlohmann::json_sax<json> {
   }
 
   void check_complete(const Entry& entry) const {
-    for (const auto& [present, name] : {std::pair(entry.dtype.has_value(), "dtype"),
-                                        std::pair(entry.shape.has_value(), "shape"),
-                                        std::pair(entry.offsets.has_value(), "data_offsets")})
+    for (const auto& [present, name] :
+         {std::pair(entry.dtype.has_value(), "dtype"), std::pair(entry.shape.has_value(), "shape"),
+          std::pair(entry.offsets.has_value(), "data_offsets")})
       if (!present) fail_header(fmt::format("{}: must have the field {}", where(), name));
     if (entry.offsets->size() != 2)
-      fail_header(fmt::format("{}: data_offsets must have 2 numbers: got {}", where(), entry.offsets->size()));
+      fail_header(
+          fmt::format("{}: data_offsets must have 2 numbers: got {}", where(), entry.offsets->size()));
   }
 
   std::string_view file_;
@@ -178,7 +198,8 @@ class HeaderReader : public nlohmann::json_sax<json> {
 
 /// IEEE 754 binary16 to binary32, exactly.
 float from_half(std::uint16_t bits) {
-  const std::uint32_t sign = std::uint32_t{bits & 0x8000u} << 16, exponent = bits >> 10 & 0x1f, mantissa = bits & 0x3ff;
+  const std::uint32_t sign = std::uint32_t{bits & 0x8000u} << 16, exponent = bits >> 10 & 0x1f,
+                      mantissa = bits & 0x3ff;
   if (exponent == 0) {  // zero and subnormal numbers: mantissa times 2^-24
     const float value = static_cast<float>(mantissa) * 0x1p-24f;
     return sign ? -value : value;
@@ -207,7 +228,8 @@ void read_integers(const std::uint8_t* in, Tensor& tensor) {
 
 template <class T>
 void copy_elements(const std::uint8_t* in, Tensor& tensor) {
-  if (tensor.size() > 0) std::memcpy(tensor.mutable_data<T>(), in, static_cast<std::size_t>(tensor.size()) * sizeof(T));
+  if (tensor.size() > 0)
+    std::memcpy(tensor.mutable_data<T>(), in, static_cast<std::size_t>(tensor.size()) * sizeof(T));
 }
 
 /// An element type of the format, and how it becomes one of ours.
@@ -222,7 +244,8 @@ constexpr std::array<StoredType, 13> stored_types{{
     {"F64", 8, DType::f64, copy_elements<double>},
     {"F32", 4, DType::f32, copy_elements<float>},
     {"F16", 2, DType::f32, [](auto in, auto& t) { read_elements<std::uint16_t, float>(in, t, from_half); }},
-    {"BF16", 2, DType::f32, [](auto in, auto& t) { read_elements<std::uint16_t, float>(in, t, from_bfloat); }},
+    {"BF16", 2, DType::f32,
+     [](auto in, auto& t) { read_elements<std::uint16_t, float>(in, t, from_bfloat); }},
     {"I64", 8, DType::i64, copy_elements<std::int64_t>},
     {"I32", 4, DType::i64, read_integers<std::int32_t>},
     {"I16", 2, DType::i64, read_integers<std::int16_t>},
@@ -232,7 +255,9 @@ constexpr std::array<StoredType, 13> stored_types{{
     {"U16", 2, DType::i64, read_integers<std::uint16_t>},
     {"U8", 1, DType::i64, read_integers<std::uint8_t>},
     {"BOOL", 1, DType::i64,
-     [](auto in, auto& t) { read_elements<std::uint8_t, std::int64_t>(in, t, [](auto b) { return b != 0; }); }},
+     [](auto in, auto& t) {
+       read_elements<std::uint8_t, std::int64_t>(in, t, [](auto b) { return b != 0; });
+     }},
 }};
 
 std::string_view stored_name(DType dtype) {
@@ -258,8 +283,9 @@ class DataReader {
   }
 
   const StoredType& stored_type(const Entry& entry) const {
-    const auto* type = std::find_if(stored_types.begin(), stored_types.end(),
-                                    [&](const StoredType& candidate) { return candidate.name == *entry.dtype; });
+    const auto* type =
+        std::find_if(stored_types.begin(), stored_types.end(),
+                     [&](const StoredType& candidate) { return candidate.name == *entry.dtype; });
     if (type == stored_types.end()) {
       std::string known;
       for (const StoredType& candidate : stored_types) known += fmt::format(" {}", candidate.name);
@@ -287,26 +313,32 @@ class DataReader {
     for (const Entry& entry : entries) {
       const std::uint64_t begin = (*entry.offsets)[0], end = (*entry.offsets)[1];
       if (begin > end || end > data_.size())
-        fail_entry(entry, fmt::format("data_offsets must lie in order inside the {} bytes of data: got [{}, {}]",
-                                      data_.size(), begin, end));
+        fail_entry(entry,
+                   fmt::format("data_offsets must lie in order inside the {} bytes of data: got [{}, {}]",
+                               data_.size(), begin, end));
       if (end - begin != expected_bytes(entry))
-        fail_entry(entry, fmt::format("data_offsets [{}, {}] must span {} bytes, for {} of shape ({})", begin, end,
-                                      expected_bytes(entry), *entry.dtype, fmt::join(*entry.shape, ",")));
+        fail_entry(entry,
+                   fmt::format("data_offsets [{}, {}] must span {} bytes, for {} of shape ({})", begin, end,
+                               expected_bytes(entry), *entry.dtype, fmt::join(*entry.shape, ",")));
       in_order.push_back(&entry);
     }
-    std::sort(in_order.begin(), in_order.end(), [](const Entry* a, const Entry* b) { return *a->offsets < *b->offsets; });
+    std::sort(in_order.begin(), in_order.end(),
+              [](const Entry* a, const Entry* b) { return *a->offsets < *b->offsets; });
     std::uint64_t reached = 0;
     for (const Entry* entry : in_order) {
       if ((*entry->offsets)[0] != reached)
-        fail_entry(*entry, fmt::format("data must begin where the tensor before it ends, at {} (offset {} of the file): "
-                                       "data_offsets begin at {}",
-                                       reached, data_begin_ + reached, (*entry->offsets)[0]));
+        fail_entry(
+            *entry,
+            fmt::format("data must begin where the tensor before it ends, at {} (offset {} of the file): "
+                        "data_offsets begin at {}",
+                        reached, data_begin_ + reached, (*entry->offsets)[0]));
       reached = (*entry->offsets)[1];
     }
     if (reached != data_.size())
-      fail<FileError>("safetensors", fmt::format("{}: data must end where the last tensor does, at offset {}: the file "
-                                                 "has {} bytes",
-                                                 file_, data_begin_ + reached, data_begin_ + data_.size()));
+      fail<FileError>("safetensors",
+                      fmt::format("{}: data must end where the last tensor does, at offset {}: the file "
+                                  "has {} bytes",
+                                  file_, data_begin_ + reached, data_begin_ + data_.size()));
   }
 
   Tensor read(const Entry& entry) const {
@@ -319,7 +351,8 @@ class DataReader {
       const auto values = tensor.values<std::int64_t>();
       const auto wrapped = std::find_if(values.begin(), values.end(), [](std::int64_t v) { return v < 0; });
       if (wrapped != values.end())
-        fail_entry(entry, fmt::format("U64 elements must be below 2^63: element {} is not", wrapped - values.begin()));
+        fail_entry(entry, fmt::format("U64 elements must be below 2^63: element {} is not",
+                                      wrapped - values.begin()));
     }
     return tensor;
   }
@@ -339,7 +372,8 @@ ByteView bytes_of(const Tensor& tensor) {
 void check_writable(const std::string& name, const Tensor& tensor) {
   if (name == metadata_key) fail<ValueError>("safetensors", "a tensor must not be called __metadata__");
   if (!tensor.defined() || (tensor.size() > 0 && !tensor.has_data()))
-    fail<ValueError>("safetensors", fmt::format("tensor {} must have elements to write: it has none", shown(name)));
+    fail<ValueError>("safetensors",
+                     fmt::format("tensor {} must have elements to write: it has none", shown(name)));
 }
 
 /// The header's text, padded with spaces so that the data begins at a multiple of 8.
@@ -354,8 +388,8 @@ std::string header_text(const std::vector<NamedTensors::const_pointer>& tensors,
     for (const auto* entry : tensors) {
       const auto& [name, tensor] = *entry;
       const std::size_t end = offset + static_cast<std::size_t>(tensor.size()) * size_of(tensor.dtype());
-      add(name, fmt::format(R"({{"dtype":"{}","shape":[{}],"data_offsets":[{},{}]}})", stored_name(tensor.dtype()),
-                            fmt::join(tensor.shape(), ","), offset, end));
+      add(name, fmt::format(R"({{"dtype":"{}","shape":[{}],"data_offsets":[{},{}]}})",
+                            stored_name(tensor.dtype()), fmt::join(tensor.shape(), ","), offset, end));
       offset = end;
     }
   } catch (const json::type_error&) {
@@ -364,7 +398,8 @@ std::string header_text(const std::vector<NamedTensors::const_pointer>& tensors,
   text += text.empty() ? "{}" : "}";
   text.resize((text.size() + alignment - 1) / alignment * alignment, ' ');
   if (text.size() > header_limit)
-    fail<ValueError>("safetensors", fmt::format("header must have at most {} bytes: got {}", header_limit, text.size()));
+    fail<ValueError>("safetensors",
+                     fmt::format("header must have at most {} bytes: got {}", header_limit, text.size()));
   return text;
 }
 
@@ -403,13 +438,16 @@ Safetensors parse_safetensors(ByteView bytes, std::string_view file) {
     fail<FileError>("safetensors", fmt::format("{}: {}", file, text));
   };
   if (bytes.size() < length_bytes)
-    fail_length(fmt::format("length of the header is truncated at offset {}: expected 8 bytes", bytes.size()));
+    fail_length(
+        fmt::format("length of the header is truncated at offset {}: expected 8 bytes", bytes.size()));
   std::uint64_t length = 0;
   std::memcpy(&length, bytes.data(), length_bytes);
   if (length > header_limit)
-    fail_length(fmt::format("length of the header at offset 0 must be at most {}: got {}", header_limit, length));
+    fail_length(
+        fmt::format("length of the header at offset 0 must be at most {}: got {}", header_limit, length));
   if (length > bytes.size() - length_bytes)
-    fail_length(fmt::format("header is truncated at offset {}: expected {} bytes", bytes.size(), length_bytes + length));
+    fail_length(fmt::format("header is truncated at offset {}: expected {} bytes", bytes.size(),
+                            length_bytes + length));
   const ByteView text = bytes.subspan(length_bytes, length);
   if (text.empty() || text.front() != '{') fail_length("header at offset 8 must begin with {");
 
@@ -422,8 +460,8 @@ Safetensors parse_safetensors(ByteView bytes, std::string_view file) {
   json::sax_parse(text.begin(), text.end(), &reader);
   Header header = reader.take();
   const std::size_t data_begin = length_bytes + static_cast<std::size_t>(length);
-  return {DataReader(bytes.subspan(data_begin), data_begin, file).read(header.entries), std::move(header.metadata),
-          std::string(file)};
+  return {DataReader(bytes.subspan(data_begin), data_begin, file).read(header.entries),
+          std::move(header.metadata), std::string(file)};
 }
 
 Safetensors load_safetensors(const std::string& path) { return parse_safetensors(read_file(path), path); }

@@ -1,6 +1,6 @@
 #pragma once
-// How elementwise kernels walk over their operands: in parallel pieces of fixed size, and under broadcasting without
-// ever materialising it. For the sources of the operations, not for users.
+// How elementwise kernels walk over their operands: in parallel pieces of fixed size, and under broadcasting
+// without ever materialising it. For the sources of the operations, not for users.
 
 #include <banach/engine/op.hpp>
 #include <banach/engine/parallel.hpp>
@@ -23,8 +23,9 @@ void for_pieces(std::int64_t n, F&& f) {
     f(std::int64_t{0}, n);
 }
 
-/// N operands that broadcast to one shape. Axes of extent 1 are dropped, and neighbours along which every operand moves as
-/// along one axis are merged, so that few axes remain; axis 0 is the innermost. A stride of 0 repeats the operand.
+/// N operands that broadcast to one shape. Axes of extent 1 are dropped, and neighbours along which every
+/// operand moves as along one axis are merged, so that few axes remain; axis 0 is the innermost. A stride of
+/// 0 repeats the operand.
 template <std::size_t N>
 class Broadcast {
  public:

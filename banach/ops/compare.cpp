@@ -13,8 +13,12 @@ Samples whole_pairs(SampleGen& g) {
 }
 
 ErrorSamples refuses_mismatch() {
-  return {{{Tensor::zeros({2, 3}), Tensor::zeros({2})}, {}, "shapes must broadcast (equal extents, or 1): (2,3) with (2)"},
-          {{Tensor::zeros({2}), Tensor::zeros({2}, DType::f64)}, {}, "dtypes must agree (cast one): f32 with f64"},
+  return {{{Tensor::zeros({2, 3}), Tensor::zeros({2})},
+           {},
+           "shapes must broadcast (equal extents, or 1): (2,3) with (2)"},
+          {{Tensor::zeros({2}), Tensor::zeros({2}, DType::f64)},
+           {},
+           "dtypes must agree (cast one): f32 with f64"},
           {{Tensor::arange(2), Tensor::arange(2)}, {}, "expects f32 or f64"}};
 }
 
@@ -31,22 +35,23 @@ constexpr OpDef comparison(const char* name, const char* doc, void (*kernel)(con
 }
 
 const Op equal_op{comparison("equal", "1 where a == b, 0 elsewhere.",
-                                [](auto& c) { binary_kernel(c, [](auto& k) { return k.equal; }); })};
+                             [](auto& c) { binary_kernel(c, [](auto& k) { return k.equal; }); })};
 
 const Op not_equal_op{comparison("not_equal", "1 where a != b, 0 elsewhere.",
-                                [](auto& c) { binary_kernel(c, [](auto& k) { return k.not_equal; }); })};
+                                 [](auto& c) { binary_kernel(c, [](auto& k) { return k.not_equal; }); })};
 
 const Op less_op{comparison("less", "1 where a < b, 0 elsewhere.",
-                                [](auto& c) { binary_kernel(c, [](auto& k) { return k.less; }); })};
+                            [](auto& c) { binary_kernel(c, [](auto& k) { return k.less; }); })};
 
 const Op less_equal_op{comparison("less_equal", "1 where a <= b, 0 elsewhere.",
-                                [](auto& c) { binary_kernel(c, [](auto& k) { return k.less_equal; }); })};
+                                  [](auto& c) { binary_kernel(c, [](auto& k) { return k.less_equal; }); })};
 
 const Op greater_op{comparison("greater", "1 where a > b, 0 elsewhere.",
-                                [](auto& c) { binary_kernel(c, [](auto& k) { return k.greater; }); })};
+                               [](auto& c) { binary_kernel(c, [](auto& k) { return k.greater; }); })};
 
-const Op greater_equal_op{comparison("greater_equal", "1 where a >= b, 0 elsewhere.",
-                                [](auto& c) { binary_kernel(c, [](auto& k) { return k.greater_equal; }); })};
+const Op greater_equal_op{comparison("greater_equal", "1 where a >= b, 0 elsewhere.", [](auto& c) {
+  binary_kernel(c, [](auto& k) { return k.greater_equal; });
+})};
 
 const Op sign_op{{
     .name = "sign",
@@ -55,10 +60,15 @@ const Op sign_op{{
     .kernel = [](auto& c) { unary_kernel(c, [](auto& k) { return k.sign; }); },
     .kind = OpKind::elementwise,
     .saves = Saves::nothing,
-    .samples = [](SampleGen& g) {
-      return Samples{{{g.normal({3, 4})}}, {{Tensor::zeros({2}, DType::f64)}}, {{g.normal({})}}, {{g.normal({0})}}};
-    },
-    .errors = [] { return ErrorSamples{{{Tensor::arange(3)}, {}, "expects f32 or f64"}}; },
+    .samples =
+        [](SampleGen& g) {
+          return Samples{
+              {{g.normal({3, 4})}}, {{Tensor::zeros({2}, DType::f64)}}, {{g.normal({})}}, {{g.normal({0})}}};
+        },
+    .errors =
+        [] {
+          return ErrorSamples{{{Tensor::arange(3)}, {}, "expects f32 or f64"}};
+        },
 }};
 
 Var with_number(const Op& op, const Var& a, double b) { return apply(op, {a, Var(scalar(b, a.dtype()))}); }

@@ -1,6 +1,6 @@
 #pragma once
-// Comparisons: 1 where they hold, 0 elsewhere, in the operands' dtype (f32 or f64). They broadcast as arithmetic does and
-// are constants for every derivative. With a NaN on either side only not_equal holds.
+// Comparisons: 1 where they hold, 0 elsewhere, in the operands' dtype (f32 or f64). They broadcast as
+// arithmetic does and are constants for every derivative. With a NaN on either side only not_equal holds.
 
 #include <banach/engine/op.hpp>
 

@@ -75,6 +75,7 @@ void check_y(std::string_view op, const Shape& y, const Geometry& g) {
 
 struct Tile {
   std::int64_t image, images, row, rows;
+  std::int64_t pixels(const Geometry& g) const { return images * rows * g.output.w; }
 };
 
 struct Tiling {
@@ -91,6 +92,7 @@ struct Tiling {
     image_tiles = (g.images + images - 1) / images;
   }
   std::int64_t count() const { return image_tiles * row_tiles; }
+  std::int64_t pixels(const Geometry& g) const { return images * rows * g.output.w; }  // at most, of a tile
   Tile tile(const Geometry& g, std::int64_t i) const {
     const std::int64_t image = i / row_tiles * images, row = i % row_tiles * rows;
     return {image, std::min(images, g.images - image), row, std::min(rows, g.output.h - row)};
@@ -190,43 +192,60 @@ class Columns {
   Tensor padded_, columns_;
 };
 
-// The part of y that belongs to a tile and group is a matrix (outputs of the group, pixels) already if the tile lies
-// in one image; otherwise it is collected in, or shared out from, scratch memory.
+// The part of y that belongs to a tile and group is a matrix already, (outputs of the group, pixels), if the tile lies
+// in one image; if not, it passes through scratch memory.
 template <class T>
-T* part_of_y(T* y, const Geometry& g, const Tile& tile, std::int64_t group) {
-  return y + (tile.image * g.outputs + group * g.group_outputs()) * g.pixels() + tile.row * g.output.w;
-}
-template <class Y, class Scratch, class Copy>
-void for_images(Y* y, Scratch* scratch, const Geometry& g, const Tile& tile, std::int64_t group, const Copy& copy) {
-  for (std::int64_t i = 0; i < tile.images; ++i)
-    for (std::int64_t o = 0; o < g.group_outputs(); ++o)
-      copy(part_of_y(y, g, {tile.image + i, 1, 0, 0}, group) + o * g.pixels(), scratch + (o * tile.images + i) * g.pixels());
+Matrix<T> part_of_y(T* y, const Geometry& g, const Tile& tile, std::int64_t group) {
+  return {y + (tile.image * g.outputs + group * g.group_outputs()) * g.pixels() + tile.row * g.output.w, g.pixels()};
 }
 
-std::int64_t grain(double work) {
-  constexpr double piece = 1 << 19;  // multiplications worth a task
-  return std::max<std::int64_t>(1, static_cast<std::int64_t>(piece / std::max(work, 1.0)));
+template <class T>
+Tensor part_scratch(const Geometry& g, const Tiling& tiling) {
+  return Tensor::empty({tiling.images > 1 ? g.group_outputs() * tiling.pixels(g) : 0}, dtype_of<T>());
+}
+
+// Calls copy(place in y, place in the matrix) for each image of the tile and output of the group.
+template <class Y, class Part, class Copy>
+void for_images(Y* y, Part* part, const Geometry& g, const Tile& tile, std::int64_t group, const Copy& copy) {
+  for (std::int64_t i = 0; i < tile.images; ++i)
+    for (std::int64_t o = 0; o < g.group_outputs(); ++o)
+      copy(part_of_y(y, g, {tile.image + i, 1, 0, 0}, group).data + o * g.pixels(),
+           part + (o * tile.images + i) * g.pixels());
+}
+
+template <class T>
+Matrix<const T> collect(const T* y, const Geometry& g, const Tile& tile, std::int64_t group, Tensor& scratch) {
+  if (tile.images == 1) return part_of_y(y, g, tile, group);
+  T* part = scratch.mutable_data<T>();
+  for_images(y, part, g, tile, group, [&](const T* from, T* to) { std::copy_n(from, g.pixels(), to); });
+  return {part, tile.pixels(g)};
+}
+
+// How many tiles of so many pixels are worth a task.
+std::int64_t grain(const Geometry& g, std::int64_t pixels) {
+  constexpr double piece = 1 << 19;  // multiplications
+  const double work = static_cast<double>(g.taps()) * static_cast<double>(g.outputs) * static_cast<double>(pixels);
+  return std::max<std::int64_t>(1, static_cast<std::int64_t>(piece / work));
 }
 
 template <class T>
 void convolve(const T* x, const T* w, T* y, const Geometry& g) {
   const Tiling tiling(g);
-  const std::int64_t taps = g.taps(), outputs = g.group_outputs(), most = tiling.images * tiling.rows * g.output.w;
-  const double work = static_cast<double>(taps) * static_cast<double>(g.outputs) * static_cast<double>(most);
-  parallel_for(tiling.count(), grain(work), [&](std::int64_t begin, std::int64_t end) {
+  const std::int64_t taps = g.taps(), outputs = g.group_outputs();
+  parallel_for(tiling.count(), grain(g, tiling.pixels(g)), [&](std::int64_t begin, std::int64_t end) {
     Columns<T> columns(g, tiling);
-    Tensor scratch = Tensor::empty({tiling.images > 1 ? outputs * most : 0}, dtype_of<T>());
+    Tensor scratch = part_scratch<T>(g, tiling);
     for (std::int64_t i = begin; i < end; ++i) {
       const Tile tile = tiling.tile(g, i);
-      const std::int64_t pixels = tile.images * tile.rows * g.output.w;
+      const std::int64_t pixels = tile.pixels(g);
+      const bool direct = tile.images == 1;
       for (std::int64_t group = 0; group < g.groups; ++group) {
         const Matrix<const T> from = columns.fill(x, tile, group);
-        const bool direct = tile.images == 1;
-        T* to = direct ? part_of_y(y, g, tile, group) : scratch.mutable_data<T>();
+        const Matrix<T> to = direct ? part_of_y(y, g, tile, group) : Matrix<T>{scratch.mutable_data<T>(), pixels};
         blas::gemm(false, false, outputs, pixels, taps, T{1}, w + group * outputs * taps, taps, from.data, from.stride,
-                   T{0}, to, direct ? g.pixels() : pixels);
+                   T{0}, to.data, to.stride);
         if (!direct)
-          for_images(y, to, g, tile, group, [&](T* image, T* column) { std::copy_n(column, g.pixels(), image); });
+          for_images(y, to.data, g, tile, group, [&](T* image, const T* part) { std::copy_n(part, g.pixels(), image); });
       }
     }
   });
@@ -237,30 +256,22 @@ template <class T>
 void weight_gradient(const T* x, const T* y, T* dw, const Geometry& g) {
   constexpr std::int64_t most_parts = 16, most_elements = 1 << 22;
   const Tiling tiling(g);
-  const std::int64_t taps = g.taps(), outputs = g.group_outputs(), most = tiling.images * tiling.rows * g.output.w;
-  const std::int64_t size = g.outputs * taps;
+  const std::int64_t taps = g.taps(), outputs = g.group_outputs(), size = g.outputs * taps;
   const std::int64_t parts = std::clamp<std::int64_t>(std::min(most_parts, most_elements / size), 1, tiling.count());
   Tensor partial = Tensor::empty({(parts - 1) * size}, dtype_of<T>());
   T* more = partial.mutable_data<T>();
   parallel_for(parts, 1, [&](std::int64_t first, std::int64_t last) {
     Columns<T> columns(g, tiling);
-    Tensor scratch = Tensor::empty({tiling.images > 1 ? outputs * most : 0}, dtype_of<T>());
+    Tensor scratch = part_scratch<T>(g, tiling);
     for (std::int64_t part = first; part < last; ++part) {
       T* to = part == 0 ? dw : more + (part - 1) * size;
       const std::int64_t begin = tiling.count() * part / parts, end = tiling.count() * (part + 1) / parts;
       for (std::int64_t i = begin; i < end; ++i) {
         const Tile tile = tiling.tile(g, i);
-        const std::int64_t pixels = tile.images * tile.rows * g.output.w;
         for (std::int64_t group = 0; group < g.groups; ++group) {
           const Matrix<const T> from = columns.fill(x, tile, group);
-          Matrix<const T> values{part_of_y(y, g, tile, group), g.pixels()};
-          if (tile.images > 1) {
-            T* collected = scratch.mutable_data<T>();
-            for_images(y, collected, g, tile, group,
-                       [&](const T* image, T* column) { std::copy_n(image, g.pixels(), column); });
-            values = {collected, pixels};
-          }
-          blas::gemm(false, true, outputs, taps, pixels, T{1}, values.data, values.stride, from.data, from.stride,
+          const Matrix<const T> values = collect(y, g, tile, group, scratch);
+          blas::gemm(false, true, outputs, taps, tile.pixels(g), T{1}, values.data, values.stride, from.data, from.stride,
                      i == begin ? T{0} : T{1}, to + group * outputs * taps, taps);
         }
       }
@@ -272,71 +283,49 @@ void weight_gradient(const T* x, const T* y, T* dw, const Geometry& g) {
   });
 }
 
-// With stride 1 the transpose in x is a convolution too: of y, with the filters turned by 180 degrees and their two
-// channel axes swapped, and as much padding as makes the sizes right.
-bool turns_into_convolution(const Geometry& g) {
-  return g.stride == Pair(1) && g.padding.h <= g.dilation.h * (g.kernel.h - 1) &&
-         g.padding.w <= g.dilation.w * (g.kernel.w - 1);
-}
-
+// Adds the columns of a tile's rows, of one image and channel, back to where they came from; `columns` holds one row
+// for each tap.
 template <class T>
-void input_gradient_by_convolution(const T* y, const T* w, T* dx, const Geometry& g) {
-  const std::int64_t area = g.kernel.h * g.kernel.w, channels = g.group_channels(), outputs = g.group_outputs();
-  Tensor turned = Tensor::empty({g.channels, outputs, g.kernel.h, g.kernel.w}, dtype_of<T>());
-  T* to = turned.mutable_data<T>();
-  for (std::int64_t group = 0; group < g.groups; ++group)
-    for (std::int64_t c = 0; c < channels; ++c)
-      for (std::int64_t o = 0; o < outputs; ++o, to += area) {
-        const T* from = w + ((group * outputs + o) * channels + c) * area;
-        std::reverse_copy(from, from + area, to);
-      }
-  Geometry back = g;
-  std::swap(back.channels, back.outputs);
-  std::swap(back.input, back.output);
-  back.padding = {g.dilation.h * (g.kernel.h - 1) - g.padding.h, g.dilation.w * (g.kernel.w - 1) - g.padding.w};
-  convolve(y, turned.data<T>(), dx, back);
-}
-
-// Adds the columns of output rows [row, row + rows) back to where they came from, one channel of one image.
-template <class T>
-void add_columns(const T* columns, std::int64_t row, std::int64_t rows, T* dx, const Geometry& g) {
+void add_columns(Matrix<const T> columns, const Tile& tile, T* dx, const Geometry& g) {
   for (std::int64_t kh = 0; kh < g.kernel.h; ++kh)
-    for (std::int64_t kw = 0; kw < g.kernel.w; ++kw) {
+    for (std::int64_t kw = 0; kw < g.kernel.w; ++kw, columns.data += columns.stride) {
       const std::int64_t shift = kw * g.dilation.w - g.padding.w;  // the input column of output column 0
       const std::int64_t first = shift >= 0 ? 0 : (-shift + g.stride.w - 1) / g.stride.w;
       const std::int64_t last = shift >= g.input.w ? 0 : std::min(g.output.w, (g.input.w - 1 - shift) / g.stride.w + 1);
-      for (std::int64_t r = row; r < row + rows; ++r, columns += g.output.w) {
+      const T* from = columns.data;
+      for (std::int64_t r = tile.row; r < tile.row + tile.rows; ++r, from += g.output.w) {
         const std::int64_t h = r * g.stride.h + kh * g.dilation.h - g.padding.h;
         if (h < 0 || h >= g.input.h) continue;
         T* to = dx + h * g.input.w + shift;
-        for (std::int64_t i = first; i < last; ++i) to[i * g.stride.w] += columns[i];
+        for (std::int64_t i = first; i < last; ++i) to[i * g.stride.w] += from[i];
       }
     }
 }
 
 template <class T>
 void input_gradient(const T* y, const T* w, T* dx, const Geometry& g) {
-  if (turns_into_convolution(g)) return input_gradient_by_convolution(y, w, dx, g);
-  Geometry single = g;  // tiles of rows only: an image belongs to one task
-  single.images = 1;
-  const Tiling tiling(single);
+  const Tiling tiling(g);
   const std::int64_t taps = g.taps(), outputs = g.group_outputs(), channels = g.group_channels();
-  const std::int64_t area = g.input.h * g.input.w, most = tiling.rows * g.output.w;
-  const double work = static_cast<double>(taps) * static_cast<double>(g.outputs) * static_cast<double>(g.pixels());
-  parallel_for(g.images, grain(work), [&](std::int64_t begin, std::int64_t end) {
-    Tensor scratch = Tensor::empty({taps * most}, dtype_of<T>());
-    T* columns = scratch.mutable_data<T>();
-    std::fill(dx + begin * g.channels * area, dx + end * g.channels * area, T{0});
-    for (std::int64_t image = begin; image < end; ++image)
-      for (std::int64_t group = 0; group < g.groups; ++group)
-        for (std::int64_t row = 0; row < g.output.h; row += tiling.rows) {
-          const std::int64_t rows = std::min(tiling.rows, g.output.h - row), pixels = rows * g.output.w;
-          blas::gemm(true, false, taps, pixels, outputs, T{1}, w + group * outputs * taps, taps,
-                     part_of_y(y, g, {image, 1, row, rows}, group), g.pixels(), T{0}, columns, pixels);
-          for (std::int64_t c = 0; c < channels; ++c)
-            add_columns(columns + c * g.kernel.h * g.kernel.w * pixels, row, rows,
-                        dx + (image * g.channels + group * channels + c) * area, g);
-        }
+  const std::int64_t area = g.input.h * g.input.w, most = tiling.pixels(g);
+  // The tiles of an image write to the same pixels: they belong to one task.
+  parallel_for(tiling.image_tiles, grain(g, most * tiling.row_tiles), [&](std::int64_t begin, std::int64_t end) {
+    Tensor columns = Tensor::empty({taps * most}, dtype_of<T>()), collected = part_scratch<T>(g, tiling);
+    for (std::int64_t i = begin * tiling.row_tiles; i < end * tiling.row_tiles; ++i) {
+      const Tile tile = tiling.tile(g, i);
+      const std::int64_t pixels = tile.pixels(g);
+      T* images = dx + tile.image * g.channels * area;
+      if (tile.row == 0) std::fill_n(images, tile.images * g.channels * area, T{0});
+      for (std::int64_t group = 0; group < g.groups; ++group) {
+        const Matrix<const T> part = collect(y, g, tile, group, collected);
+        T* to = columns.mutable_data<T>();
+        blas::gemm(true, false, taps, pixels, outputs, T{1}, w + group * outputs * taps, taps, part.data, part.stride,
+                   T{0}, to, pixels);
+        for (std::int64_t c = 0; c < channels; ++c)
+          for (std::int64_t image = 0; image < tile.images; ++image)
+            add_columns<T>({to + c * g.kernel.h * g.kernel.w * pixels + image * g.pixels(), pixels}, tile,
+                           images + (image * g.channels + group * channels + c) * area, g);
+      }
+    }
   });
 }
 

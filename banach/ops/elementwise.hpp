@@ -1,7 +1,7 @@
 #pragma once
-// Arithmetic and functions applied element by element, f32 and f64. Two operands broadcast under NumPy's rule and must
-// share their dtype; a number takes the dtype of the tensor beside it. A NaN gives NaN at its own place.
-// Throws ShapeError where shapes do not broadcast, DTypeError on mixed dtypes and on i64.
+// Arithmetic and functions applied element by element, f32 and f64. Two operands broadcast under NumPy's rule
+// and must share their dtype; a number takes the dtype of the tensor beside it. A NaN gives NaN at its own
+// place. Throws ShapeError where shapes do not broadcast, DTypeError on mixed dtypes and on i64.
 
 #include <banach/engine/op.hpp>
 
@@ -42,7 +42,8 @@ Var softplus(const Var& x);
 Var relu(const Var& x);
 /// x where x > 0, slope * x elsewhere.
 Var leaky_relu(const Var& x, double slope = 0.01);
-/// x limited to [low, high]; derivative 1 inside, bounds included, 0 outside. Throws ValueError unless low <= high.
+/// x limited to [low, high]; derivative 1 inside, bounds included, 0 outside. Throws ValueError unless low <=
+/// high.
 Var clamp(const Var& x, double low, double high);
 
 /// The larger one; at ties each operand gets half of the cotangent.
@@ -51,8 +52,8 @@ Var maximum(const Var& a, double b);
 /// The smaller one; at ties each operand gets half of the cotangent.
 Var minimum(const Var& a, const Var& b);
 Var minimum(const Var& a, double b);
-/// a where the condition is not zero (NaN included), b elsewhere; all three broadcast and share one dtype. The condition
-/// has derivative zero.
+/// a where the condition is not zero (NaN included), b elsewhere; all three broadcast and share one dtype.
+/// The condition has derivative zero.
 Var where(const Var& condition, const Var& a, const Var& b);
 Var where(const Var& condition, const Var& a, double b);
 Var where(const Var& condition, double a, const Var& b);

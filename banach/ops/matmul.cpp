@@ -51,7 +51,7 @@ struct Problem {
 
 template <class T>
 void multiply(const T* a, const T* b, T* c, const Problem& p) {
-  const auto [ta, tb] = p.options;
+  const bool ta = p.options.transpose_a, tb = p.options.transpose_b;
   const std::int64_t lda = ta ? p.m : p.k, ldb = tb ? p.k : p.n;
   if (p.lead_b.size() == 1 && !ta) {  // one right operand for all: the rows of all left ones form one matrix
     blas::matmul(false, tb, p.count * p.m, p.n, p.k, T{1}, a, lda, b, ldb, T{0}, c, p.n);

@@ -13,7 +13,7 @@
 namespace banach {
 namespace {
 
-// ---- The two ways of reducing ----------------------------------------------------------------------------------
+// ---- The two ways of reducing -----------------------------------------------------------------------------
 
 template <class T>
 struct Sum {
@@ -31,8 +31,9 @@ struct Max {
   static double combine(double a, double b) { return a != a || a > b ? a : b; }
 };
 
-// ---- One axis: x is (outer, n, inner), and the middle axis goes. Pieces depend on these three numbers only. -------
+// ---- One axis: x is (outer, n, inner), and the middle axis goes -------------------------------------------
 
+// Pieces depend on these three numbers only.
 constexpr std::int64_t piece = 1 << 15;        // elements worth a task
 constexpr std::int64_t longest_row = 1 << 16;  // longer rows are cut
 constexpr std::int64_t block_rows = 256;       // rows folded in T before they are combined in double
@@ -50,9 +51,11 @@ void for_units(std::int64_t units, std::int64_t elements_each, Body&& body) {
     run(0, units);
 }
 
-// Partial results, one after another along the middle axis of (outer, parts, inner), into out of (outer, inner).
+// Partial results, one after another along the middle axis of (outer, parts, inner), into out of (outer,
+// inner).
 template <class R, class T>
-void combine_parts(const PoolVector<double>& partial, std::int64_t outer, std::int64_t parts, std::int64_t inner, T* out) {
+void combine_parts(const PoolVector<double>& partial, std::int64_t outer, std::int64_t parts,
+                   std::int64_t inner, T* out) {
   for (std::int64_t o = 0; o < outer; ++o)
     for (std::int64_t i = 0; i < inner; ++i) {
       double value = R::nothing;
@@ -77,7 +80,8 @@ void reduce_rows(const T* x, std::int64_t outer, std::int64_t n, T* out) {
 // into[j] = x[j], x[stride + j], ... folded over the rows; narrow rows are taken several at a time.
 template <class R, class T>
 void fold_rows(const T* x, std::int64_t rows, std::int64_t stride, std::int64_t width, T* into) {
-  const std::int64_t group = stride == width && rows * width >= 128 ? std::max<std::int64_t>(1, 64 / width) : 1;
+  const std::int64_t group =
+      stride == width && rows * width >= 128 ? std::max<std::int64_t>(1, 64 / width) : 1;
   std::copy_n(x, group * width, into);
   std::int64_t row = group;
   for (; row + group <= rows; row += group) R::fold(x + row * stride, into, group * width);
@@ -87,23 +91,27 @@ void fold_rows(const T* x, std::int64_t rows, std::int64_t stride, std::int64_t 
 
 template <class R, class T>
 void reduce_columns(const T* x, std::int64_t outer, std::int64_t n, std::int64_t inner, T* out) {
-  const std::int64_t parts = (n + block_rows - 1) / block_rows, tiles = (inner + tile_columns - 1) / tile_columns;
+  const std::int64_t parts = (n + block_rows - 1) / block_rows,
+                     tiles = (inner + tile_columns - 1) / tile_columns;
   PoolVector<double> partial(static_cast<std::size_t>(parts > 1 ? outer * parts * inner : 0));
-  for_units(outer * parts * tiles, std::min(n, block_rows) * std::min(inner, tile_columns), [&](std::int64_t unit) {
-    const std::int64_t column = unit % tiles * tile_columns, block = unit / tiles;  // block = o * parts + part
-    const std::int64_t o = block / parts, row = block % parts * block_rows;
-    const std::int64_t width = std::min(tile_columns, inner - column);
-    std::array<T, tile_columns> folded;
-    fold_rows<R>(x + (o * n + row) * inner + column, std::min(block_rows, n - row), inner, width, folded.data());
-    if (parts > 1)
-      std::copy_n(folded.data(), width, partial.data() + block * inner + column);
-    else
-      std::copy_n(folded.data(), width, out + o * inner + column);
-  });
+  for_units(outer * parts * tiles, std::min(n, block_rows) * std::min(inner, tile_columns),
+            [&](std::int64_t unit) {
+              const std::int64_t column = unit % tiles * tile_columns,
+                                 block = unit / tiles;  // block = o * parts + part
+              const std::int64_t o = block / parts, row = block % parts * block_rows;
+              const std::int64_t width = std::min(tile_columns, inner - column);
+              std::array<T, tile_columns> folded;
+              fold_rows<R>(x + (o * n + row) * inner + column, std::min(block_rows, n - row), inner, width,
+                           folded.data());
+              if (parts > 1)
+                std::copy_n(folded.data(), width, partial.data() + block * inner + column);
+              else
+                std::copy_n(folded.data(), width, out + o * inner + column);
+            });
   if (parts > 1) combine_parts<R>(partial, outer, parts, inner, out);
 }
 
-// ---- Any axes: one run of neighbouring reduced axes after another, the innermost first ----------------------------
+// ---- Any axes: one run of neighbouring reduced axes after another, the innermost first --------------------
 
 struct Reduction {
   Axes axes;
@@ -130,7 +138,8 @@ void reduce(const T* x, const Shape& shape, const Axes& axes, T* out, std::int64
     if (axis < 0) break;
     int first = axis;
     while (first > 0 && (axes.contains(first - 1) || now[first - 1] == 1)) --first;
-    const std::int64_t outer = now.size(0, first), n = now.size(first, axis + 1), inner = now.size(axis + 1, now.rank());
+    const std::int64_t outer = now.size(0, first), n = now.size(first, axis + 1),
+                       inner = now.size(axis + 1, now.rank());
     for (int i = first; i <= axis; ++i) now[i] = 1;
     const bool last = outer * inner == out_size;
     PoolVector<T> next(static_cast<std::size_t>(last ? 0 : outer * inner));
@@ -146,7 +155,7 @@ void reduce(const T* x, const Shape& shape, const Axes& axes, T* out, std::int64
   std::copy_n(x, out_size, out);  // nothing went
 }
 
-// ---- Entries ---------------------------------------------------------------------------------------------------
+// ---- Entries ----------------------------------------------------------------------------------------------
 
 Spec reduced_shape(const ShapeContext& c) {
   const auto& reduction = c.attrs.as<Reduction>();
@@ -157,7 +166,8 @@ Spec reduced_shape(const ShapeContext& c) {
 Spec reduced_nonempty_shape(const ShapeContext& c) {
   const Spec spec = reduced_shape(c);
   if (c.shape().size() == 0 && spec.shape.size() > 0)
-    fail<ShapeError>(c.op, "must have elements to work on: " + c.shape().to_string() + " reduced to " + spec.shape.to_string());
+    fail<ShapeError>(c.op, "must have elements to work on: " + c.shape().to_string() + " reduced to " +
+                               spec.shape.to_string());
   return spec;
 }
 
@@ -209,7 +219,8 @@ ErrorSamples refuses_bad_axes() {
 
 ErrorSamples refuses_bad_axes_and_nothing() {
   ErrorSamples errors = refuses_bad_axes();
-  errors.push_back({{Tensor::zeros({0, 3})}, Reduction{{0}}, "must have elements to work on: (0,3) reduced to (3)"});
+  errors.push_back(
+      {{Tensor::zeros({0, 3})}, Reduction{{0}}, "must have elements to work on: (0,3) reduced to (3)"});
   return errors;
 }
 
@@ -220,12 +231,16 @@ const Op sum_op{{
     .kernel = reduction_kernel<Sum>,
     .kind = OpKind::reduction,
     .saves = Saves::nothing,
-    .vjp = [](const VjpContext& c) { return Vars{broadcast_to(with_kept_axes(c, c.cotangent), c.in().shape())}; },
-    .samples = [](SampleGen& g) {
-      Samples samples = reductions([&](const Shape& shape) { return g.normal(shape); });
-      samples.push_back({{g.normal({0, 3})}, Reduction{{0}}});
-      return samples;
-    },
+    .vjp =
+        [](const VjpContext& c) {
+          return Vars{broadcast_to(with_kept_axes(c, c.cotangent), c.in().shape())};
+        },
+    .samples =
+        [](SampleGen& g) {
+          Samples samples = reductions([&](const Shape& shape) { return g.normal(shape); });
+          samples.push_back({{g.normal({0, 3})}, Reduction{{0}}});
+          return samples;
+        },
     .errors = refuses_bad_axes,
 }};
 
@@ -233,21 +248,23 @@ const Op mean_op{{
     .name = "mean",
     .doc = "Arithmetic mean over axes.",
     .shape = reduced_nonempty_shape,
-    .kernel = [](const KernelContext& c) {
-      reduction_kernel<Sum>(c);
-      dispatch_floating(c.in().dtype(), [&](auto zero) {
-        using T = decltype(zero);
-        T* out = c.out().mutable_data<T>();
-        const T divisor = static_cast<T>(count(c.in().shape(), c.out().shape()));
-        for (std::int64_t i = 0; i < c.out().size(); ++i) out[i] /= divisor;
-      });
-    },
+    .kernel =
+        [](const KernelContext& c) {
+          reduction_kernel<Sum>(c);
+          dispatch_floating(c.in().dtype(), [&](auto zero) {
+            using T = decltype(zero);
+            T* out = c.out().mutable_data<T>();
+            const T divisor = static_cast<T>(count(c.in().shape(), c.out().shape()));
+            for (std::int64_t i = 0; i < c.out().size(); ++i) out[i] /= divisor;
+          });
+        },
     .kind = OpKind::reduction,
     .saves = Saves::nothing,
-    .vjp = [](const VjpContext& c) {
-      const double weight = 1.0 / count(c.in().shape(), c.out.shape());
-      return Vars{broadcast_to(with_kept_axes(c, c.cotangent * weight), c.in().shape())};
-    },
+    .vjp =
+        [](const VjpContext& c) {
+          const double weight = 1.0 / count(c.in().shape(), c.out.shape());
+          return Vars{broadcast_to(with_kept_axes(c, c.cotangent * weight), c.in().shape())};
+        },
     .samples = [](SampleGen& g) { return reductions([&](const Shape& shape) { return g.normal(shape); }); },
     .errors = refuses_bad_axes_and_nothing,
 }};
@@ -259,11 +276,12 @@ const Op max_op{{
     .kernel = reduction_kernel<Max>,
     .kind = OpKind::reduction,
     .saves = Saves::both,
-    .vjp = [](const VjpContext& c) {
-      const auto& reduction = c.attrs.as<Reduction>();
-      const Var winners = equal(c.in(), with_kept_axes(c, c.out));
-      return Vars{winners * (with_kept_axes(c, c.cotangent) / sum(winners, reduction.axes, true))};
-    },
+    .vjp =
+        [](const VjpContext& c) {
+          const auto& reduction = c.attrs.as<Reduction>();
+          const Var winners = equal(c.in(), with_kept_axes(c, c.out));
+          return Vars{winners * (with_kept_axes(c, c.cotangent) / sum(winners, reduction.axes, true))};
+        },
     .samples = [](SampleGen& g) { return reductions([&](const Shape& shape) { return g.distinct(shape); }); },
     .errors = refuses_bad_axes_and_nothing,
 }};
@@ -276,8 +294,14 @@ Var apply_reduction(const Op& op, const Var& x, const Axes& axes, bool keep_dims
 
 void sum_over(const Tensor& x, const Axes& axes, Tensor& out) { reduce_tensor<Sum>(x, axes, out); }
 
-Var sum(const Var& x, const Axes& axes, bool keep_dims) { return apply_reduction(sum_op, x, axes, keep_dims); }
-Var mean(const Var& x, const Axes& axes, bool keep_dims) { return apply_reduction(mean_op, x, axes, keep_dims); }
-Var max(const Var& x, const Axes& axes, bool keep_dims) { return apply_reduction(max_op, x, axes, keep_dims); }
+Var sum(const Var& x, const Axes& axes, bool keep_dims) {
+  return apply_reduction(sum_op, x, axes, keep_dims);
+}
+Var mean(const Var& x, const Axes& axes, bool keep_dims) {
+  return apply_reduction(mean_op, x, axes, keep_dims);
+}
+Var max(const Var& x, const Axes& axes, bool keep_dims) {
+  return apply_reduction(max_op, x, axes, keep_dims);
+}
 
 }  // namespace banach

@@ -9,13 +9,14 @@ static Function keep(Var (*f)(Arguments...)) {
   return reinterpret_cast<Function>(f);
 }
 
-// Operations register themselves when the program starts, if their source is in it. A static library's linker takes a
-// source only where somebody names one of its functions: so here is one of each source of this layer. External
-// linkage, or the compiler would drop what nobody reads.
+// Operations register themselves when the program starts, if their source is in it. A static library's linker
+// takes a source only where somebody names one of its functions: so here is one of each source of this layer.
+// External linkage, or the compiler would drop what nobody reads.
 extern const Function one_of_each_source[];
 const Function one_of_each_source[] = {
-    keep(cast),      keep(gather), keep(layer_norm),  keep(matmul),    keep(max_pool2d), keep(mse), keep(conv2d),
-    keep(transpose), keep(sum),    keep(log_softmax), keep(logsumexp), keep(square),     keep(sign),
+    keep(cast),      keep(gather), keep(layer_norm), keep(matmul), keep(max_pool2d),
+    keep(mse),       keep(conv2d), keep(transpose),  keep(sum),    keep(log_softmax),
+    keep(logsumexp), keep(square), keep(sign),
 };
 
 std::vector<const Op*> ops() { return registered_ops(); }

@@ -20,7 +20,8 @@ Spec row_shape(const ShapeContext& c) {
 Spec two_row_shape(const ShapeContext& c) {
   const Spec spec = row_shape(c);
   if (!(c.shape(0) == c.shape(1)))
-    fail<ShapeError>(c.op, "shapes must be equal: " + c.shape(0).to_string() + " with " + c.shape(1).to_string());
+    fail<ShapeError>(c.op,
+                     "shapes must be equal: " + c.shape(0).to_string() + " with " + c.shape(1).to_string());
   return spec;
 }
 
@@ -56,8 +57,9 @@ void two_row_kernel(const KernelContext& c, F f) {
 Var sum_rows(const Var& x) { return sum(x, {-1}, true); }
 
 Samples rows(SampleGen& g) {
-  return {{{g.normal({3, 4})}}, {{g.normal({2, 3, 5}, 1.0, 2.0)}}, {{g.normal({7})}},    {{g.normal({1})}},
-          {{g.normal({4, 1})}}, {{g.uniform({2, 6}, -3.0, 30.0)}}, {{g.normal({0, 3})}}, {{g.normal({3, 0})}}};
+  return {
+      {{g.normal({3, 4})}}, {{g.normal({2, 3, 5}, 1.0, 2.0)}}, {{g.normal({7})}},    {{g.normal({1})}},
+      {{g.normal({4, 1})}}, {{g.uniform({2, 6}, -3.0, 30.0)}}, {{g.normal({0, 3})}}, {{g.normal({3, 0})}}};
 }
 
 Samples pairs_of_rows(SampleGen& g) {
@@ -79,18 +81,20 @@ const Op softmax_vjp_op{{
     .name = "softmax_vjp",
     .doc = "y (g - <g, y>): the vjp of y = softmax(x) at the cotangent g, row by row.",
     .shape = two_row_shape,
-    .kernel = [](const KernelContext& c) {
-      two_row_kernel(c, [](auto* g, auto* y, auto* out, std::int64_t n, const auto& kernels) {
-        const auto projection = kernels.dot(g, y, n);
-        for (std::int64_t i = 0; i < n; ++i) out[i] = y[i] * (g[i] - projection);
-      });
-    },
+    .kernel =
+        [](const KernelContext& c) {
+          two_row_kernel(c, [](auto* g, auto* y, auto* out, std::int64_t n, const auto& kernels) {
+            const auto projection = kernels.dot(g, y, n);
+            for (std::int64_t i = 0; i < n; ++i) out[i] = y[i] * (g[i] - projection);
+          });
+        },
     .saves = Saves::inputs,
-    .vjp = [](const VjpContext& c) {
-      const Var &u = c.cotangent, &g = c.in(0), &y = c.in(1);
-      return Vars{c.needs(0) ? apply(softmax_vjp_op, {u, y}) : Var(),
-                  c.needs(1) ? u * (g - sum_rows(g * y)) - g * sum_rows(u * y) : Var()};
-    },
+    .vjp =
+        [](const VjpContext& c) {
+          const Var &u = c.cotangent, &g = c.in(0), &y = c.in(1);
+          return Vars{c.needs(0) ? apply(softmax_vjp_op, {u, y}) : Var(),
+                      c.needs(1) ? u * (g - sum_rows(g * y)) - g * sum_rows(u * y) : Var()};
+        },
     .samples = pairs_of_rows,
     .errors = refuses_unequal,
 }};
@@ -101,7 +105,10 @@ const Op softmax_op{{
     .shape = row_shape,
     .kernel = [](auto& c) { row_kernel(c, [](auto& k) { return k.softmax_row; }); },
     .saves = Saves::outputs,
-    .vjp = [](const VjpContext& c) { return Vars{apply(softmax_vjp_op, {c.cotangent, c.out})}; },
+    .vjp =
+        [](const VjpContext& c) {
+          return Vars{apply(softmax_vjp_op, {c.cotangent, c.out})};
+        },
     .samples = rows,
     .errors = refuses_scalars,
 }};
@@ -110,19 +117,21 @@ const Op log_softmax_vjp_op{{
     .name = "log_softmax_vjp",
     .doc = "g - exp(y) sum(g): the vjp of y = log_softmax(x) at the cotangent g, row by row.",
     .shape = two_row_shape,
-    .kernel = [](const KernelContext& c) {
-      two_row_kernel(c, [](auto* g, auto* y, auto* out, std::int64_t n, const auto& kernels) {
-        const auto total = kernels.sum(g, n);
-        kernels.exp(y, out, n);
-        for (std::int64_t i = 0; i < n; ++i) out[i] = g[i] - out[i] * total;
-      });
-    },
+    .kernel =
+        [](const KernelContext& c) {
+          two_row_kernel(c, [](auto* g, auto* y, auto* out, std::int64_t n, const auto& kernels) {
+            const auto total = kernels.sum(g, n);
+            kernels.exp(y, out, n);
+            for (std::int64_t i = 0; i < n; ++i) out[i] = g[i] - out[i] * total;
+          });
+        },
     .saves = Saves::inputs,
-    .vjp = [](const VjpContext& c) {
-      const Var &u = c.cotangent, &g = c.in(0);
-      const Var p = exp(c.in(1));
-      return Vars{c.needs(0) ? u - sum_rows(u * p) : Var(), c.needs(1) ? -(u * p * sum_rows(g)) : Var()};
-    },
+    .vjp =
+        [](const VjpContext& c) {
+          const Var &u = c.cotangent, &g = c.in(0);
+          const Var p = exp(c.in(1));
+          return Vars{c.needs(0) ? u - sum_rows(u * p) : Var(), c.needs(1) ? -(u * p * sum_rows(g)) : Var()};
+        },
     .samples = pairs_of_rows,
     .errors = refuses_unequal,
 }};
@@ -133,7 +142,10 @@ const Op log_softmax_op{{
     .shape = row_shape,
     .kernel = [](auto& c) { row_kernel(c, [](auto& k) { return k.log_softmax_row; }); },
     .saves = Saves::outputs,
-    .vjp = [](const VjpContext& c) { return Vars{apply(log_softmax_vjp_op, {c.cotangent, c.out})}; },
+    .vjp =
+        [](const VjpContext& c) {
+          return Vars{apply(log_softmax_vjp_op, {c.cotangent, c.out})};
+        },
     .samples = rows,
     .errors = refuses_scalars,
 }};
@@ -141,31 +153,35 @@ const Op log_softmax_op{{
 const Op logsumexp_op{{
     .name = "logsumexp",
     .doc = "log(sum(exp(x))) along the last axis, which goes.",
-    .shape = [](const ShapeContext& c) {
-      const Spec spec = row_shape(c);
-      return Spec{reduced(spec.shape, {spec.shape.rank() - 1}, false), spec.dtype};
-    },
-    .kernel = [](const KernelContext& c) {
-      dispatch_floating(c.in().dtype(), [&](auto zero) {
-        using T = decltype(zero);
-        const auto f = simd::kernels<T>().log_sum_exp;
-        const Rows rows = rows_of(c.in().shape(), "logsumexp");
-        const T* x = c.in().data<T>();
-        T* y = c.out().mutable_data<T>();
-        for_rows(rows, [&](std::int64_t row) { y[row] = f(x + row * rows.length, rows.length); });
-      });
-    },
+    .shape =
+        [](const ShapeContext& c) {
+          const Spec spec = row_shape(c);
+          return Spec{reduced(spec.shape, {spec.shape.rank() - 1}, false), spec.dtype};
+        },
+    .kernel =
+        [](const KernelContext& c) {
+          dispatch_floating(c.in().dtype(), [&](auto zero) {
+            using T = decltype(zero);
+            const auto f = simd::kernels<T>().log_sum_exp;
+            const Rows rows = rows_of(c.in().shape(), "logsumexp");
+            const T* x = c.in().data<T>();
+            T* y = c.out().mutable_data<T>();
+            for_rows(rows, [&](std::int64_t row) { y[row] = f(x + row * rows.length, rows.length); });
+          });
+        },
     .kind = OpKind::reduction,
     .saves = Saves::inputs,
-    .vjp = [](const VjpContext& c) {
-      const Shape& shape = c.in().shape();
-      return Vars{softmax(c.in()) * reshape(c.cotangent, reduced(shape, {shape.rank() - 1}, true))};
-    },
-    .samples = [](SampleGen& g) {
-      Samples samples = rows(g);
-      samples.pop_back();  // rows of no elements give -infinity, which has no finite differences
-      return samples;
-    },
+    .vjp =
+        [](const VjpContext& c) {
+          const Shape& shape = c.in().shape();
+          return Vars{softmax(c.in()) * reshape(c.cotangent, reduced(shape, {shape.rank() - 1}, true))};
+        },
+    .samples =
+        [](SampleGen& g) {
+          Samples samples = rows(g);
+          samples.pop_back();  // rows of no elements give -infinity, which has no finite differences
+          return samples;
+        },
     .errors = refuses_scalars,
 }};
 

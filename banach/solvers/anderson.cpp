@@ -45,7 +45,7 @@ class AndersonStepper final : public Stepper {
         gram_(static_cast<std::size_t>(batch) * memory_ * memory_),
         dg_(Tensor::empty({batch, memory_, n}, dtype)), df_(Tensor::empty({batch, memory_, n}, dtype)),
         dg_data_(dg_.mutable_data<T>()), df_data_(df_.mutable_data<T>()),
-        guard_(batch, n, dtype, {.growth = 10.0, .patience = 2 * options.memory, .restarts = 2}) {}
+        guard_(batch, n, dtype, {.growth = 10.0, .patience = 10, .restarts = 2}) {}
 
   void propose(const Tensor& z, const Tensor& fz, std::span<const char> active, Tensor& next) override {
     const T *z_data = z.data<T>(), *f_data = fz.data<T>();
@@ -75,9 +75,9 @@ class AndersonStepper final : public Stepper {
 
     PoolVector<T> g(static_cast<std::size_t>(n_));
     vec::subtract(f, z, g.data(), n_);
-    if (state.pending) add_difference(state, g.data(), f, dg, df, gram_.data() + s * memory_ * memory_);
-    if (state.count > 0 && !accelerate(state, gram_.data() + s * memory_ * memory_, z, f, g.data(), dg, df, next))
-      state = {};
+    double* gram = gram_.data() + s * memory_ * memory_;
+    if (state.pending && !add_difference(state, g.data(), f, dg, df, gram)) state = {};
+    if (state.count > 0 && !accelerate(state, gram, z, f, g.data(), dg, df, next)) state = {};
     if (state.count == 0) vec::damped_step(z, f, options_.damping, next, n_);
 
     vec::copy(g.data(), dg + state.head * n_, n_);
@@ -85,14 +85,17 @@ class AndersonStepper final : public Stepper {
     state.pending = true;
   }
 
-  void add_difference(State& state, const T* g, const T* f, T* dg, T* df, double* gram) const {
+  // False if the difference is lost in rounding.
+  bool add_difference(State& state, const T* g, const T* f, T* dg, T* df, double* gram) const {
     const int slot = state.head;
     vec::subtract(g, dg + slot * n_, dg + slot * n_, n_);
     vec::subtract(f, df + slot * n_, df + slot * n_, n_);
+    if (vec::is_rounding(dg + slot * n_, f, n_)) return false;
     state.count = std::min(state.count + 1, memory_);
     state.head = (slot + 1) % memory_;
     for (int i = 0; i < state.count; ++i)
       gram[slot * memory_ + i] = gram[i * memory_ + slot] = vec::dot(dg + i * n_, dg + slot * n_, n_);
+    return true;
   }
 
   // False if the small system has no solution or the step is not finite.

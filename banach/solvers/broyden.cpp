@@ -18,7 +18,7 @@ class BroydenStepper final : public Stepper {
         u_(Tensor::empty({batch, memory_, n}, dtype)), v_(Tensor::empty({batch, memory_, n}, dtype)),
         z_(Tensor::empty({batch, n}, dtype)), g_(Tensor::empty({batch, n}, dtype)),
         u_data_(u_.mutable_data<T>()), v_data_(v_.mutable_data<T>()), z_data_(z_.mutable_data<T>()),
-        g_data_(g_.mutable_data<T>()), guard_(batch, n, dtype, limits) {}
+        g_data_(g_.mutable_data<T>()), guard_(batch, n, dtype, {.growth = 100.0, .patience = 2 * memory_, .restarts = no_picard}) {}
 
   void propose(const Tensor& z, const Tensor& fz, std::span<const char> active, Tensor& next) override {
     const T *z_data = z.data<T>(), *f_data = fz.data<T>();
@@ -50,7 +50,7 @@ class BroydenStepper final : public Stepper {
     if (state.started) {
       vec::subtract(z, last_z, dz, n_);
       vec::subtract(g, last_g, dg, n_);
-      update(state, dz, dg, u, v);
+      if (!vec::is_rounding(dg, f, n_)) update(state, dz, dg, u, v);
     }
     T* step = dz;
     apply(u, v, state.count, g, step);
@@ -83,7 +83,8 @@ class BroydenStepper final : public Stepper {
   }
 
   static constexpr double smallest_cosine = 1e-4;  // below, H^T dz and dg are taken to be orthogonal: no update
-  static constexpr SafeguardLimits limits{.growth = 10.0, .patience = 20, .restarts = std::numeric_limits<int>::max()};
+
+  static constexpr int no_picard = std::numeric_limits<int>::max();
 
   Broyden options_;
   int memory_;

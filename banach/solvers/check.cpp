@@ -27,4 +27,10 @@ void check_positive(std::string_view op, std::string_view option, double value) 
     fail<ValueError>(op, fmt::format("{} must be positive and finite: got {}", option, value));
 }
 
+void check_budget(std::string_view op, int max_steps, double tolerance) {
+  if (max_steps < 0) fail<ValueError>(op, fmt::format("max_steps must not be negative: got {}", max_steps));
+  if (!(tolerance >= 0.0 && std::isfinite(tolerance)))
+    fail<ValueError>(op, fmt::format("tolerance must be finite and not negative: got {}", tolerance));
+}
+
 }  // namespace banach

@@ -16,4 +16,7 @@ void check_map(std::string_view op, const Tensor& argument, const Tensor& value)
 /// An option must be finite and positive. Throws ValueError.
 void check_positive(std::string_view op, std::string_view option, double value);
 
+/// max_steps must not be negative; a tolerance must be finite and not negative. Throws ValueError.
+void check_budget(std::string_view op, int max_steps, double tolerance);
+
 }  // namespace banach

@@ -18,8 +18,7 @@ void check_options(const StopOptions& o) {
   const auto require = [](bool holds, std::string_view what, double given) {
     if (!holds) fail<ValueError>(op, fmt::format("{}: got {}", what, given));
   };
-  require(o.max_steps >= 0, "max_steps must not be negative", o.max_steps);
-  require(o.tolerance >= 0.0 && std::isfinite(o.tolerance), "tolerance must be finite and not negative", o.tolerance);
+  check_budget(op, o.max_steps, o.tolerance);
   require(o.absolute_tolerance >= 0.0 && std::isfinite(o.absolute_tolerance),
           "absolute_tolerance must be finite and not negative", o.absolute_tolerance);
   require(o.error_factor > 0.0, "error_factor must be positive", o.error_factor);

@@ -100,6 +100,13 @@ void damped_step(const T* z, const T* f, double damping, T* out, std::int64_t n)
   for (std::int64_t i = 0; i < n; ++i) out[i] = z[i] + factor * (f[i] - z[i]);
 }
 
+/// Whether a difference of two residuals f - z is no more than the rounding of f: it then says nothing about the Jacobian,
+/// and a step that relied on it could land anywhere.
+template <class T>
+bool is_rounding(const T* difference, const T* f, std::int64_t n) {
+  return norm(difference, n) <= 10.0 * static_cast<double>(std::numeric_limits<T>::epsilon()) * norm(f, n);
+}
+
 /// Calls body(begin, end) on pieces of the batch whose size depends on n alone, possibly at the same time.
 inline void for_pieces(std::int64_t batch, std::int64_t n, FunctionRef<void(std::int64_t, std::int64_t)> body) {
   constexpr std::int64_t elements = 8192;  // some microseconds of work

@@ -311,7 +311,7 @@ TEMPLATE_TEST_CASE("an element's bits do not depend on where it stands", "[simd]
       const auto x = mixed<T>(300, 4);
       std::vector<T> alone(x.size());
       for (std::size_t i = 0; i < x.size(); ++i) kernel(&x[i], &alone[i], 1);
-      for (std::size_t offset = 0; offset < 20; ++offset)
+      for (std::size_t offset = 0; offset < 20; offset += 3)
         for_lengths<T>([&](std::int64_t n, T* out) {
           n = std::min(n, static_cast<std::int64_t>(x.size() - offset));
           kernel(x.data() + offset, out, n);

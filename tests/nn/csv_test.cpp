@@ -49,7 +49,9 @@ TEST_CASE("A header is found, or demanded, or denied") {
 
 TEST_CASE("Line ends, blanks, blank lines, byte order mark, quotes and separators") {
   const std::vector<double> expected{1, 2, 3, 4};
-  for (const char* text : {"1,2\r\n3,4\r\n", "1,2\n3,4", " 1 ,\t2 \n\n 3,4\n\n  \n", "\xEF\xBB\xBF" "1,2\n3,4\n",
+  for (const char* text : {"1,2\r\n3,4\r\n", "1,2\n3,4", " 1 ,\t2 \n\n 3,4\n\n  \n",
+                           "\xEF\xBB\xBF"
+                           "1,2\n3,4\n",
                            "\"1\",\"2\"\n\"3\" , \"4\"\n"}) {
     INFO(text);
     CHECK(values(parse_csv(text, "t.csv")) == expected);
@@ -108,7 +110,8 @@ TEST_CASE("Any bytes are a table or an error") {
     for (char& c : text) c = alphabet[random() % alphabet.size()];
     try {
       const Csv table = parse_csv(text, "t.csv");
-      REQUIRE((table.header.empty() || static_cast<std::int64_t>(table.header.size()) == table.values.size(1)));
+      REQUIRE(
+          (table.header.empty() || static_cast<std::int64_t>(table.header.size()) == table.values.size(1)));
       ++read;
     } catch (const FileError&) {
     }

@@ -11,9 +11,9 @@
 
 using namespace banach;
 using namespace banach::nn;
+using Catch::Matchers::Contains;
 using files::Folder;
 using files::message;
-using Catch::Matchers::Contains;
 
 namespace {
 
@@ -112,13 +112,15 @@ TEST_CASE("The first images are a view of the same pixels") {
 
 TEST_CASE("Images that do not fit together are refused") {
   const Bytes pixels(12), labels{0, 1};
-  CHECK(message<ValueError>([&] { ImageSplit("s", {1, 2, 3}, pixels, {0}, 2); }) ==
-        "[s] must have as many labels as images of shape (1,2,3): 1 labels, 12 pixels");
+  CHECK(message<ValueError>([&] {
+          ImageSplit("s", {1, 2, 3}, pixels, {0}, 2);
+        }) == "[s] must have as many labels as images of shape (1,2,3): 1 labels, 12 pixels");
   CHECK_THROWS_AS(ImageSplit("s", {1, 2, 3}, Bytes(13), labels, 2), ValueError);
   CHECK_THROWS_AS(ImageSplit("s", {2, 3}, pixels, labels, 2), ValueError);
   CHECK_THROWS_AS(ImageSplit("s", {1, 2, 3}, pixels, labels, 0), ValueError);
-  CHECK(message<ValueError>([&] { ImageSplit("s", {1, 2, 3}, pixels, {0, 5}, 2); }) ==
-        "[s] labels must be below 2: label 1 is 5");
+  CHECK(message<ValueError>([&] {
+          ImageSplit("s", {1, 2, 3}, pixels, {0, 5}, 2);
+        }) == "[s] labels must be below 2: label 1 is 5");
   const std::vector<std::int64_t> outside{0, 4};
   CHECK(message<ValueError>([&] { four().batch(outside); }) == "[four] row must lie in [0, 4): got 4");
   CHECK_THROWS_AS(four().range(2, 5), ValueError);
@@ -161,7 +163,8 @@ TEST_CASE("The digits are all there, split in proportion, the same each time") {
   CHECK(std::equal(a.x.values<float>().begin(), a.x.values<float>().end(), b.x.values<float>().begin()));
   // The split is part of every result that is reported on it: it must not change from version to version.
   std::uint64_t hash = 0;
-  for (const std::int64_t label : a.labels.values<std::int64_t>()) hash = hash * 31 + static_cast<std::uint64_t>(label);
+  for (const std::int64_t label : a.labels.values<std::int64_t>())
+    hash = hash * 31 + static_cast<std::uint64_t>(label);
   CHECK(hash == 16577551352908298646u);
 }
 
@@ -195,7 +198,8 @@ TEST_CASE("A missing data set says which file is missing and how to get it") {
   CHECK(message<FileError>([&] { load_mnist(folder.path()); }) ==
         "[mnist] cannot find " + images + " (nor .gz): get it by `scripts/get-mnist " + folder.path() + "`");
   CHECK(message<FileError>([&] { load_fashion_mnist(folder.path()); }) ==
-        "[fashion-mnist] cannot find " + images + " (nor .gz): get it by `apt-get install dataset-fashion-mnist`");
+        "[fashion-mnist] cannot find " + images +
+            " (nor .gz): get it by `apt-get install dataset-fashion-mnist`");
   write_small_mnist(folder);
   std::filesystem::remove(folder / "t10k-labels-idx1-ubyte.gz");
   CHECK_THAT(message<FileError>([&] { load_mnist(folder.path()); }),

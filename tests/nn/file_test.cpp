@@ -10,11 +10,11 @@
 
 using namespace banach;
 using namespace banach::nn;
+using Catch::Matchers::Contains;
 using files::bytes_of;
 using files::Folder;
 using files::message;
 using files::text_of;
-using Catch::Matchers::Contains;
 
 TEST_CASE("A file is written, replaced and read back, and nothing else is left behind") {
   const Folder folder;
@@ -71,7 +71,8 @@ TEST_CASE("Writing keeps the mode of a file and follows a symbolic link") {
   CHECK(text_of(read_file(path)) == "b");
   CHECK(text_of(read_file(folder / "yet-to-come")) == "c");
   std::filesystem::create_symlink("loop", folder / "loop");
-  CHECK_THAT(message<FileError>([&] { write_atomically(folder / "loop", "d"); }), Contains("cannot write") && Contains("symbolic links"));
+  CHECK_THAT(message<FileError>([&] { write_atomically(folder / "loop", "d"); }),
+             Contains("cannot write") && Contains("symbolic links"));
   struct stat status {};
   REQUIRE(::stat(path.c_str(), &status) == 0);
   CHECK((status.st_mode & 07777) == 0640);
@@ -84,15 +85,19 @@ TEST_CASE("What cannot be written or read says why") {
   const auto write_error = [](const std::string& path) {
     return message<FileError>([&] { write_atomically(path, "y"); });
   };
-  const auto read_error = [](const std::string& path) { return message<FileError>([&] { read_file(path); }); };
+  const auto read_error = [](const std::string& path) {
+    return message<FileError>([&] { read_file(path); });
+  };
   CHECK(write_error(file + "/x.json") == "[file] cannot write " + file + "/x.json: Not a directory");
-  CHECK(write_error(folder / "none/x") == "[file] cannot write " + (folder / "none/x") + ": No such file or directory");
+  CHECK(write_error(folder / "none/x") ==
+        "[file] cannot write " + (folder / "none/x") + ": No such file or directory");
   CHECK(write_error(folder.path()) == "[file] cannot write " + folder.path() + ": Is a directory");
   // A device or pipe must not be replaced by a file.
   REQUIRE(::mkfifo(pipe.c_str(), 0600) == 0);
   CHECK(write_error(pipe) == "[file] cannot write " + pipe + ": not a regular file");
   CHECK(std::filesystem::is_fifo(pipe));
-  CHECK(read_error(folder / "none") == "[file] cannot read " + (folder / "none") + ": No such file or directory");
+  CHECK(read_error(folder / "none") ==
+        "[file] cannot read " + (folder / "none") + ": No such file or directory");
   CHECK(read_error(file + "/x") == "[file] cannot read " + file + "/x: Not a directory");
   CHECK(read_error(folder.path()) == "[file] cannot read " + folder.path() + ": it is a folder");
   CHECK(folder.names() == std::vector<std::string>{"file", "pipe"});
@@ -140,7 +145,8 @@ TEST_CASE("gunzip gives back what was compressed, over several members") {
   compressed.insert(compressed.end(), 512, 0);
   CHECK(gunzip(compressed, "x.gz") == both);
   compressed.push_back(1);
-  CHECK_THAT(message<FileError>([&] { gunzip(compressed, "x.gz"); }), Contains("x.gz: no gzip data at offset"));
+  CHECK_THAT(message<FileError>([&] { gunzip(compressed, "x.gz"); }),
+             Contains("x.gz: no gzip data at offset"));
 
   const Folder folder;
   CHECK(read_plain_or_gzip(folder.write("a", second)) == bytes_of("tail"));

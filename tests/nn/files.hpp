@@ -40,7 +40,8 @@ class Folder {
   /// Names of the entries, sorted.
   std::vector<std::string> names() const {
     std::vector<std::string> result;
-    for (const auto& entry : std::filesystem::directory_iterator(path_)) result.push_back(entry.path().filename());
+    for (const auto& entry : std::filesystem::directory_iterator(path_))
+      result.push_back(entry.path().filename());
     std::sort(result.begin(), result.end());
     return result;
   }

@@ -8,9 +8,9 @@
 
 using namespace banach;
 using namespace banach::nn;
+using Catch::Matchers::Contains;
 using files::Folder;
 using files::message;
-using Catch::Matchers::Contains;
 
 namespace {
 
@@ -34,7 +34,9 @@ TEST_CASE("Every IDX type is read from its big-endian bytes") {
       {{0, 0, 0x08, 1, 0, 0, 0, 2, 0, 255}, IdxType::u8, {0, 255}},
       {{0, 0, 0x09, 1, 0, 0, 0, 2, 0x7f, 0x80}, IdxType::i8, {127, -128}},
       {{0, 0, 0x0B, 1, 0, 0, 0, 2, 0x01, 0x02, 0xff, 0xfe}, IdxType::i16, {258, -2}},
-      {{0, 0, 0x0C, 1, 0, 0, 0, 2, 0x01, 0x02, 0x03, 0x04, 0xff, 0xff, 0xff, 0xfd}, IdxType::i32, {16909060, -3}},
+      {{0, 0, 0x0C, 1, 0, 0, 0, 2, 0x01, 0x02, 0x03, 0x04, 0xff, 0xff, 0xff, 0xfd},
+       IdxType::i32,
+       {16909060, -3}},
       {{0, 0, 0x0D, 1, 0, 0, 0, 2, 0x3f, 0xc0, 0, 0, 0xc0, 0x20, 0, 0}, IdxType::f32, {1.5, -2.5}},
       {{0, 0, 0x0E, 1, 0, 0, 0, 1, 0xbf, 0xf4, 0, 0, 0, 0, 0, 0}, IdxType::f64, {-1.25}}};
   for (const Case& c : cases) {
@@ -110,8 +112,10 @@ TEST_CASE("IDX headers that lie are refused, with the field and the offset") {
   Bytes wrapping{0, 0, 0x0E, 8};
   for (int axis = 0; axis < 8; ++axis) wrapping.insert(wrapping.end(), {0, 0, 1, 0});
   CHECK_THAT(parse_error(wrapping), Contains("too large"));
-  // A zero does not excuse the other extents, and one that is merely absent from the file is no reason to allocate.
-  CHECK_THAT(parse_error({0, 0, 8, 3, 255, 255, 255, 255, 255, 255, 255, 255, 0, 0, 0, 0}), Contains("too large"));
+  // A zero does not excuse the other extents, and one that is merely absent from the file is no reason to
+  // allocate.
+  CHECK_THAT(parse_error({0, 0, 8, 3, 255, 255, 255, 255, 255, 255, 255, 255, 0, 0, 0, 0}),
+             Contains("too large"));
   CHECK_THAT(parse_error({0, 0, 8, 1, 255, 255, 255, 255}), Contains("data is truncated at offset 8"));
 }
 
@@ -131,7 +135,8 @@ TEST_CASE("Mutated IDX files are read or refused") {
   int read = 0, refused = 0;
   for (int trial = 0; trial < 3000; ++trial) {
     Bytes bytes = trial % 2 ? packed : small;
-    for (unsigned m = 0; m < 1 + random() % 3; ++m) bytes[random() % bytes.size()] = static_cast<std::uint8_t>(random());
+    for (unsigned m = 0; m < 1 + random() % 3; ++m)
+      bytes[random() % bytes.size()] = static_cast<std::uint8_t>(random());
     try {
       const IdxArray array =
           trial % 2 ? parse_idx(gunzip(bytes, "x", {.limit = 1 << 20}), "x") : parse_idx(bytes, "x");

@@ -106,7 +106,8 @@ TEST_CASE("The order of an epoch depends on the seed and the epoch, and on nothi
 }
 
 TEST_CASE("Every row is equally likely at every place") {
-  // 20 rows, 2,000 epochs: row r comes first Binomial(2000, 1/20) times; chi-square with 19 degrees of freedom.
+  // 20 rows, 2,000 epochs: row r comes first Binomial(2000, 1/20) times; chi-square with 19 degrees of
+  // freedom.
   Loader loader(rows_as_pixels(20), {.batch_size = 20, .seed = 5, .prefetch = 0});
   std::vector<double> first(20);
   for (int e = 0; e < 2000; ++e) ++first[static_cast<std::size_t>(rows_of(loader.next())[0])];
@@ -246,17 +247,20 @@ TEST_CASE("Options outside their domain are refused") {
         "[loader] an epoch must have a batch: 5 rows, batch_size 6 and drop_last leave none");
   CHECK_THROWS_AS(Loader(rows_as_pixels(5).first(0)), ValueError);
   Loader loader(rows_as_pixels(5), {.batch_size = 2});
-  CHECK(message<ValueError>([&] { loader.seek({0, 3}); }) ==
-        "[loader] position must have epoch >= 0 and batch in [0, 3): got epoch 0, batch 3");
+  CHECK(message<ValueError>([&] {
+          loader.seek({0, 3});
+        }) == "[loader] position must have epoch >= 0 and batch in [0, 3): got epoch 0, batch 3");
   CHECK_THROWS_AS(loader.seek({-1, 0}), ValueError);
   CHECK_THROWS_AS(loader.seek({0, -1}), ValueError);
-  CHECK(Loader(rows_as_pixels(5), {.batch_size = std::numeric_limits<std::int64_t>::max()}).next().x.size() == 5);
+  CHECK(Loader(rows_as_pixels(5), {.batch_size = std::numeric_limits<std::int64_t>::max()}).next().x.size() ==
+        5);
 }
 
 TEST_CASE("After the first epoch no batch takes new memory from the system") {
   const int prefetch = GENERATE(0, 2);
   Bytes pixels(200 * 784), labels(200);
-  Loader loader(ImageSplit("blank", {1, 28, 28}, pixels, labels, 10), {.batch_size = 64, .prefetch = prefetch});
+  Loader loader(ImageSplit("blank", {1, 28, 28}, pixels, labels, 10),
+                {.batch_size = 64, .prefetch = prefetch});
   std::int64_t batches = 0;
   for (int e = 0; e < 3; ++e)
     for (auto [x, l] : loader) ++batches;

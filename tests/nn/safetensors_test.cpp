@@ -13,9 +13,9 @@
 
 using namespace banach;
 using namespace banach::nn;
+using Catch::Matchers::Contains;
 using files::Folder;
 using files::message;
-using Catch::Matchers::Contains;
 
 namespace {
 
@@ -48,14 +48,16 @@ bool equal(const Tensor& a, const Tensor& b) {
   if (a.shape() != b.shape() || a.dtype() != b.dtype()) return false;
   return dispatch_any(a.dtype(), [&](auto zero) {
     using T = decltype(zero);
-    return a.size() == 0 || std::memcmp(a.data<T>(), b.data<T>(), static_cast<std::size_t>(a.size()) * sizeof(T)) == 0;
+    return a.size() == 0 ||
+           std::memcmp(a.data<T>(), b.data<T>(), static_cast<std::size_t>(a.size()) * sizeof(T)) == 0;
   });
 }
 
 /// One tensor t of the given stored type, from its bytes.
 Tensor stored(std::string_view dtype, std::size_t count, const Bytes& data) {
-  const std::string header = "{\"t\":{\"dtype\":\"" + std::string(dtype) + "\",\"shape\":[" + std::to_string(count) +
-                             "],\"data_offsets\":[0," + std::to_string(data.size()) + "]}}";
+  const std::string header = "{\"t\":{\"dtype\":\"" + std::string(dtype) + "\",\"shape\":[" +
+                             std::to_string(count) + "],\"data_offsets\":[0," + std::to_string(data.size()) +
+                             "]}}";
   return parse_safetensors(container(header, data), "x").at("t");
 }
 
@@ -83,11 +85,10 @@ TEST_CASE("The bytes are those of the format") {
   const Folder folder;
   const std::string path = folder / "t";
   save_safetensors(path, {{"b", tensor({1.0f})}, {"a", tensor({2.0f})}, {"z", tensor({-2.0})}}, {{"k", "v"}});
-  const std::string header =
-      R"({"__metadata__":{"k":"v"},)"
-      R"("z":{"dtype":"F64","shape":[1],"data_offsets":[0,8]},)"
-      R"("a":{"dtype":"F32","shape":[1],"data_offsets":[8,12]},)"
-      R"("b":{"dtype":"F32","shape":[1],"data_offsets":[12,16]}})";
+  const std::string header = R"({"__metadata__":{"k":"v"},)"
+                             R"("z":{"dtype":"F64","shape":[1],"data_offsets":[0,8]},)"
+                             R"("a":{"dtype":"F32","shape":[1],"data_offsets":[8,12]},)"
+                             R"("b":{"dtype":"F32","shape":[1],"data_offsets":[12,16]}})";
   const std::size_t padding = (8 - header.size() % 8) % 8;
   const Bytes data{0, 0, 0, 0, 0, 0, 0, 0xc0, 0, 0, 0, 0x40, 0, 0, 0x80, 0x3f};
   CHECK(read_file(path) == container(header + std::string(padding, ' '), data));
@@ -154,7 +155,8 @@ TEST_CASE("Other element types are converted") {
   CHECK(message<FileError>([] { stored("U64", 1, Bytes(8, 0xff)); }) ==
         "[safetensors] x: tensor \"t\": U64 elements must be below 2^63: element 0 is not");
   CHECK(message<FileError>([] { stored("F8_E4M3", 1, Bytes(1)); }) ==
-        "[safetensors] x: tensor \"t\": dtype must be one of F64 F32 F16 BF16 I64 I32 I16 I8 U64 U32 U16 U8 BOOL: "
+        "[safetensors] x: tensor \"t\": dtype must be one of F64 F32 F16 BF16 I64 I32 I16 I8 U64 U32 U16 U8 "
+        "BOOL: "
         "got \"F8_E4M3\"");
 }
 
@@ -169,9 +171,12 @@ TEST_CASE("All halves agree with their definition") {
     const int exponent = bits >> 10 & 0x1f, mantissa = bits & 0x3ff;
     const double got = t.at(bits), sign = bits & 0x8000 ? -1.0 : 1.0;
     bool agrees;
-    if (exponent == 31) agrees = mantissa ? std::isnan(got) : got == sign * std::numeric_limits<double>::infinity();
-    else if (exponent == 0) agrees = got == sign * std::ldexp(mantissa, -24);
-    else agrees = got == sign * std::ldexp(1024 + mantissa, exponent - 25);
+    if (exponent == 31)
+      agrees = mantissa ? std::isnan(got) : got == sign * std::numeric_limits<double>::infinity();
+    else if (exponent == 0)
+      agrees = got == sign * std::ldexp(mantissa, -24);
+    else
+      agrees = got == sign * std::ldexp(1024 + mantissa, exponent - 25);
     if (!agrees) FAIL_CHECK("half " << bits << " became " << got);
   }
 }
@@ -191,8 +196,9 @@ TEST_CASE("What cannot be saved is refused before the file is touched") {
   CHECK(error({{"bad \xff", one}}) == "[safetensors] names and metadata must be UTF-8");
   CHECK(error({{"t", one}}, {{"k", "\xc3"}}) == "[safetensors] names and metadata must be UTF-8");
   CHECK(files::text_of(read_file(path)) == "old");
-  CHECK(message<FileError>([&] { save_safetensors(path + "/x", {{"t", one}}); }) ==
-        "[file] cannot write " + path + "/x: Not a directory");
+  CHECK(message<FileError>([&] {
+          save_safetensors(path + "/x", {{"t", one}});
+        }) == "[file] cannot write " + path + "/x: Not a directory");
   CHECK(folder.names() == std::vector<std::string>{"kept"});
 }
 
@@ -202,8 +208,9 @@ TEST_CASE("Missing files and tensors are named") {
   CHECK(message<FileError>([&] { load_safetensors(path); }) ==
         "[file] cannot read " + path + ": No such file or directory");
   const Safetensors loaded = parse_safetensors(
-      container(R"({"Q":{"dtype":"U8","shape":[],"data_offsets":[0,1]},"p":{"dtype":"U8","shape":[0],"data_offsets":[1,1]}})",
-                {1}),
+      container(
+          R"({"Q":{"dtype":"U8","shape":[],"data_offsets":[0,1]},"p":{"dtype":"U8","shape":[0],"data_offsets":[1,1]}})",
+          {1}),
       "x");
   CHECK(loaded.at("Q").item() == 1);
   CHECK(loaded.at("p").shape() == Shape{0});
@@ -222,7 +229,8 @@ TEST_CASE("A file truncated at any offset, or longer than it should be, is an er
   }
   CHECK(parse_error(Bytes{1, 2, 3}) ==
         "[safetensors] x: length of the header is truncated at offset 3: expected 8 bytes");
-  CHECK_THAT(parse_error(Bytes(bytes.begin(), bytes.begin() + 20)), Contains("header is truncated at offset 20"));
+  CHECK_THAT(parse_error(Bytes(bytes.begin(), bytes.begin() + 20)),
+             Contains("header is truncated at offset 20"));
   bytes.push_back(0);
   CHECK_THAT(parse_error(bytes), Contains("data must end where the last tensor does, at offset " +
                                           std::to_string(bytes.size() - 1)));
@@ -231,7 +239,8 @@ TEST_CASE("A file truncated at any offset, or longer than it should be, is an er
 TEST_CASE("The length of the header is checked before it is used") {
   Bytes bytes(16, 0xff);
   CHECK(parse_error(bytes) ==
-        "[safetensors] x: length of the header at offset 0 must be at most 100000000: got 18446744073709551615");
+        "[safetensors] x: length of the header at offset 0 must be at most 100000000: got "
+        "18446744073709551615");
   bytes = {255, 0, 0, 0, 0, 0, 0, 0, '{', '}'};
   CHECK(parse_error(bytes) == "[safetensors] x: header is truncated at offset 10: expected 263 bytes");
   CHECK(parse_error("") == "[safetensors] x: header at offset 8 must begin with {");
@@ -242,9 +251,9 @@ TEST_CASE("The length of the header is checked before it is used") {
 TEST_CASE("Hostile headers are refused, each with what is wrong") {
   const auto entry = [](std::string_view fields) { return "{\"t\":{" + std::string(fields) + "}}"; };
   const auto offsets = [&](std::string_view shape, std::string_view span) {
-    return parse_error(entry("\"dtype\":\"F32\",\"shape\":" + std::string(shape) + ",\"data_offsets\":" +
-                             std::string(span)),
-                       Bytes(8));
+    return parse_error(
+        entry("\"dtype\":\"F32\",\"shape\":" + std::string(shape) + ",\"data_offsets\":" + std::string(span)),
+        Bytes(8));
   };
   const std::string x = "[safetensors] x: ";
 
@@ -252,7 +261,8 @@ TEST_CASE("Hostile headers are refused, each with what is wrong") {
     CHECK(parse_error("{\"t\":") == x + "header: must be JSON in UTF-8: it is not at offset 13");
     CHECK(parse_error("{} x") == x + "header: must be JSON in UTF-8: it is not at offset 11");
     CHECK(parse_error("{\"\xff\":1}") == x + "header: must be JSON in UTF-8: it is not at offset 10");
-    CHECK(parse_error(std::string("{}\0{", 4)) == x + "header must not contain a zero byte: it does at offset 10");
+    CHECK(parse_error(std::string("{}\0{", 4)) ==
+          x + "header must not contain a zero byte: it does at offset 10");
     CHECK_THAT(parse_error("{\"__metadata__\":{\"k\":\"\xed\xa0\x80\"}}"), Contains("must be JSON"));
   }
   SECTION("wrong kinds of values") {
@@ -267,14 +277,16 @@ TEST_CASE("Hostile headers are refused, each with what is wrong") {
     CHECK_THAT(parse_error(entry("\"shape\":{}")), Contains("got an object for \"shape\""));
   }
   SECTION("deep nesting is left at once") {
-    CHECK_THAT(parse_error("{\"t\":" + std::string(1'000'000, '[')), Contains("must be an object: got an array"));
+    CHECK_THAT(parse_error("{\"t\":" + std::string(1'000'000, '[')),
+               Contains("must be an object: got an array"));
     CHECK_THAT(parse_error(entry("\"shape\":" + std::string(1'000'000, '['))),
                Contains("must hold integers from 0 on: got an array"));
   }
   SECTION("names and fields that come twice, or not at all") {
     const std::string t = R"("t":{"dtype":"U8","shape":[0],"data_offsets":[0,0]})";
     CHECK(parse_error("{" + t + "," + t + "}") == x + "header: names must be distinct: \"t\" comes twice");
-    CHECK_THAT(parse_error("{\"__metadata__\":{},\"__metadata__\":{}}"), Contains("\"__metadata__\" comes twice"));
+    CHECK_THAT(parse_error("{\"__metadata__\":{},\"__metadata__\":{}}"),
+               Contains("\"__metadata__\" comes twice"));
     CHECK_THAT(parse_error("{\"__metadata__\":{\"k\":\"\",\"k\":\"\"}}"),
                Contains("keys of __metadata__ must be distinct: \"k\" comes twice"));
     CHECK(parse_error(entry(R"("dtype":"U8","dtype":"U8")")) ==
@@ -286,10 +298,12 @@ TEST_CASE("Hostile headers are refused, each with what is wrong") {
     CHECK(parse_error("{\"t\":{}}") == x + "header: tensor \"t\": must have the field dtype");
   }
   SECTION("shapes and offsets that are no numbers, or too many") {
-    CHECK(offsets("[-1]", "[0,8]") == x + "header: tensor \"t\": shape must hold integers from 0 on: got the number -1");
+    CHECK(offsets("[-1]", "[0,8]") ==
+          x + "header: tensor \"t\": shape must hold integers from 0 on: got the number -1");
     CHECK_THAT(offsets("[1.5]", "[0,8]"), Contains("got the number 1.5"));
     CHECK_THAT(offsets("[99999999999999999999]", "[0,8]"), Contains("got the number 99999999999999999999"));
-    CHECK(offsets("[1,1,1,1,1,1,1,1,2]", "[0,8]") == x + "header: tensor \"t\": shape must have at most 8 numbers");
+    CHECK(offsets("[1,1,1,1,1,1,1,1,2]", "[0,8]") ==
+          x + "header: tensor \"t\": shape must have at most 8 numbers");
     CHECK(offsets("[2]", "[0,4,8]") == x + "header: tensor \"t\": data_offsets must have at most 2 numbers");
     CHECK(offsets("[2]", "[8]") == x + "header: tensor \"t\": data_offsets must have 2 numbers: got 1");
   }
@@ -299,8 +313,10 @@ TEST_CASE("Hostile headers are refused, each with what is wrong") {
     CHECK_THAT(offsets("[2]", "[8,0]"), Contains("must lie in order"));
     CHECK_THAT(offsets("[2]", "[0,18446744073709551615]"), Contains("must lie in order"));
     CHECK_THAT(offsets("[2]", "[18446744073709551608,8]"), Contains("must lie in order"));
-    CHECK(offsets("[3]", "[0,8]") == x + "tensor \"t\": data_offsets [0, 8] must span 12 bytes, for F32 of shape (3)");
-    CHECK(offsets("[1]", "[0,4]") == x + "data must end where the last tensor does, at offset 66: the file has 70 bytes");
+    CHECK(offsets("[3]", "[0,8]") ==
+          x + "tensor \"t\": data_offsets [0, 8] must span 12 bytes, for F32 of shape (3)");
+    CHECK(offsets("[1]", "[0,4]") ==
+          x + "data must end where the last tensor does, at offset 66: the file has 70 bytes");
     CHECK_THAT(offsets("[1]", "[4,8]"), Contains("data must begin where the tensor before it ends, at 0"));
   }
   SECTION("products that would wrap around") {
@@ -316,8 +332,10 @@ TEST_CASE("Hostile headers are refused, each with what is wrong") {
                              R"(},"b":{"dtype":"U8","shape":[4],"data_offsets":)" + std::string(b) + "}}",
                          Bytes(9));
     };
-    CHECK_THAT(two("[0,4]", "[3,7]"), Contains("tensor \"b\": data must begin where the tensor before it ends, at 4"));
-    CHECK_THAT(two("[0,4]", "[5,9]"), Contains("tensor \"b\": data must begin where the tensor before it ends, at 4"));
+    CHECK_THAT(two("[0,4]", "[3,7]"),
+               Contains("tensor \"b\": data must begin where the tensor before it ends, at 4"));
+    CHECK_THAT(two("[0,4]", "[5,9]"),
+               Contains("tensor \"b\": data must begin where the tensor before it ends, at 4"));
     CHECK_THAT(two("[0,4]", "[0,4]"), Contains("at 4"));
     CHECK_THAT(two("[4,8]", "[0,4]"), Contains("data must end where the last tensor does"));
   }
@@ -338,12 +356,20 @@ TEST_CASE("Mutated files are read or refused, nothing else") {
     Bytes bytes = original;
     for (unsigned m = 0; m < 1 + random() % 4; ++m) {
       const auto at = static_cast<std::ptrdiff_t>(random() % bytes.size());
-      const auto value = static_cast<std::uint8_t>(random() % 2 ? random() : likely[random() % likely.size()]);
+      const auto value =
+          static_cast<std::uint8_t>(random() % 2 ? random() : likely[random() % likely.size()]);
       switch (random() % 6) {
-        case 0: bytes.insert(bytes.begin() + at, value); break;
-        case 1: bytes.erase(bytes.begin() + at); break;
-        case 2: bytes[static_cast<std::size_t>(at)] ^= static_cast<std::uint8_t>(1u << random() % 8); break;
-        default: bytes[static_cast<std::size_t>(at)] = value;
+        case 0:
+          bytes.insert(bytes.begin() + at, value);
+          break;
+        case 1:
+          bytes.erase(bytes.begin() + at);
+          break;
+        case 2:
+          bytes[static_cast<std::size_t>(at)] ^= static_cast<std::uint8_t>(1u << random() % 8);
+          break;
+        default:
+          bytes[static_cast<std::size_t>(at)] = value;
       }
     }
     try {
@@ -360,7 +386,8 @@ TEST_CASE("Mutated files are read or refused, nothing else") {
 }
 
 TEST_CASE("Files of other writers are read") {
-  const std::filesystem::path folder = std::filesystem::path(BANACH_SOURCE_DIR) / "../shared/data/maros_meszaros";
+  const std::filesystem::path folder =
+      std::filesystem::path(BANACH_SOURCE_DIR) / "../shared/data/maros_meszaros";
   if (!std::filesystem::exists(folder)) {
     std::cout << "SKIPPED: the collection of test problems is not there\n";
     return;

@@ -137,6 +137,16 @@ struct Problem {
   }
 };
 
+struct Doubled {
+  static constexpr std::string_view name = "doubled";
+  Adjoint solve(const Linearized&, const Var& g) const { return {.lambda = 2.0 * g}; }
+};
+
+struct Misshapen {
+  static constexpr std::string_view name = "misshapen";
+  Adjoint solve(const Linearized&, const Var& g) const { return {.lambda = sum(g)}; }
+};
+
 }  // namespace
 
 TEST_CASE("z = 0.999 z + b: every rule has its known gradient", "[fixed_point]") {
@@ -379,10 +389,6 @@ TEST_CASE("approximate rules differentiate their own estimate", "[fixed_point][h
 }
 
 TEST_CASE("a rule of one's own", "[fixed_point][rules]") {
-  struct Doubled {
-    static constexpr std::string_view name = "doubled";
-    Adjoint solve(const Linearized&, const Var& g) const { return {.lambda = 2.0 * g}; }
-  };
   Tape tape;
   const Var b = leaf(tensor({1.0}, {1, 1}));
   const auto solved = fixed_point([&](const Var& z) { return 0.5 * z + b; }, Var(tensor({2.0}, {1, 1})),
@@ -569,7 +575,7 @@ TEST_CASE("memory does not depend on the number of steps", "[fixed_point][memory
     Tape tape;
     const Var b = leaf(Tensor::ones({1, n}, DType::f64));
     const auto solved =
-        fixed_point([&](const Var& z) { return 0.999999 * z + b; }, Var(Tensor::zeros({1, n}, DType::f64)),
+        fixed_point([&](const Var& z) { return 0.999 * z + b; }, Var(Tensor::zeros({1, n}, DType::f64)),
                     {.solver = solver, .backward = JacobianFree{}, .tolerance = 0.0, .max_steps = steps});
     CHECK(solved.report.samples[0].nstep == steps);
     static_cast<void>(grad(sum(solved.z), {b}));
@@ -631,10 +637,6 @@ TEST_CASE("bad use is refused in words", "[fixed_point][errors]") {
   };
   CHECK_THROWS_WITH(use(Neumann{0}), Contains("[neumann]") && Contains("at least 1"));
   CHECK_THROWS_WITH(use(Phantom{.damping = 0.0}), Contains("[phantom]") && Contains("damping"));
-  struct Misshapen {
-    static constexpr std::string_view name = "misshapen";
-    Adjoint solve(const Linearized&, const Var& g) const { return {.lambda = sum(g)}; }
-  };
   CHECK_THROWS_WITH(use(Misshapen{}), Contains("misshapen") && Contains("(2,3)"));
 }
 

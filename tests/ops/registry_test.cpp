@@ -1,4 +1,5 @@
-// Walks every registered operation with its own samples. What is special about an operation is data in the tables below.
+// Walks every registered operation with its own samples. What is special about an operation is data in the
+// tables below.
 #include <banach/engine/grad.hpp>
 #include <banach/engine/parallel.hpp>
 #include <banach/engine/samples.hpp>
@@ -20,41 +21,41 @@ using namespace banach;
 
 namespace {
 
-// ---- Tables ----------------------------------------------------------------------------------------------------
+// ---- Tables -----------------------------------------------------------------------------------------------
 
-/// Floating inputs on which an operation depends by steps: their derivative is zero, and samples sit on the step.
+/// Floating inputs on which an operation depends by steps: their derivative is zero, and samples sit on the
+/// step.
 const std::map<std::string_view, std::set<int>> step_inputs = {
     {"where", {0}}, {"relu_vjp", {1}}, {"leaky_relu_vjp", {1}}};
 
 /// Operations of a mean over everything, which have no samples without elements.
 const std::set<std::string_view> never_empty = {"cross_entropy", "cross_entropy_vjp", "mse"};
 
-/// What a NaN in an input does: NaN at its place and nowhere else; or there or not at all (operations that choose); or
-/// somewhere among the outputs; or a comparison that fails (not_equal: holds). The default for elementwise operations is `same_place`, for reductions `somewhere`; for
-/// others nothing is promised.
+/// What a NaN in an input does: NaN at its place and nowhere else; or there or not at all (operations that
+/// choose); or somewhere among the outputs; or a comparison that fails (not_equal: holds). The default for
+/// elementwise operations is `same_place`, for reductions `somewhere`; for others nothing is promised.
 enum class NanRule { same_place, same_place_or_none, somewhere, compared };
-const std::map<std::string_view, NanRule> nan_rules = {
-    {"equal", NanRule::compared},
-    {"not_equal", NanRule::compared},
-    {"less", NanRule::compared},
-    {"less_equal", NanRule::compared},
-    {"greater", NanRule::compared},
-    {"greater_equal", NanRule::compared},
-    {"where", NanRule::same_place_or_none},
-    {"relu_vjp", NanRule::same_place_or_none},
-    {"leaky_relu_vjp", NanRule::same_place_or_none},
-    {"softmax", NanRule::somewhere},
-    {"softmax_vjp", NanRule::somewhere},
-    {"log_softmax", NanRule::somewhere},
-    {"log_softmax_vjp", NanRule::somewhere},
-    {"normalize", NanRule::somewhere},
-    {"normalize_vjp", NanRule::somewhere},
-    {"layer_norm", NanRule::somewhere},
-    {"cross_entropy", NanRule::somewhere},
-    {"cross_entropy_vjp", NanRule::somewhere},
-    {"matmul", NanRule::somewhere}};
+const std::map<std::string_view, NanRule> nan_rules = {{"equal", NanRule::compared},
+                                                       {"not_equal", NanRule::compared},
+                                                       {"less", NanRule::compared},
+                                                       {"less_equal", NanRule::compared},
+                                                       {"greater", NanRule::compared},
+                                                       {"greater_equal", NanRule::compared},
+                                                       {"where", NanRule::same_place_or_none},
+                                                       {"relu_vjp", NanRule::same_place_or_none},
+                                                       {"leaky_relu_vjp", NanRule::same_place_or_none},
+                                                       {"softmax", NanRule::somewhere},
+                                                       {"softmax_vjp", NanRule::somewhere},
+                                                       {"log_softmax", NanRule::somewhere},
+                                                       {"log_softmax_vjp", NanRule::somewhere},
+                                                       {"normalize", NanRule::somewhere},
+                                                       {"normalize_vjp", NanRule::somewhere},
+                                                       {"layer_norm", NanRule::somewhere},
+                                                       {"cross_entropy", NanRule::somewhere},
+                                                       {"cross_entropy_vjp", NanRule::somewhere},
+                                                       {"matmul", NanRule::somewhere}};
 
-// ---- Tools -----------------------------------------------------------------------------------------------------
+// ---- Tools ------------------------------------------------------------------------------------------------
 
 /// Implicit nodes hold solves: tests/ops/implicit has theirs.
 std::vector<const Op*> walked() {
@@ -112,7 +113,9 @@ Tensors joined(Tensors a, const Tensors& b) {
   return a;
 }
 
-Tensors run(const Op& op, const Tensors& inputs, const Attrs& attrs) { return values(apply_all(op, vars(inputs), attrs)); }
+Tensors run(const Op& op, const Tensors& inputs, const Attrs& attrs) {
+  return values(apply_all(op, vars(inputs), attrs));
+}
 
 Tensors as(const Tensors& tensors, DType dtype) {
   Tensors result;
@@ -163,7 +166,8 @@ bool same_bits(const Tensors& a, const Tensors& b) {
     if (!(a[k].shape() == b[k].shape()) || a[k].dtype() != b[k].dtype()) return false;
     const bool same = dispatch_any(a[k].dtype(), [&](auto zero) {
       using T = decltype(zero);
-      return a[k].size() == 0 || std::memcmp(a[k].data<T>(), b[k].data<T>(), sizeof(T) * static_cast<std::size_t>(a[k].size())) == 0;
+      return a[k].size() == 0 || std::memcmp(a[k].data<T>(), b[k].data<T>(),
+                                             sizeof(T) * static_cast<std::size_t>(a[k].size())) == 0;
     });
     if (!same) return false;
   }
@@ -182,10 +186,11 @@ double distance(const Tensors& a, const Tensors& b) {
   return result;
 }
 
-// ---- Derivatives by differences -------------------------------------------------------------------------------
+// ---- Derivatives by differences ---------------------------------------------------------------------------
 
-/// d/dt f(x + t v) at 0 by the five-point central difference, whose error is h^4 / 30 times the fifth derivative.
-/// The step is h = 1e-3 / ||v||_inf, so that no input moves by more than 2e-3; inputs are of order 1.
+/// d/dt f(x + t v) at 0 by the five-point central difference, whose error is h^4 / 30 times the fifth
+/// derivative. The step is h = 1e-3 / ||v||_inf, so that no input moves by more than 2e-3; inputs are of
+/// order 1.
 template <class F>
 Tensors five_point(const F& f, const Tensors& x, const Tensors& v) {
   const double h = 1e-3 / std::max(largest(v), 1e-300);
@@ -199,8 +204,8 @@ Tensors five_point(const F& f, const Tensors& x, const Tensors& v) {
   return result;
 }
 
-/// |<u, J v> by vjp - <u, J v> by differences|, relative to ||u||_2 ||J v||_2 or to the larger of the two: the inner
-/// product alone may cancel to nothing.
+/// |<u, J v> by vjp - <u, J v> by differences|, relative to ||u||_2 ||J v||_2 or to the larger of the two:
+/// the inner product alone may cancel to nothing.
 double relative_error(double analytic, double numeric, double scale) {
   const double size = std::max({std::abs(analytic), std::abs(numeric), scale});
   return size > 0 ? std::abs(analytic - numeric) / size : 0.0;
@@ -267,7 +272,8 @@ TEST_CASE("operations refuse what does not fit, and say so") {
       } catch (const Error& error) {
         message = error.what();
       }
-      CHECK_THAT(message, Catch::StartsWith("[" + std::string(op->name()) + "]") && Catch::Contains(sample.message));
+      CHECK_THAT(message,
+                 Catch::StartsWith("[" + std::string(op->name()) + "]") && Catch::Contains(sample.message));
     }
   }
 }
@@ -349,7 +355,8 @@ TEST_CASE("operations without derivatives give constants") {
   }
 }
 
-// The scale of an error is the largest magnitude among inputs, cotangents and results, and at least 1: sums may cancel.
+// The scale of an error is the largest magnitude among inputs, cotangents and results, and at least 1: sums
+// may cancel.
 namespace {
 
 struct Results {
@@ -395,7 +402,8 @@ TEST_CASE("f32 agrees with f64, in values and in vjps") {
   const double eps = std::numeric_limits<float>::epsilon();
   for_samples(3, [&](const Op& op, const Sample& sample) {
     const Sample rounded{as(as(sample.inputs, DType::f32), DType::f64), sample.attrs};
-    const Results narrow = results_of(op, rounded, DType::f32, 5), wide = results_of(op, rounded, DType::f64, 5);
+    const Results narrow = results_of(op, rounded, DType::f32, 5),
+                  wide = results_of(op, rounded, DType::f64, 5);
     CHECK(distance(narrow.all(), wide.all()) <= 64 * eps * scale_of(rounded, wide));
   });
 }
@@ -404,14 +412,16 @@ TEST_CASE("every instruction set gives what sse2 gives, to rounding") {
   const simd::Isa before = simd::active();
   for_samples(2, [&](const Op& op, const Sample& sample) {
     for (const DType dtype : {DType::f32, DType::f64}) {
-      const double eps = dtype == DType::f32 ? std::numeric_limits<float>::epsilon() : std::numeric_limits<double>::epsilon();
+      const double eps = dtype == DType::f32 ? std::numeric_limits<float>::epsilon()
+                                             : std::numeric_limits<double>::epsilon();
       simd::select(simd::Isa::sse2);
       const Results expected = results_of(op, sample, dtype, 6);
       for (const simd::Isa isa : {simd::Isa::avx2, simd::Isa::avx512}) {
         if (!simd::supported(isa)) continue;
         simd::select(isa);
         INFO(simd::name(isa) << " " << name(dtype));
-        CHECK(distance(results_of(op, sample, dtype, 6).all(), expected.all()) <= 16 * eps * scale_of(sample, expected));
+        CHECK(distance(results_of(op, sample, dtype, 6).all(), expected.all()) <=
+              16 * eps * scale_of(sample, expected));
       }
     }
   });
@@ -436,7 +446,7 @@ TEST_CASE("a NaN does what the operation declares") {
     const auto declared = nan_rules.find(op.name());
     const OpKind kind = op.def().kind;
     if (declared == nan_rules.end() && kind != OpKind::elementwise && kind != OpKind::reduction) return;
-    const NanRule rule = declared != nan_rules.end()     ? declared->second
+    const NanRule rule = declared != nan_rules.end()   ? declared->second
                          : kind == OpKind::elementwise ? NanRule::same_place
                                                        : NanRule::somewhere;
     const Tensors clean = run(op, sample.inputs, sample.attrs);

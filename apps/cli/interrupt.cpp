@@ -1,0 +1,28 @@
+#include <apps/cli/interrupt.hpp>
+
+namespace banach::cli {
+namespace {
+
+volatile std::sig_atomic_t asked = 0;
+
+void ask(int) { asked = 1; }
+
+}  // namespace
+
+Interrupt::Interrupt() {
+  asked = 0;
+  struct sigaction action {};
+  action.sa_handler = ask;
+  action.sa_flags = static_cast<int>(SA_RESETHAND);  // the second signal does what it always does
+  sigaction(SIGINT, &action, &previous_int_);
+  sigaction(SIGTERM, &action, &previous_term_);
+}
+
+Interrupt::~Interrupt() {
+  sigaction(SIGINT, &previous_int_, nullptr);
+  sigaction(SIGTERM, &previous_term_, nullptr);
+}
+
+bool Interrupt::requested() const { return asked != 0; }
+
+}  // namespace banach::cli

@@ -1,0 +1,179 @@
+#include <apps/lab/charts.hpp>
+
+#include <algorithm>
+#include <cmath>
+
+#include <fmt/format.h>
+
+namespace banach::lab {
+namespace {
+
+using report::Chart;
+using report::Series;
+
+/// One curve a rule: x and y of each of its rows.
+template <class Row, class X, class Y>
+std::vector<Series> curves(const Results& results, std::vector<Row> RuleResult::*rows, X x, Y y) {
+  std::vector<Series> series;
+  for (const RuleResult& rule : results.rules) {
+    Series curve{.name = rule.spec};
+    for (const Row& row : rule.*rows) {
+      curve.x.push_back(x(row));
+      curve.y.push_back(y(row));
+    }
+    if (!curve.x.empty()) series.push_back(std::move(curve));
+  }
+  return series;
+}
+
+double step_of(const auto& row) { return static_cast<double>(row.step); }
+
+/// Training loss, averaged over a hundredth of the training at a time.
+std::vector<Series> loss_curves(const Results& results) {
+  std::vector<Series> series;
+  for (const RuleResult& rule : results.rules) {
+    Series curve{.name = rule.spec};
+    const std::size_t window = std::max<std::size_t>(1, rule.steps.size() / 100);
+    for (std::size_t from = 0; from + window <= rule.steps.size(); from += window) {
+      double total = 0.0;
+      for (std::size_t i = from; i < from + window; ++i) total += rule.steps[i].loss;
+      curve.x.push_back(static_cast<double>(from + window));
+      curve.y.push_back(total / static_cast<double>(window));
+    }
+    series.push_back(std::move(curve));
+  }
+  return series;
+}
+
+/// One bar a rule.
+template <class Value>
+Chart bars(const Results& results, Value value) {
+  Chart chart{.kind = Chart::Kind::bar};
+  Series series;
+  for (const RuleResult& rule : results.rules) {
+    chart.categories.push_back(rule.spec);
+    series.y.push_back(value(rule));
+  }
+  chart.series.push_back(std::move(series));
+  chart.horizontal = true;
+  chart.color_by_category = true;
+  return chart;
+}
+
+double angle(double cosine) { return std::acos(std::clamp(cosine, -1.0, 1.0)) * 180.0 / std::acos(-1.0); }
+
+template <class Row>
+std::vector<report::Block> quality_charts(const Results& results, std::vector<Row> RuleResult::*rows, const std::string& where) {
+  Chart cosine{.title = "Cosine to the exact gradient, " + where,
+               .look_for = "1 is the right direction, 0 is useless, below 0 points uphill: look for rules that sink as training goes on.",
+               .x_label = "training step",
+               .y_label = "cosine",
+               .series = curves(results, rows, step_of<Row>, [](const Row& r) { return r.quality.cosine; }),
+               .references = {{1.0, "exact"}}};
+  Chart tilt{.title = "Angle to the exact gradient, " + where,
+             .look_for = "The same on a log scale, where the good rules can be told apart: each ten times lower is ten times closer.",
+             .x_label = "training step",
+             .y_label = "angle, degrees",
+             .log_y = true,
+             .series = curves(results, rows, step_of<Row>, [](const Row& r) { return angle(r.quality.cosine); })};
+  Chart length{.title = "Length beside the exact gradient, " + where,
+               .look_for = "1 is the right length; below it the rule takes smaller steps than gradient descent would.",
+               .x_label = "training step",
+               .y_label = "||estimate|| / ||exact||",
+               .series = curves(results, rows, step_of<Row>, [](const Row& r) { return r.quality.norm_ratio; }),
+               .references = {{1.0, "exact"}}};
+  return {std::move(cosine), std::move(tilt), std::move(length)};
+}
+
+}  // namespace
+
+std::vector<report::Block> accuracy_charts(const Results& results) {
+  const auto accuracy = [](const Probe& p) { return p.test_accuracy; };
+  return {Chart{.title = "Test accuracy against training time",
+                .look_for = "Which curve is highest at a given time: this is what an estimator buys for its cost.",
+                .x_label = "seconds of training (probes not counted)",
+                .y_label = "test accuracy",
+                .series = curves(results, &RuleResult::probes, [](const Probe& p) { return p.seconds; }, accuracy)},
+          Chart{.title = "Test accuracy against steps",
+                .look_for = "Curves that coincide mean that the estimate is as good a direction as the exact gradient, step for step.",
+                .x_label = "training step",
+                .y_label = "test accuracy",
+                .series = curves(results, &RuleResult::probes, step_of<Probe>, accuracy)},
+          Chart{.title = "Training loss",
+                .look_for = "A rule whose loss stays above the others follows a worse direction, or takes shorter steps.",
+                .x_label = "training step",
+                .y_label = "cross entropy",
+                .log_y = true,
+                .series = loss_curves(results),
+                .note = "Each point is the mean over a hundredth of the training."}};
+}
+
+std::vector<report::Block> same_point_charts(const Results& results) {
+  return quality_charts(results, &RuleResult::same_point, "all rules at the same point");
+}
+
+std::vector<report::Block> own_training_charts(const Results& results) {
+  return quality_charts(results, &RuleResult::probes, "each along its own training");
+}
+
+std::vector<report::Block> cost_charts(const Results& results) {
+  Chart backward = bars(results, [](const RuleResult& r) { return 1e3 * r.median_cost().backward_seconds; });
+  backward.title = "Time of a backward pass";
+  backward.look_for = "What the exact gradient costs above the cheapest estimate.";
+  backward.y_label = "ms, median over training";
+  Chart forward = bars(results, [](const RuleResult& r) { return 1e3 * r.median_cost().forward_seconds; });
+  forward.title = "Time of a forward pass";
+  forward.look_for = "All but unrolled share one solver, so they should be alike; unrolled takes plain steps and records each of them.";
+  forward.y_label = "ms, median over training";
+  Chart memory = bars(results, [](const RuleResult& r) { return r.median_cost().peak_bytes / (1024.0 * 1024.0); });
+  memory.title = "Peak memory of a step";
+  memory.look_for = "Implicit differentiation needs the same memory however many steps the solver takes; unrolling pays for each.";
+  memory.y_label = "MiB of tape and solver history";
+  Chart evaluations = bars(results, [](const RuleResult& r) { return r.median_cost().backward_evaluations; });
+  evaluations.title = "Vector-Jacobian products of a backward pass";
+  evaluations.look_for = "The cost of a rule in the unit that does not depend on the machine.";
+  evaluations.y_label = "products with df/dz, median over training";
+
+  Chart scatter{.title = "What the time buys",
+                .look_for = "Up and to the left is better: more accuracy for less training time.",
+                .x_label = "seconds of training in all",
+                .y_label = "test accuracy at the end",
+                .kind = Chart::Kind::scatter};
+  for (const RuleResult& rule : results.rules)
+    scatter.series.push_back({.name = rule.spec, .x = {rule.seconds()}, .y = {rule.accuracy}});
+  return {std::move(backward), std::move(forward), std::move(memory), std::move(evaluations), std::move(scatter)};
+}
+
+std::vector<report::Block> equilibrium_charts(const Results& results) {
+  Chart radius{.title = "Spectral radius of df/dz at the solution",
+               .look_for = "The nearer to 1, the slower plain iteration and the worse every truncated series.",
+               .x_label = "training step",
+               .y_label = "spectral radius, median over samples",
+               .series = curves(results, &RuleResult::probes, step_of<Probe>, [](const Probe& p) { return p.radius_median; }),
+               .note = "Arnoldi's method on the exact Jacobian, 30 products."};
+  for (std::size_t i = 0, s = 0; i < results.rules.size() && s < radius.series.size(); ++i) {
+    if (results.rules[i].probes.empty()) continue;
+    Series& curve = radius.series[s++];
+    // Lower end of the band: the median itself, so that it shows only how far the worst sample lies above.
+    curve.lo = curve.y;
+    for (const Probe& p : results.rules[i].probes) curve.hi.push_back(p.radius_largest);
+  }
+  radius.note += " The band reaches up to the largest over the samples.";
+
+  Chart residuals{.title = "Convergence of the forward solve, at the end of training",
+                  .look_for = "A straight line is a constant rate; the steeper, the fewer evaluations a solve takes.",
+                  .x_label = "evaluation of f",
+                  .y_label = "||f(z) - z|| / ||f(z)||",
+                  .log_y = true};
+  for (const RuleResult& rule : results.rules) {
+    const Convergence& c = rule.convergence;
+    Series curve{.name = rule.spec, .y = c.median, .lo = c.smallest, .hi = c.largest};
+    for (std::size_t i = 0; i < c.median.size(); ++i) curve.x.push_back(static_cast<double>(i + 1));
+    if (!curve.y.empty()) residuals.series.push_back(std::move(curve));
+  }
+  residuals.note = "Median over the samples of the probe's batch; the band spans the smallest and the largest. A sample that has "
+                   "stopped keeps its last residual.";
+  return {std::move(radius), std::move(residuals)};
+}
+
+}  // namespace banach::lab

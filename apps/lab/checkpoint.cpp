@@ -1,0 +1,77 @@
+#include <apps/lab/checkpoint.hpp>
+
+#include <charconv>
+#include <filesystem>
+
+#include <fmt/format.h>
+
+#include <banach/engine/error.hpp>
+
+namespace banach::lab {
+namespace {
+
+constexpr std::int64_t step_fields = 7;
+const std::string setting_prefix = "lab.setting.", rule_prefix = "lab.rule.", position_key = "lab.position";
+
+std::string steps_name(std::size_t rule) { return fmt::format("lab.steps.{}", rule); }
+
+/// (steps, 7), in the order of the struct.
+Tensor to_tensor(const std::vector<Step>& steps) {
+  std::vector<double> values;
+  for (const Step& s : steps)
+    values.insert(values.end(), {s.loss, s.cost.forward_seconds, s.cost.backward_seconds, s.cost.forward_evaluations,
+                                 s.cost.backward_evaluations, s.cost.peak_bytes, s.seconds});
+  return tensor(values, {static_cast<std::int64_t>(steps.size()), step_fields});
+}
+
+std::vector<Step> from_tensor(const Tensor& tensor) {
+  std::vector<Step> steps;
+  const double* v = tensor.data<double>();
+  for (std::int64_t i = 0; i < tensor.size(0); ++i, v += step_fields)
+    steps.push_back({v[0], {v[1], v[2], v[3], v[4], v[5]}, v[6]});
+  return steps;
+}
+
+void check_settings(const std::string& path, const nn::Metadata& metadata, const Entries& settings) {
+  for (const auto& [name, value] : settings) {
+    const auto found = metadata.find(setting_prefix + name);
+    if (found == metadata.end() || found->second != value)
+      fail<FileError>("resume", fmt::format("{} was made with {} {}, not {}: give the same settings, or another --out", path,
+                                            name, found == metadata.end() ? "unset" : found->second, value));
+  }
+}
+
+}  // namespace
+
+void put_results(nn::Progress& progress, const Results& results, std::size_t rule) {
+  for (const auto& [name, value] : results.settings) progress.notes[setting_prefix + name] = value;
+  progress.notes[position_key] = std::to_string(rule);
+  for (std::size_t i = 0; i < results.rules.size(); ++i) {
+    progress.notes[rule_prefix + std::to_string(i)] = to_text(results.rules[i]);
+    if (!results.rules[i].steps.empty()) progress.extra[steps_name(i)] = to_tensor(results.rules[i].steps);
+  }
+}
+
+std::size_t take_results(const std::string& path, Results& results) {
+  if (!std::filesystem::exists(path))
+    fail<FileError>("resume", fmt::format("there is no checkpoint {}: start without --resume", path));
+  const nn::Safetensors file = nn::load_safetensors(path);
+  const auto position = file.metadata.find(position_key);
+  if (position == file.metadata.end())
+    fail<FileError>("resume", fmt::format("{} is not a checkpoint of banach lab: its metadata has no {}", path, position_key));
+  check_settings(path, file.metadata, results.settings);
+  for (std::size_t i = 0; i < results.rules.size(); ++i) {
+    const auto text = file.metadata.find(rule_prefix + std::to_string(i));
+    if (text == file.metadata.end()) fail<FileError>("resume", fmt::format("{} lacks the results of {}", path, results.rules[i].spec));
+    results.rules[i] = from_text(text->second);
+    const auto steps = file.tensors.find("extra." + steps_name(i));
+    if (steps != file.tensors.end()) results.rules[i].steps = from_tensor(steps->second);
+  }
+  std::size_t rule = results.rules.size() + 1;
+  const std::string& digits = position->second;
+  std::from_chars(digits.data(), digits.data() + digits.size(), rule);
+  if (rule > results.rules.size()) fail<FileError>("resume", fmt::format("{}: {} must be the place of a rule: got '{}'", path, position_key, digits));
+  return rule;
+}
+
+}  // namespace banach::lab

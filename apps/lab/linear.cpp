@@ -1,0 +1,267 @@
+#include <apps/lab/linear.hpp>
+
+#include <algorithm>
+#include <cmath>
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <nlohmann/json.hpp>
+
+#include <apps/cli/run.hpp>
+#include <apps/cli/text_table.hpp>
+#include <apps/report/format.hpp>
+#include <banach/nn/init.hpp>
+#include <banach/ops/elementwise.hpp>
+#include <banach/ops/implicit/fixed_point.hpp>
+#include <banach/ops/matmul.hpp>
+#include <banach/ops/reduce.hpp>
+
+namespace banach::lab {
+namespace {
+
+using Vector = std::vector<double>;
+
+constexpr double shear = -10.0;  // the upper right entry of a nonnormal block
+
+/// phi and its derivative at a number: what a function of a matrix needs where eigenvalues meet.
+struct Value {
+  double value, derivative;
+};
+
+/// sum_{i < terms} r^i, term by term: no cancellation near r = 1.
+Value geometric(double r, int terms) {
+  Value sum{0.0, 0.0};
+  double power = 1.0, before = 0.0;  // r^i and r^(i - 1)
+  for (int i = 0; i < terms; ++i) {
+    sum.value += power;
+    sum.derivative += i * before;
+    before = power;
+    power *= r;
+  }
+  return sum;
+}
+
+/// The function that a rule puts in place of 1 / (1 - r); `steps` are those that unrolled took.
+Value phi(const Rule& rule, double r, int steps) {
+  switch (rule.kind) {
+    case Rule::Kind::implicit: return {1.0 / (1.0 - r), 1.0 / ((1.0 - r) * (1.0 - r))};
+    case Rule::Kind::jacobian_free: return {1.0, 0.0};
+    case Rule::Kind::neumann: return geometric(r, rule.terms);
+    case Rule::Kind::phantom:
+    case Rule::Kind::phantom_neumann: {
+      const double tau = rule.damping;
+      const Value sum = geometric(tau * r + 1.0 - tau, rule.terms);
+      return {tau * sum.value, tau * tau * sum.derivative};
+    }
+    case Rule::Kind::unrolled: break;
+  }
+  return geometric(r, steps);
+}
+
+/// A with its spectrum known: symmetric, Q^T diag(d) Q, or blocks [[rho, shear], [0, rho]].
+class Problem {
+ public:
+  explicit Problem(const LinearSettings& s) : n_(s.dimension), nonnormal_(s.nonnormal), rho_(s.rho) {
+    if (nonnormal_) return;
+    Random random(s.seed);
+    q_ = n_ == 1 ? Tensor::ones({1, 1}, DType::f64) : nn::init::orthogonal({n_, n_}, random, 1.0, DType::f64);
+    // From rho down to -rho / 2.
+    for (std::int64_t i = 0; i < n_; ++i)
+      eigenvalues_.push_back(rho_ * (1.0 - (n_ == 1 ? 0.0 : 1.5 * static_cast<double>(i) / static_cast<double>(n_ - 1))));
+  }
+
+  Tensor matrix() const {
+    Tensor a = Tensor::zeros({n_, n_}, DType::f64);
+    double* out = a.mutable_data<double>();
+    for (std::int64_t i = 0; i < n_; ++i)
+      for (std::int64_t j = 0; j < n_; ++j) {
+        double& entry = out[i * n_ + j];
+        if (nonnormal_) {
+          entry = i == j ? rho_ : i + 1 == j && i % 2 == 0 ? shear : 0.0;
+          continue;
+        }
+        for (std::int64_t k = 0; k < n_; ++k) entry += q(k, i) * eigenvalues_[static_cast<std::size_t>(k)] * q(k, j);
+      }
+    return a;
+  }
+
+  /// phi(A^T) g for g = (1, ..., 1).
+  template <class Phi>
+  Vector apply_to_ones(Phi phi_at) const {
+    Vector result(static_cast<std::size_t>(n_));
+    if (nonnormal_) {
+      // phi([[r, 0], [c, r]]) = [[phi(r), 0], [c phi'(r), phi(r)]].
+      const Value f = phi_at(rho_);
+      for (std::size_t i = 0; i < result.size(); ++i) result[i] = f.value + (i % 2 == 1 ? shear * f.derivative : 0.0);
+      return result;
+    }
+    for (std::int64_t k = 0; k < n_; ++k) {
+      double part = 0.0;
+      for (std::int64_t i = 0; i < n_; ++i) part += q(k, i);
+      part *= phi_at(eigenvalues_[static_cast<std::size_t>(k)]).value;
+      for (std::int64_t i = 0; i < n_; ++i) result[static_cast<std::size_t>(i)] += q(k, i) * part;
+    }
+    return result;
+  }
+
+ private:
+  double q(std::int64_t k, std::int64_t i) const { return q_.data<double>()[k * n_ + i]; }
+
+  std::int64_t n_;
+  bool nonnormal_;
+  double rho_;
+  Tensor q_;
+  Vector eigenvalues_;
+};
+
+double norm(const Vector& v) {
+  double squares = 0.0;
+  for (const double x : v) squares += x * x;
+  return std::sqrt(squares);
+}
+
+Quality compare(const Vector& estimate, const Vector& exact) {
+  double inner = 0.0;
+  for (std::size_t i = 0; i < exact.size(); ++i) inner += estimate[i] * exact[i];
+  return {inner / (norm(estimate) * norm(exact)), norm(estimate) / norm(exact), inner > 0.0};
+}
+
+double relative_difference(const Vector& computed, const Vector& expected) {
+  Vector difference = computed;
+  for (std::size_t i = 0; i < difference.size(); ++i) difference[i] -= expected[i];
+  const double scale = norm(expected);
+  return scale > 0.0 ? norm(difference) / scale : norm(difference);
+}
+
+LinearRule solve_with(const LinearSettings& settings, const Rule& rule, const Problem& problem, const Vector& exact) {
+  constexpr double adjoint_tolerance = 1e-12, allowed_difference = 1e-8;
+  const FixedPointOptions options{.solver = rule.needs_picard() ? Solver(Picard{}) : parse_solver(settings.solver),
+                                  .backward = rule.backward(adjoint_tolerance),
+                                  .tolerance = settings.tolerance,
+                                  .max_steps = settings.max_steps};
+  const Tape tape;
+  const Var a(problem.matrix()), b = leaf(Tensor::ones({1, settings.dimension}, DType::f64));
+  const FixedPoint solved = fixed_point([&](const Var& z) { return matmul(z, a, {.transpose_b = true}) + b; },
+                                        Var(Tensor::zeros(b.shape(), DType::f64)), options);
+  const Tensor gradient = grad(sum(solved.z), {b}).front().value();
+
+  LinearRule result{.spec = rule.spec, .formula = rule.formula()};
+  const SampleReport& forward = solved.report.samples.front();
+  // The answer is the iterate before the evaluation with the smallest residual.
+  const int steps = forward.best_step - 1;
+  result.computed.assign(gradient.data<double>(), gradient.data<double>() + gradient.size());
+  result.closed_form = problem.apply_to_ones([&](double r) { return phi(rule, r, steps); });
+  result.difference = relative_difference(result.computed, result.closed_form);
+  result.matches = result.difference <= allowed_difference;
+  result.quality = compare(result.computed, exact);
+  result.forward_status = name(forward.status);
+  result.forward_evaluations = forward.nstep;
+  if (solved.adjoint.run()) {
+    const GradientStatus& status = solved.adjoint.last().samples.front();
+    result.gradient_kind = name(status.kind);
+    result.adjoint_status = name(status.adjoint);
+    result.backward_evaluations = solved.adjoint.last().evaluations;
+  } else {
+    result.gradient_kind = name(GradientKind::approximate);
+    result.backward_evaluations = steps;
+  }
+  return result;
+}
+
+/// Few numbers in full, many by the first ones.
+std::string numbers(const Vector& v) {
+  const std::size_t shown = std::min<std::size_t>(v.size(), 2);
+  std::string text;
+  for (std::size_t i = 0; i < shown; ++i) text += fmt::format("{}{:.10g}", i == 0 ? "" : ", ", v[i]);
+  if (v.size() > shown) text += ", ...";
+  return v.size() == 1 ? text : "(" + text + ")";
+}
+
+nlohmann::ordered_json or_null(double value) { return std::isfinite(value) ? nlohmann::ordered_json(value) : nullptr; }
+
+}  // namespace
+
+bool LinearResults::all_match() const {
+  return std::all_of(rules.begin(), rules.end(), [](const LinearRule& r) { return r.matches; });
+}
+
+LinearSettings resolve_linear(const Options& o) {
+  LinearSettings s{.rho = o.rho, .nonnormal = o.nonnormal, .solver = o.solver};
+  s.dimension = o.dimension.value_or(s.nonnormal ? 2 : 1);
+  if (s.nonnormal && s.dimension % 2 != 0)
+    throw cli::UsageError(fmt::format("--dimension {}: must be even with --nonnormal, whose blocks are 2 x 2", s.dimension));
+  if (s.rho == 1.0) throw cli::UsageError("--rho 1: I - A would be singular, and no gradient exists");
+  s.rules = parse_rules(o.rules.empty() ? std::vector<std::string>{"implicit:gmres", "implicit:dense", "jfb", "neumann:5", "neumann:10",
+                                                                   "phantom:5:0.5", "phantom-neumann:5:0.5", "unrolled"}
+                                        : o.rules);
+  parse_solver(s.solver);
+  s.tolerance = o.tolerance.value_or(s.tolerance);
+  s.max_steps = o.max_steps.value_or(s.max_steps);
+  s.seed = o.seed;
+  return s;
+}
+
+LinearResults solve_linear_problem(const LinearSettings& settings) {
+  const Problem problem(settings);
+  LinearResults results;
+  results.settings = {{"--problem", "linear"},
+                      {"--rho", fmt::format("{:g}", settings.rho)},
+                      {"--nonnormal", settings.nonnormal ? "yes" : "no"},
+                      {"--dimension", std::to_string(settings.dimension)},
+                      {"--solver", settings.solver},
+                      {"--tolerance", fmt::format("{:g}", settings.tolerance)},
+                      {"--max-steps", std::to_string(settings.max_steps)},
+                      {"--seed", std::to_string(settings.seed)}};
+  results.exact = problem.apply_to_ones([](double r) { return phi(Rule{}, r, 0); });
+  for (const Rule& rule : settings.rules) results.rules.push_back(solve_with(settings, rule, problem, results.exact));
+  return results;
+}
+
+std::string to_text(const LinearResults& results) {
+  std::vector<std::vector<std::string>> rows;
+  std::string words;
+  for (const LinearRule& r : results.rules) {
+    rows.push_back({r.spec, numbers(r.computed), numbers(r.closed_form), fmt::format("{:.1e}", r.difference),
+                    fmt::format("{:.6f}", r.quality.cosine), fmt::format("{:.6g}", r.quality.norm_ratio),
+                    r.quality.descent ? "descent" : "points uphill", fmt::format("{} ({})", r.forward_status, r.forward_evaluations),
+                    r.adjoint_status.empty() ? "-" : fmt::format("{} ({})", r.adjoint_status, r.backward_evaluations),
+                    r.matches ? "yes" : "NO"});
+    if (!r.quality.descent)
+      words += fmt::format("{} points uphill: its cosine to the exact gradient is {:.4f}.\n", r.spec, r.quality.cosine);
+    if (!r.matches)
+      words += fmt::format("{} does not match its own closed form: relative difference {:.1e}.\n", r.spec, r.difference);
+  }
+  return fmt::format("z = A z + b, loss 1^T z; the exact gradient in b: {}\n\n", numbers(results.exact)) +
+         cli::text_table({"rule", "gradient", "closed form", "difference", "cosine", "norm ratio", "direction", "forward (f)",
+                          "adjoint (vjp)", "matches"},
+                         rows) +
+         (words.empty() ? "" : "\n" + words);
+}
+
+std::string summary_json(const LinearResults& results) {
+  using Json = nlohmann::ordered_json;
+  Json json;
+  for (const auto& [key, value] : results.settings) json["settings"][key] = value;
+  for (const auto& [key, value] : results.environment) json["environment"][key] = value;
+  json["exact"] = results.exact;
+  json["all_match"] = results.all_match();
+  json["rules"] = Json::array();
+  for (const LinearRule& r : results.rules)
+    json["rules"].push_back({{"rule", r.spec},
+                             {"formula", r.formula},
+                             {"gradient", r.computed},
+                             {"closed_form", r.closed_form},
+                             {"relative_difference", or_null(r.difference)},
+                             {"matches", r.matches},
+                             {"cosine", or_null(r.quality.cosine)},
+                             {"norm_ratio", or_null(r.quality.norm_ratio)},
+                             {"descent", r.quality.descent},
+                             {"forward_status", r.forward_status},
+                             {"forward_evaluations", r.forward_evaluations},
+                             {"gradient_kind", r.gradient_kind},
+                             {"adjoint_status", r.adjoint_status},
+                             {"backward_evaluations", r.backward_evaluations}});
+  return json.dump(2) + "\n";
+}
+
+}  // namespace banach::lab

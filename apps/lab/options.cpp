@@ -1,0 +1,133 @@
+#include <apps/lab/options.hpp>
+
+#include <algorithm>
+
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+
+#include <apps/cli/run.hpp>
+
+namespace banach::lab {
+namespace {
+
+const std::vector<std::string> default_rules{"implicit:gmres", "jfb",      "neumann:5", "phantom:5:0.5",
+                                             "phantom-neumann:5:0.5", "unrolled"};
+
+/// What a model is trained with unless told otherwise.
+struct Defaults {
+  std::int64_t epochs, batch_size;
+  double learning_rate, weight_decay;
+  bool cosine_schedule;
+  double tolerance;
+};
+
+Defaults defaults_for(const std::string& model, const std::string& data) {
+  // Fung, Heaton et al. 2021, the settings of their MNIST run.
+  if (model == "conv") return {3, 100, 2e-4, 1e-6, false, 0.1};
+  if (data == "digits") return {30, 64, 3e-3, 0.0, true, 1e-4};
+  return {4, 128, 2e-3, 0.0, true, 1e-4};
+}
+
+}  // namespace
+
+void add_options(CLI::App& app, Options& o) {
+  constexpr double huge = 1e9;
+  const CLI::Range count(std::int64_t{1}, std::int64_t{1'000'000'000});
+  const CLI::Range threads(0, 1024);
+  const CLI::Range positive(1e-300, huge);
+
+  app.add_option("--data", o.data, "Images: digits, fashion-mnist or mnist (default: fashion-mnist, or digits if that is not installed)")
+      ->check(CLI::IsMember({"digits", "fashion-mnist", "mnist"}))->option_text("NAME")->group("What is trained");
+  app.add_option("--data-dir", o.data_dir, "Folder of the image files (default: where they usually are)")
+      ->option_text("DIR")->group("What is trained");
+  app.add_option("--model", o.model, "mlp: tanh(W z + U x + b), ||W|| <= 0.9; conv: the 54,352 parameters of the JFB paper (default: mlp)")
+      ->check(CLI::IsMember({"mlp", "conv"}))->option_text("NAME")->group("What is trained");
+  app.add_option("--hidden", o.hidden, "Size of the mlp's state (default: 128)")
+      ->check(CLI::Range(1, 100'000))->option_text("N")->group("What is trained");
+  app.add_option("--rules", o.rules,
+                 "Backward rules, separated by commas, out of implicit[:gmres|dense|picard|anderson|broyden], jfb, neumann:K, "
+                 "phantom:K:TAU, phantom-neumann:K:TAU, unrolled (which forces --solver picard for itself). Default: all of "
+                 "them, K = 5, TAU = 0.5. The first one's training is the path along which all are compared")
+      ->delimiter(',')->option_text("LIST")->group("What is trained");
+
+  app.add_option("--solver", o.solver, "Forward: anderson[:MEMORY], picard[:DAMPING] or broyden[:MEMORY] (default: anderson:5)")
+      ->option_text("NAME")->group("Solving");
+  app.add_option("--tolerance", o.tolerance, "On ||f(z) - z|| / ||f(z)|| (default: mlp 1e-4, conv 0.1, linear 1e-10)")
+      ->check(positive)->option_text("X")->group("Solving");
+  app.add_option("--max-steps", o.max_steps, "Most evaluations of f in a solve (default: 50, linear 1000)")
+      ->check(CLI::Range(1, 1'000'000))->option_text("N")->group("Solving");
+
+  app.add_option("--epochs", o.epochs, "Passes over the images for each rule (default: digits 30, mlp 4, conv 3)")
+      ->check(count)->option_text("N")->group("Training");
+  app.add_option("--steps", o.steps, "Steps for each rule, instead of --epochs")
+      ->check(count)->option_text("N")->excludes("--epochs")->group("Training");
+  app.add_option("--batch-size", o.batch_size, "Images a step (default: digits 64, mlp 128, conv 100)")
+      ->check(count)->option_text("N")->group("Training");
+  app.add_option("--learning-rate", o.learning_rate, "Of Adam (default: mlp 2e-3, digits 3e-3, to zero along a cosine; conv 2e-4, constant)")
+      ->check(positive)->option_text("X")->group("Training");
+  app.add_option("--probe-every", o.probe_every, "Steps between two comparisons with the exact gradient (default: 1/16 of the steps)")
+      ->check(count)->option_text("N")->group("Training");
+  app.add_option("--seed", o.seed, "Of the parameters and of the order of the images (default: 0)")
+      ->option_text("N")->group("Training");
+
+  app.add_option("--problem", o.problem, "linear: no training, but z = A z + b, where every answer is known")
+      ->check(CLI::IsMember({"linear"}))->option_text("NAME")->group("A problem with known answers");
+  app.add_option("--rho", o.rho, "Spectral radius of A (default: 0.9)")
+      ->check(CLI::Range(0.0, 1e6))->option_text("R")->needs("--problem")->group("A problem with known answers");
+  app.add_flag("--nonnormal", o.nonnormal, "A of blocks [[R, -10], [0, R]]")
+      ->needs("--problem")->group("A problem with known answers");
+  app.add_option("--dimension", o.dimension, "Size of z (default: 1, nonnormal 2)")
+      ->check(CLI::Range(1, 2000))->option_text("N")->needs("--problem")->group("A problem with known answers");
+
+  app.add_option("--out", o.out, "Folder for the results (default: out/lab, linear out/linear)")->option_text("DIR")->group("Running");
+  app.add_option("--threads", o.threads, "Threads, 0 for all cores (default: 0); the results do not depend on it")
+      ->check(threads)->option_text("N")->group("Running");
+  app.add_flag("--resume", o.resume, "Go on with the checkpoint in the folder for the results")->group("Running");
+}
+
+TrainSettings resolve(const Options& o, const std::string& data, std::int64_t training_images) {
+  const Defaults d = defaults_for(o.model, data);
+  TrainSettings s;
+  s.data = data;
+  s.data_dir = o.data_dir;
+  s.model = o.model;
+  s.rules = parse_rules(o.rules.empty() ? default_rules : o.rules);
+  parse_solver(o.solver);
+  s.solver = o.solver;
+  s.batch_size = o.batch_size.value_or(d.batch_size);
+  if (s.batch_size > training_images)
+    throw cli::UsageError(fmt::format("--batch-size {}: {} has only {} training images", s.batch_size, data, training_images));
+  s.steps = o.steps ? *o.steps : o.epochs.value_or(d.epochs) * (training_images / s.batch_size);
+  s.learning_rate = o.learning_rate.value_or(d.learning_rate);
+  s.weight_decay = d.weight_decay;
+  s.cosine_schedule = d.cosine_schedule;
+  s.hidden = o.hidden;
+  s.tolerance = o.tolerance.value_or(d.tolerance);
+  s.max_steps = o.max_steps.value_or(50);
+  s.probe_every = o.probe_every.value_or(std::max<std::int64_t>(1, (s.steps + 15) / 16));
+  s.seed = o.seed;
+  if (s.model == "conv" && data == "digits")
+    throw cli::UsageError("--model conv needs images of 28 x 28: use --data fashion-mnist or mnist");
+  return s;
+}
+
+Entries describe(const TrainSettings& s) {
+  std::string rules;
+  for (const Rule& rule : s.rules) rules += (rules.empty() ? "" : ",") + rule.spec;
+  Entries entries{{"--data", s.data},
+                  {"--data-dir", s.data_dir.empty() ? "default" : s.data_dir},
+                  {"--model", s.model},
+                  {"--rules", rules},
+                  {"--solver", s.solver},
+                  {"--tolerance", fmt::format("{:g}", s.tolerance)},
+                  {"--max-steps", std::to_string(s.max_steps)},
+                  {"--steps", std::to_string(s.steps)},
+                  {"--batch-size", std::to_string(s.batch_size)},
+                  {"--learning-rate", fmt::format("{:g}", s.learning_rate)},
+                  {"--probe-every", std::to_string(s.probe_every)},
+                  {"--seed", std::to_string(s.seed)}};
+  if (s.model == "mlp") entries.insert(entries.begin() + 3, {"--hidden", std::to_string(s.hidden)});
+  return entries;
+}
+
+}  // namespace banach::lab

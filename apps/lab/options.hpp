@@ -1,0 +1,67 @@
+#pragma once
+// What `banach lab` can be asked, and what that means once the defaults of the model and the data are filled in.
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <apps/lab/rules.hpp>
+
+namespace CLI {
+class App;
+}
+
+namespace banach::lab {
+
+/// The command line as given; what was left out is empty.
+struct Options {
+  std::optional<std::string> data;
+  std::string data_dir;
+  std::string model = "mlp";
+  std::vector<std::string> rules;
+  std::string solver = "anderson:5";
+  std::optional<std::int64_t> epochs, steps, batch_size, probe_every;
+  std::optional<double> learning_rate, tolerance;
+  std::optional<int> max_steps;
+  std::int64_t hidden = 128;
+  std::uint64_t seed = 0;
+  int threads = 0;
+  std::optional<std::string> out;
+  bool resume = false;
+
+  std::optional<std::string> problem;
+  double rho = 0.9;
+  bool nonnormal = false;
+  std::optional<std::int64_t> dimension;
+};
+
+/// Declares all options of `banach lab`.
+void add_options(CLI::App& app, Options& options);
+
+/// A training, every setting decided.
+struct TrainSettings {
+  std::string data, data_dir, model;
+  std::vector<Rule> rules;
+  std::string solver;
+  std::int64_t steps = 0;  ///< for each rule
+  std::int64_t batch_size = 0;
+  double learning_rate = 0, weight_decay = 0;
+  bool cosine_schedule = true;
+  std::int64_t hidden = 0;
+  double tolerance = 0;
+  int max_steps = 0;
+  std::int64_t probe_every = 0;
+  std::uint64_t seed = 0;
+};
+
+using Entries = std::vector<std::pair<std::string, std::string>>;
+
+/// Fills in what depends on model and data. Throws cli::UsageError for settings that contradict one another.
+TrainSettings resolve(const Options& options, const std::string& data, std::int64_t training_images);
+
+/// All settings that decide what is computed, by the name of their option.
+Entries describe(const TrainSettings& settings);
+
+}  // namespace banach::lab

@@ -1,0 +1,88 @@
+#include <apps/lab/pass.hpp>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+
+#include <apps/lab/spectrum.hpp>
+#include <banach/ops/loss.hpp>
+
+namespace banach::lab {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+std::vector<double> flat(const Vars& parts) {
+  std::vector<double> values;
+  for (const Var& part : parts)
+    dispatch_floating(part.dtype(), [&](auto zero) {
+      for (const auto value : part.value().values<decltype(zero)>()) values.push_back(static_cast<double>(value));
+    });
+  return values;
+}
+
+}  // namespace
+
+Pass run_pass(Classifier& model, const nn::Batch& batch, FixedPointOptions options) {
+  Pass pass;
+  memory::reset_peak();
+  const std::int64_t before = memory::stats().live_bytes;
+  {
+    const Tape tape;
+    Clock::time_point start = Clock::now();
+    const Equation equation = model.equation(Var(batch.x));
+    options.batch = equation.batch;
+    FixedPoint solved = fixed_point(equation.f, equation.z0, options);
+    const Var loss = cross_entropy(model.head(solved.z), Var(batch.labels));
+    pass.cost.forward_seconds = seconds_since(start);
+
+    start = Clock::now();
+    pass.gradients = nn::grad(loss, nn::parameters(model));
+    pass.cost.backward_seconds = seconds_since(start);
+
+    pass.loss = loss.item();
+    pass.z = solved.z.value();
+    if (solved.adjoint.run()) pass.adjoint = solved.adjoint.last();
+    pass.report = std::move(solved.report);
+  }
+  pass.cost.peak_bytes = static_cast<double>(memory::stats().peak_bytes - before);
+  pass.cost.forward_evaluations = pass.report.nstep;
+  // Unrolled: each recorded step is pulled back once.
+  pass.cost.backward_evaluations = pass.adjoint ? pass.adjoint->evaluations : pass.report.nstep;
+  return pass;
+}
+
+ExactGradient exact_gradient(const Classifier& model, const nn::Batch& batch) {
+  const std::unique_ptr<Classifier> exact_model = in_double(model);
+  const nn::Batch exact_batch{batch.x.to(DType::f64), batch.labels};
+  const FixedPointOptions options{
+      .solver = Anderson{.memory = 10},
+      .backward = Implicit{Gmres{.restart = 50, .max_steps = 2000, .tolerance = 1e-11}},
+      .tolerance = 1e-12,
+      .max_steps = 1000,
+  };
+  const Pass pass = run_pass(*exact_model, exact_batch, options);
+
+  ExactGradient exact{.values = flat(pass.gradients), .forward_residual = 0.0, .adjoint_residual = 0.0, .radii = {}};
+  for (const SampleReport& sample : pass.report.samples)
+    exact.forward_residual = std::max(exact.forward_residual, sample.rel_lowest);
+  for (const GradientStatus& sample : pass.adjoint->samples)
+    exact.adjoint_residual = std::max(exact.adjoint_residual, sample.adjoint_residual);
+  exact.radii = spectral_radius(exact_model->equation(Var(exact_batch.x)), pass.z);
+  return exact;
+}
+
+Quality compare(const Vars& estimate, const ExactGradient& exact) {
+  const std::vector<double> values = flat(estimate);
+  double inner = 0.0, own = 0.0, reference = 0.0;
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    inner += values[i] * exact.values[i];
+    own += values[i] * values[i];
+    reference += exact.values[i] * exact.values[i];
+  }
+  return {inner / std::sqrt(own * reference), std::sqrt(own / reference), inner > 0.0};
+}
+
+}  // namespace banach::lab

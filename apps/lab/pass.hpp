@@ -1,0 +1,35 @@
+#pragma once
+// One forward and backward pass, measured; and the exact gradient that estimates are measured against.
+
+#include <optional>
+#include <vector>
+
+#include <apps/lab/models.hpp>
+#include <apps/lab/results.hpp>
+#include <banach/nn/dataset.hpp>
+
+namespace banach::lab {
+
+struct Pass {
+  double loss = unknown;
+  Vars gradients;  ///< of the parameters, in their order
+  Tensor z;
+  SolveReport report;
+  std::optional<AdjointReport> adjoint;  ///< none for a rule without an adjoint equation
+  Cost cost;
+};
+
+/// Loss and parameter gradients of one batch.
+Pass run_pass(Classifier& model, const nn::Batch& batch, FixedPointOptions options);
+
+/// The gradient at the true solution: everything in f64, the forward and the adjoint equation solved tightly.
+struct ExactGradient {
+  std::vector<double> values;
+  double forward_residual = unknown, adjoint_residual = unknown;  ///< relative, the largest over the samples
+  std::vector<double> radii;                                      ///< spectral radius of df/dz at z*
+};
+ExactGradient exact_gradient(const Classifier& model, const nn::Batch& batch);
+
+Quality compare(const Vars& estimate, const ExactGradient& exact);
+
+}  // namespace banach::lab

@@ -1,0 +1,18 @@
+// The `banach` command. Each subcommand adds its options to the command line and names the job that they set up.
+
+#include <apps/cli/run.hpp>
+#include <apps/lab/lab.hpp>
+
+#include <CLI/CLI.hpp>
+
+#include <banach/version.hpp>
+
+int main(int argc, char** argv) {
+  CLI::App app("Derivatives through fixed points: experiments from the command line.", "banach");
+  app.set_version_flag("--version", "banach " BANACH_VERSION, "Print the version and exit");
+  app.set_help_flag("-h,--help", "Print this help and exit");
+  app.footer("'banach SUBCOMMAND --help' lists the options of a subcommand.");
+
+  const std::vector<banach::cli::Subcommand> subcommands{banach::lab::add_lab(app)};
+  return banach::cli::run(app, subcommands, argc, argv);
+}

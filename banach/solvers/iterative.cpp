@@ -1,0 +1,66 @@
+#include <banach/solvers/check.hpp>
+#include <banach/solvers/linear.hpp>
+#include <banach/solvers/linear_status.hpp>
+#include <banach/solvers/vector.hpp>
+
+namespace banach {
+namespace {
+
+constexpr std::string_view op = "iterative";
+
+// Row s of the result is row s of t times, or divided by, factors[s].
+template <class T>
+Tensor scale_rows(const Tensor& t, const PoolVector<double>& factors, bool divide) {
+  Tensor result = Tensor::empty(t.shape(), t.dtype());
+  const std::int64_t n = t.shape()[1];
+  const T* in = t.data<T>();
+  T* out = result.mutable_data<T>();
+  for (std::int64_t i = 0; i < t.size(); ++i) {
+    const double factor = factors[static_cast<std::size_t>(i / n)], value = static_cast<double>(in[i]);
+    out[i] = static_cast<T>(divide ? value / factor : value * factor);
+  }
+  return result;
+}
+
+// Each system is solved for a right-hand side of unit length, so that one absolute tolerance is relative for all.
+template <class T>
+LinearSolution solve(const Iterative& options, const StateMap& apply, const Tensor& b) {
+  const std::int64_t batch = b.shape()[0], n = b.shape()[1];
+  PoolVector<double> norms;
+  for (std::int64_t s = 0; s < batch; ++s) {
+    const double norm = vec::norm(b.data<T>() + s * n, n);
+    norms.push_back(norm > 0.0 && std::isfinite(norm) ? norm : 1.0);
+  }
+  const Tensor unit_b = scale_rows<T>(b, norms, true);
+  Tensor start = unit_b.clone();
+  T* start_data = start.mutable_data<T>();
+  std::replace_if(start_data, start_data + start.size(), [](T value) { return !std::isfinite(value); }, T{0});
+  const StateMap map = [&](const Tensor& x) {
+    Tensor result = apply(x);
+    check_map(op, x, result);
+    simd::kernels<T>().add_to(unit_b.data<T>(), result.mutable_data<T>(), result.size());
+    return result;
+  };
+  FixedPointSolution found = solve_fixed_point(
+      options.solver, map, start,
+      {.max_steps = options.max_steps, .tolerance = 0.0, .absolute_tolerance = options.tolerance});
+
+  LinearSolution solution{scale_rows<T>(found.z, norms, false), {}, {}, found.report.nstep};
+  for (const SampleReport& sample : found.report.samples) {
+    const bool small = solved(sample.abs_lowest, std::numeric_limits<double>::infinity(), 1.0, options.tolerance,
+                              static_cast<double>(std::numeric_limits<T>::epsilon()));
+    solution.status.push_back(sample.status == Status::converged && !small ? Status::stagnated : sample.status);
+    solution.residual.push_back(sample.abs_lowest);
+  }
+  return solution;
+}
+
+}  // namespace
+
+LinearSolution solve_linear(const Iterative& solver, const StateMap& apply, const Tensor& b) {
+  check_budget(op, solver.max_steps, solver.tolerance);
+  check_state(op, "b", b);
+  return dispatch_floating(b.dtype(), [&](auto zero) { return solve<decltype(zero)>(solver, apply, b); });
+}
+
+}  // namespace banach

@@ -1,0 +1,335 @@
+#include <apps/cli/run.hpp>
+#include <apps/lab/findings.hpp>
+#include <apps/lab/linear.hpp>
+#include <apps/lab/linear_page.hpp>
+#include <apps/lab/models.hpp>
+#include <apps/lab/page.hpp>
+#include <apps/lab/pass.hpp>
+#include <apps/lab/rules.hpp>
+#include <apps/lab/spectrum.hpp>
+#include <apps/lab/train.hpp>
+#include <tests/apps/command.hpp>
+
+#include <algorithm>
+#include <cmath>
+#include <regex>
+#include <sstream>
+
+#include <banach/engine/error.hpp>
+#include <banach/nn/csv.hpp>
+#include <banach/ops/matmul.hpp>
+#include <catch2/catch.hpp>
+
+namespace {
+
+using namespace banach;
+using namespace banach::lab;
+
+constexpr bool never() { return false; }
+
+/// A small training on the embedded digits.
+TrainSettings small_settings() {
+  Options options;
+  options.rules = {"implicit", "jfb", "phantom:3:0.5", "unrolled"};
+  options.steps = 10;
+  options.probe_every = 4;
+  options.batch_size = 16;
+  options.hidden = 12;
+  return resolve(options, "digits", 1437);
+}
+
+Results train_small(const TrainSettings& settings, const std::string& checkpoint, bool resume = false,
+                    const std::function<bool()>& stop = never) {
+  Results results;
+  train(settings, nn::load_digits(), checkpoint, resume, stop, results);
+  return results;
+}
+
+/// metrics.csv without its times.
+std::vector<std::vector<std::string>> without_times(const std::string& csv) {
+  std::vector<std::vector<std::string>> rows;
+  std::istringstream lines(csv);
+  for (std::string line; std::getline(lines, line);) {
+    rows.emplace_back();
+    std::istringstream cells(line);
+    for (std::string cell; std::getline(cells, cell, ',');) rows.back().push_back(cell);
+  }
+  std::vector<bool> is_time;
+  for (const std::string& name : rows.front()) is_time.push_back(name.find("seconds") != name.npos);
+  for (auto& row : rows)
+    for (std::size_t i = 0; i < row.size(); ++i)
+      if (is_time[i]) row[i].clear();
+  return rows;
+}
+
+const LinearRule& rule_of(const LinearResults& results, const std::string& spec) {
+  return *std::find_if(results.rules.begin(), results.rules.end(), [&](const LinearRule& r) { return r.spec == spec; });
+}
+
+LinearResults linear(double rho, const std::vector<std::string>& rules, bool nonnormal = false, std::int64_t dimension = 0) {
+  Options options;
+  options.rho = rho;
+  options.rules = rules;
+  options.nonnormal = nonnormal;
+  if (dimension > 0) options.dimension = dimension;
+  return solve_linear_problem(resolve_linear(options));
+}
+
+}  // namespace
+
+TEST_CASE("rules are read with their numbers") {
+  CHECK(parse_rule("implicit").linear_solver == "gmres");
+  CHECK(parse_rule("implicit:dense").linear_solver == "dense");
+  CHECK(parse_rule("jfb").kind == Rule::Kind::jacobian_free);
+  CHECK(parse_rule("neumann:7").terms == 7);
+  const Rule phantom = parse_rule("phantom-neumann:5:0.25");
+  CHECK(phantom.kind == Rule::Kind::phantom_neumann);
+  CHECK(phantom.terms == 5);
+  CHECK(phantom.damping == 0.25);
+  CHECK(parse_rule("unrolled").needs_picard());
+  CHECK(parse_rule("phantom:5:0.5").backward(1e-6).name() == "phantom");
+  CHECK(parse_rule("unrolled").backward(1e-6).unrolled());
+}
+
+TEST_CASE("rules that cannot be read name the bad part and what is allowed") {
+  const auto refused = [](const std::string& spec, const std::string& why) {
+    try {
+      parse_rule(spec);
+      FAIL(spec << " was accepted");
+    } catch (const cli::UsageError& error) {
+      INFO(error.what());
+      CHECK(std::string(error.what()).find(why) != std::string::npos);
+      CHECK(std::string(error.what()).find("neumann:K") != std::string::npos);
+    }
+  };
+  refused("", "there is no rule ''");
+  refused("Implicit", "there is no rule 'Implicit'");
+  refused("implicit:gmres:3", "'3' is one part too many");
+  refused("jfb:1", "'1' is one part too many");
+  refused("neumann:", "K must be a number");
+  refused("neumann:5x", "K must be a number, not '5x'");
+  refused("neumann:-1", "K must lie in");
+  refused("phantom:5", "needs 2 numbers");
+  refused("phantom:5:0", "TAU must lie in (0, 1]");
+  refused("phantom:5:nan", "TAU must lie in (0, 1]");
+}
+
+TEST_CASE("linear problems match the closed forms and the numbers known") {
+  const LinearResults stiff = linear(0.999, {"implicit:gmres", "implicit:dense", "neumann:10", "jfb"});
+  CHECK(stiff.all_match());
+  CHECK(rule_of(stiff, "implicit:gmres").computed.front() == Approx(1000.0).epsilon(1e-8));
+  CHECK(rule_of(stiff, "implicit:dense").computed.front() == Approx(1000.0).epsilon(1e-8));
+  CHECK(rule_of(stiff, "neumann:10").computed.front() == Approx(9.955119790).epsilon(1e-9));
+  CHECK(rule_of(stiff, "jfb").computed.front() == 1.0);
+
+  const LinearResults phantom = linear(0.9, {"phantom-neumann:5:0.5", "phantom:5:0.5"});
+  CHECK(phantom.all_match());
+  for (const LinearRule& rule : phantom.rules) CHECK(rule.computed.front() == Approx(2.262190625).epsilon(1e-12));
+
+  const LinearResults sheared = linear(0.5, {"implicit", "jfb", "neumann:3", "unrolled"}, true);
+  CHECK(sheared.all_match());
+  CHECK(sheared.exact[0] == Approx(2.0).epsilon(1e-14));
+  CHECK(sheared.exact[1] == Approx(-38.0).epsilon(1e-14));
+  CHECK_FALSE(rule_of(sheared, "jfb").quality.descent);
+  CHECK(rule_of(sheared, "jfb").quality.cosine == Approx(-36.0 / std::sqrt(2.0 * (4.0 + 38.0 * 38.0))).epsilon(1e-12));
+  CHECK(to_text(sheared).find("jfb points uphill") != std::string::npos);
+}
+
+TEST_CASE("linear problems of any size and radius match") {
+  const double rho = GENERATE(0.0, 0.3, 0.95, 1.5);
+  const std::int64_t dimension = GENERATE(1, 2, 7);
+  CAPTURE(rho, dimension);
+  const LinearResults results =
+      linear(rho, {"implicit", "implicit:dense", "jfb", "neumann:4", "phantom:3:0.7", "phantom-neumann:6:0.5", "unrolled"}, false, dimension);
+  for (const LinearRule& rule : results.rules) {
+    INFO(rule.spec << ": " << rule.difference);
+    CHECK(rule.matches);
+  }
+}
+
+TEST_CASE("plain iteration reports that it ran out of steps") {
+  Options options;
+  options.rho = 0.999;
+  options.solver = "picard";
+  options.rules = {"unrolled", "jfb"};
+  const LinearResults results = solve_linear_problem(resolve_linear(options));
+  CHECK(results.all_match());
+  for (const LinearRule& rule : results.rules) CHECK(rule.forward_status == "max_steps");
+}
+
+TEST_CASE("spectral radius by Arnoldi's method: a rotation, and one block a sample") {
+  const double angle = 0.7, scale = 0.8;
+  // Sample i: scale / (i + 1) times a rotation, whose eigenvalues are a complex pair.
+  const Tensor rotation = tensor({scale * std::cos(angle), -scale * std::sin(angle), scale * std::sin(angle), scale * std::cos(angle)}, {2, 2});
+  const Tensor sizes = tensor({1.0, 0.5, 0.25}, {3, 1});
+  const Equation equation{[&](const Var& z) { return Var(sizes) * matmul(z, Var(rotation)); }, Var(Tensor::zeros({3, 2}, DType::f64)), Batch::axis0};
+  const std::vector<double> radii = spectral_radius(equation, Tensor::zeros({3, 2}, DType::f64));
+  REQUIRE(radii.size() == 3);
+  for (std::size_t i = 0; i < 3; ++i) CHECK(radii[i] == Approx(scale / std::pow(2.0, static_cast<double>(i))).epsilon(1e-10));
+}
+
+TEST_CASE("the exact gradient of the lab is that of finite differences") {
+  TrainSettings settings = small_settings();
+  const nn::ImageDataset data = nn::load_digits();
+  const auto model = in_double(*make_classifier(settings, data.train.image_shape(), 10));
+  const nn::Batch batch = data.train.range(0, 5, DType::f64);
+  const ExactGradient exact = exact_gradient(*model, batch);
+  CHECK(exact.adjoint_residual < 1e-10);
+  CHECK(exact.forward_residual < 1e-10);
+
+  // Along a direction in all parameters. The spectral norm's derivative is part of it.
+  const FixedPointOptions tight{.tolerance = 1e-13, .max_steps = 1000};
+  const auto loss_at = [&](double t) {
+    const auto moved = model->clone();
+    std::size_t position = 0;
+    for (const nn::NamedParameter& p : nn::parameters(*moved))
+      p.parameter->update([&](Tensor& value) {
+        double* v = value.mutable_data<double>();
+        for (std::int64_t i = 0; i < value.size(); ++i) v[i] += t * std::sin(static_cast<double>(position++));
+      });
+    return run_pass(*moved, batch, tight).loss;
+  };
+  double slope = 0.0;
+  for (std::size_t i = 0; i < exact.values.size(); ++i) slope += exact.values[i] * std::sin(static_cast<double>(i));
+  const double h = 1e-3;
+  const double measured = (loss_at(-2 * h) - 8 * loss_at(-h) + 8 * loss_at(h) - loss_at(2 * h)) / (12 * h);
+  CHECK(slope == Approx(measured).epsilon(1e-4));
+}
+
+TEST_CASE("a training measures every rule and is reproducible") {
+  const files::Folder folder;
+  const TrainSettings settings = small_settings();
+  const Results results = train_small(settings, folder / "checkpoint.safetensors");
+  REQUIRE(results.rules.size() == 4);
+  for (const RuleResult& rule : results.rules) {
+    INFO(rule.spec);
+    CHECK(rule.failure.empty());
+    CHECK(rule.steps.size() == 10);
+    REQUIRE(rule.probes.size() == 4);  // steps 0, 4, 8 and 10
+    REQUIRE(rule.same_point.size() == 4);
+    CHECK(rule.probes.back().step == 10);
+    CHECK(rule.probes.front().adjoint_residual < 1e-10);
+    CHECK(rule.probes.front().test_accuracy == results.rules.front().probes.front().test_accuracy);
+    for (const Probe& probe : rule.probes) CHECK(probe.quality.descent);
+    CHECK(rule.median_cost().peak_bytes > 0.0);
+    CHECK(rule.steps.front().loss == results.rules.front().steps.front().loss);
+    CHECK_FALSE(rule.convergence.median.empty());
+  }
+  const RuleResult &implicit = results.rules[0], &jfb = results.rules[1];
+  CHECK(implicit.own_summary().cosine_smallest > 0.99999);
+  CHECK(jfb.own_summary().cosine_mean < implicit.own_summary().cosine_mean);
+  CHECK(jfb.median_cost().backward_evaluations == 1.0);
+  CHECK(results.rules[2].median_cost().backward_evaluations == 4.0);  // three steps, and one for the residual
+  CHECK(implicit.gradient_kinds.at("exact") == 160);
+
+  const Results again = train_small(settings, folder / "again.safetensors");
+  CHECK(without_times(metrics_csv(again)) == without_times(metrics_csv(results)));
+}
+
+TEST_CASE("a stopped training goes on to the very same results") {
+  const files::Folder folder;
+  const TrainSettings settings = small_settings();
+  const Results whole = train_small(settings, folder / "whole.safetensors");
+
+  // Stopped in the first rule, at a probe of the second, and in the last one.
+  const std::string checkpoint = folder / "checkpoint.safetensors";
+  bool resume = false;
+  for (const int steps : {3, 12, 20}) {
+    int left = steps;
+    CHECK_THROWS_AS(train_small(settings, checkpoint, resume, [&] { return left-- == 0; }), Error);
+    resume = true;
+  }
+  const Results resumed = train_small(settings, checkpoint, true);
+  CHECK(without_times(metrics_csv(resumed)) == without_times(metrics_csv(whole)));
+  for (std::size_t i = 0; i < whole.rules.size(); ++i) {
+    CHECK(resumed.rules[i].predictions == whole.rules[i].predictions);
+    CHECK(resumed.rules[i].forward_statuses == whole.rules[i].forward_statuses);
+    CHECK(resumed.rules[i].convergence.median == whole.rules[i].convergence.median);
+  }
+  // Nothing is left to do, and all results are still there.
+  CHECK(metrics_csv(train_small(settings, checkpoint, true)) == metrics_csv(resumed));
+}
+
+TEST_CASE("a checkpoint of other settings is refused, naming the first that differs") {
+  const files::Folder folder;
+  TrainSettings settings = small_settings();
+  settings.rules.resize(1);
+  settings.steps = 2;
+  const std::string checkpoint = folder / "checkpoint.safetensors";
+  train_small(settings, checkpoint);
+  settings.batch_size = 32;
+  try {
+    train_small(settings, checkpoint, true);
+    FAIL("was accepted");
+  } catch (const FileError& error) {
+    const std::string text = error.what();
+    INFO(text);
+    CHECK(text.find("--batch-size 16, not 32") != text.npos);
+  }
+}
+
+TEST_CASE("results survive being written") {
+  RuleResult result{.spec = "jfb"};
+  result.probes.push_back({.step = 3, .seconds = 0.1, .test_accuracy = 1.0 / 3.0});
+  result.forward_statuses["converged"] = 7;
+  result.failure = "\"quoted\"";
+  const RuleResult read = from_text(to_text(result));
+  CHECK(read.probes.front().test_accuracy == 1.0 / 3.0);
+  CHECK(std::isnan(read.probes.front().radius_median));
+  CHECK(read.forward_statuses == result.forward_statuses);
+  CHECK(read.failure == result.failure);
+  CHECK_THROWS_AS(from_text("{}"), FileError);
+  CHECK_THROWS_AS(from_text("{"), FileError);
+}
+
+TEST_CASE("the pages load nothing from elsewhere and hold their charts") {
+  const files::Folder folder;
+  TrainSettings settings = small_settings();
+  settings.steps = 4;
+  const Results results = train_small(settings, folder / "checkpoint.safetensors");
+  const std::string html = report::render(make_page(results));
+  const std::string small = report::render(make_page(linear(0.5, {"implicit", "jfb"}, true)));
+  const std::regex reference(R"((src|href)\s*=\s*["']?(https?:)?//|url\(\s*["']?(https?:)?//|@import)");
+  CHECK_FALSE(std::regex_search(html, reference));
+  CHECK_FALSE(std::regex_search(small, reference));
+  for (const char* title : {"Test accuracy against training time", "Cosine to the exact gradient", "Peak memory of a step",
+                            "Spectral radius", "Convergence of the forward solve", "What the time buys"})
+    CHECK(html.find(title) != html.npos);
+  CHECK(small.find("points uphill") != small.npos);
+  CHECK_FALSE(findings(results).empty());
+}
+
+TEST_CASE("the command trains, resumes and leaves its files") {
+  const files::Folder folder;
+  const std::string arguments =
+      "lab --data digits --rules jfb,neumann:3 --steps 4 --hidden 8 --batch-size 16 --probe-every 2 --out '" + folder.path() + "'";
+  const command::Outcome first = command::run(arguments);
+  INFO(first.err);
+  CHECK(first.code == 0);
+  CHECK(first.out.find("neumann:3") != first.out.npos);
+  CHECK(folder.names() == std::vector<std::string>{"checkpoint.safetensors", "metrics.csv", "report.html", "summary.json"});
+  CHECK(command::run(arguments + " --resume").out == first.out);
+  CHECK(command::run(arguments + " --resume --seed 1").code == 1);
+}
+
+TEST_CASE("the command prints the numbers of a linear problem") {
+  const files::Folder folder;
+  const command::Outcome outcome = command::run("lab --problem linear --rho 0.999 --out '" + folder.path() + "'");
+  CHECK(outcome.code == 0);
+  CHECK(outcome.out.find("9.95511979") != outcome.out.npos);
+  CHECK(folder.names() == std::vector<std::string>{"report.html", "summary.json"});
+}
+
+TEST_CASE("the convolutional network has the parameters of its paper") {
+  TrainSettings settings;
+  settings.model = "conv";
+  const auto model = make_classifier(settings, {1, 28, 28}, 10);
+  CHECK(nn::count(nn::parameters(*model)) == 54'352);
+  const Var x(Tensor::full({2, 1, 28, 28}, 0.5));
+  const Equation equation = model->equation(x);
+  CHECK(equation.batch == Batch::none);
+  CHECK(equation.z0.shape() == Shape{2, 32, 9, 9});
+  CHECK(model->head(equation.f(equation.z0)).shape() == Shape{2, 10});
+  nn::eval(*model);
+  CHECK(model->equation(x).batch == Batch::axis0);
+}

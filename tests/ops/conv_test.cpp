@@ -1,0 +1,152 @@
+#include <banach/engine/parallel.hpp>
+#include <banach/engine/samples.hpp>
+#include <banach/ops/conv.hpp>
+
+#include <catch2/catch.hpp>
+
+#include <cstring>
+#include <vector>
+
+using namespace banach;
+using Catch::Matchers::Contains;
+
+namespace {
+
+struct Case {
+  Shape x, w;
+  Conv2dOptions options;
+};
+
+// Small and large images (several in a tile, several tiles in one), strides, margins, dilation, groups, 1 x 1 filters.
+const std::vector<Case>& cases() {
+  static const std::vector<Case> all{{{2, 3, 6, 5}, {4, 3, 3, 3}, {.padding = 1}},
+                                     {{3, 2, 7, 8}, {3, 2, 3, 2}, {.stride = {2, 3}, .padding = {0, 1}}},
+                                     {{2, 4, 7, 8}, {6, 2, 2, 3}, {.padding = 2, .dilation = {3, 2}, .groups = 2}},
+                                     {{70, 2, 3, 3}, {3, 2, 3, 3}, {.padding = 1}},
+                                     {{5, 3, 9, 9}, {2, 3, 1, 1}, {}},
+                                     {{5, 2, 9, 9}, {2, 2, 1, 1}, {.stride = 2}},
+                                     {{2, 8, 40, 41}, {4, 8, 5, 5}, {.padding = 2}},
+                                     {{2, 8, 40, 70}, {4, 8, 5, 5}, {.stride = 2, .padding = 1}},
+                                     {{3, 6, 9, 9}, {6, 1, 3, 3}, {.padding = 1, .groups = 6}},
+                                     {{1, 1, 3, 3}, {1, 1, 1, 1}, {.padding = 2}},
+                                     {{1, 2, 1, 1}, {3, 2, 3, 3}, {.padding = 4}},
+                                     {{2, 1, 8, 4}, {1, 1, 8, 4}, {}}};
+  return all;
+}
+
+// The definition, one product after the other: calls product(x's, w's, y's position).
+template <class Product>
+void definition(const Case& c, const Shape& y, const Product& product) {
+  const auto& [x, w, o] = c;
+  const std::int64_t per_group = w[0] / o.groups;
+  for (std::int64_t n = 0; n < y[0]; ++n)
+    for (std::int64_t k = 0; k < y[1]; ++k)
+      for (std::int64_t oh = 0; oh < y[2]; ++oh)
+        for (std::int64_t ow = 0; ow < y[3]; ++ow)
+          for (std::int64_t ch = 0; ch < w[1]; ++ch)
+            for (std::int64_t kh = 0; kh < w[2]; ++kh)
+              for (std::int64_t kw = 0; kw < w[3]; ++kw) {
+                const std::int64_t h = oh * o.stride.h - o.padding.h + kh * o.dilation.h;
+                const std::int64_t i = ow * o.stride.w - o.padding.w + kw * o.dilation.w;
+                if (h < 0 || h >= x[2] || i < 0 || i >= x[3]) continue;
+                product(((n * x[1] + k / per_group * w[1] + ch) * x[2] + h) * x[3] + i,
+                        ((k * w[1] + ch) * w[2] + kh) * w[3] + kw, ((n * y[1] + k) * y[2] + oh) * y[3] + ow);
+              }
+}
+
+double largest_difference(const Tensor& a, const Tensor& b) {
+  double worst = 0.0;
+  for (std::int64_t i = 0; i < a.size(); ++i) worst = std::max(worst, std::abs(a.at(i) - b.at(i)));
+  return worst;
+}
+
+double inner(const Var& a, const Var& b) {
+  double sum = 0.0;
+  for (std::int64_t i = 0; i < a.size(); ++i) sum += a.value().at(i) * b.value().at(i);
+  return sum;
+}
+
+bool same_bits(const Var& a, const Var& b) {
+  return std::memcmp(a.value().data<float>(), b.value().data<float>(), static_cast<std::size_t>(a.size()) * 4) == 0;
+}
+
+}  // namespace
+
+TEST_CASE("the three convolutions agree with their definition", "[conv]") {
+  SampleGen g(9);
+  for (const Case& c : cases()) {
+    const Var x = g.normal(c.x), w = g.normal(c.w);
+    const Var y = conv2d(x, w, c.options);
+    const Var u = g.normal(y.shape());
+    Tensor sum_y = Tensor::zeros(y.shape(), DType::f64), sum_x = Tensor::zeros(c.x, DType::f64);
+    Tensor sum_w = Tensor::zeros(c.w, DType::f64);
+    double *py = sum_y.mutable_data<double>(), *px = sum_x.mutable_data<double>(), *pw = sum_w.mutable_data<double>();
+    const double *vx = x.value().data<double>(), *vw = w.value().data<double>(), *vu = u.value().data<double>();
+    definition(c, y.shape(), [&](std::int64_t ix, std::int64_t iw, std::int64_t iy) {
+      py[iy] += vx[ix] * vw[iw];
+      px[ix] += vu[iy] * vw[iw];
+      pw[iw] += vu[iy] * vx[ix];
+    });
+    const Pair input{c.x[2], c.x[3]}, kernel{c.w[2], c.w[3]};
+    INFO("image " << c.x.to_string() << ", filter " << c.w.to_string());
+    CHECK(largest_difference(y.value(), sum_y) < 1e-11);
+    CHECK(largest_difference(conv2d_input_grad(u, w, input, c.options).value(), sum_x) < 1e-11);
+    CHECK(largest_difference(conv2d_weight_grad(x, u, kernel, c.options).value(), sum_w) < 1e-11);
+
+    const Var xf = x.value().to(DType::f32), wf = w.value().to(DType::f32), uf = u.value().to(DType::f32);
+    CHECK(largest_difference(conv2d(xf, wf, c.options).value(), sum_y) < 1e-4);
+    CHECK(largest_difference(conv2d_input_grad(uf, wf, input, c.options).value(), sum_x) < 1e-4);
+    CHECK(largest_difference(conv2d_weight_grad(xf, uf, kernel, c.options).value(), sum_w) < 1e-3);
+  }
+}
+
+TEST_CASE("the three convolutions are parts of one trilinear form", "[conv]") {
+  SampleGen g(10);
+  for (const Case& c : cases()) {
+    const Var x = g.normal(c.x), w = g.normal(c.w), y = conv2d(x, w, c.options), u = g.normal(y.shape());
+    const double form = inner(y, u);
+    CHECK(inner(x, conv2d_input_grad(u, w, {c.x[2], c.x[3]}, c.options)) == Approx(form).epsilon(1e-11));
+    CHECK(inner(w, conv2d_weight_grad(x, u, {c.w[2], c.w[3]}, c.options)) == Approx(form).epsilon(1e-11));
+  }
+}
+
+TEST_CASE("convolutions are the same for any number of threads", "[conv]") {
+  SampleGen g(11);
+  for (const Case& c : cases()) {
+    const Var x = g.normal(c.x).to(DType::f32), w = g.normal(c.w).to(DType::f32);
+    set_threads(1);
+    const Var y = conv2d(x, w, c.options);
+    const Pair input{c.x[2], c.x[3]}, kernel{c.w[2], c.w[3]};
+    const Var dx = conv2d_input_grad(y, w, input, c.options), dw = conv2d_weight_grad(x, y, kernel, c.options);
+    for (const int threads : {2, 5}) {
+      set_threads(threads);
+      CHECK(same_bits(conv2d(x, w, c.options), y));
+      CHECK(same_bits(conv2d_input_grad(y, w, input, c.options), dx));
+      CHECK(same_bits(conv2d_weight_grad(x, y, kernel, c.options), dw));
+    }
+    set_threads(0);
+  }
+}
+
+TEST_CASE("convolutions of nothing are zeros", "[conv]") {
+  CHECK(conv2d(Tensor::ones({0, 2, 4, 4}), Tensor::ones({3, 2, 3, 3})).shape() == Shape{0, 3, 2, 2});
+  CHECK(conv2d(Tensor::ones({1, 0, 3, 3}), Tensor::ones({1, 0, 3, 3})).item() == 0.0);
+  const Var dw = conv2d_weight_grad(Tensor::ones({0, 1, 4, 4}), Tensor::ones({0, 1, 4, 4}), 1);
+  CHECK(dw.item() == 0.0);
+}
+
+TEST_CASE("convolutions refuse what does not fit", "[conv]") {
+  const Var x = Tensor::ones({1, 4, 5, 5}), w = Tensor::ones({2, 2, 3, 3});
+  CHECK_THROWS_WITH(conv2d(x, w), Contains("[conv2d] channels must agree") && Contains("(1,4,5,5)") && Contains("(2,2,3,3)"));
+  CHECK(conv2d(x, w, {.groups = 2}).shape() == Shape{1, 2, 3, 3});
+  CHECK_THROWS_AS(conv2d(x, w, {.dilation = 3, .groups = 2}), ShapeError);
+  CHECK_THROWS_AS(conv2d(x, w, {.padding = -1, .groups = 2}), ValueError);
+  CHECK_THROWS_AS(conv2d(x, w, {.dilation = 0, .groups = 2}), ValueError);
+  CHECK_THROWS_AS(conv2d(x, w, {.groups = 0}), ValueError);
+  CHECK_THROWS_AS(conv2d(x, Tensor::ones({3, 2, 3, 3}), {.groups = 2}), ShapeError);
+  CHECK_THROWS_AS(conv2d(x, w, {.padding = std::int64_t{1} << 31, .groups = 2}), ShapeError);
+  CHECK_THROWS_AS(conv2d(x, Tensor::ones({2, 2, 3, 3}, DType::f64), {.groups = 2}), DTypeError);
+  CHECK_THROWS_AS(conv2d_input_grad(Tensor::ones({1, 2, 4, 4}), w, 5, {.groups = 2}), ShapeError);
+  CHECK_THROWS_AS(conv2d_weight_grad(x, Tensor::ones({2, 2, 3, 3}), 3, {.groups = 2}), ShapeError);
+  CHECK_THROWS_AS(conv2d_weight_grad(x, Tensor::ones({3, 3}), 3), ShapeError);
+}

@@ -1,0 +1,224 @@
+#include <banach/engine/grad.hpp>
+#include <banach/engine/memory.hpp>
+#include <banach/engine/parallel.hpp>
+#include <banach/engine/samples.hpp>
+#include <banach/ops/compare.hpp>
+#include <banach/ops/elementwise.hpp>
+#include <banach/ops/reduce.hpp>
+
+#include <catch2/catch.hpp>
+
+#include <cmath>
+#include <limits>
+
+using namespace banach;
+
+namespace {
+
+constexpr double not_a_number = std::numeric_limits<double>::quiet_NaN();
+
+std::vector<double> list(const Var& x) {
+  std::vector<double> values;
+  for (std::int64_t i = 0; i < x.size(); ++i) values.push_back(x.value().at(i));
+  return values;
+}
+
+/// Position in an operand that is broadcast to `common`, of the element at row-major position i: by
+/// definition.
+std::int64_t position(const Shape& operand, const Shape& common, std::int64_t i) {
+  std::int64_t at = 0, stride = 1;
+  for (int axis = common.rank() - 1; axis >= 0; --axis) {
+    const int own = axis - (common.rank() - operand.rank());
+    if (own >= 0) {
+      if (operand[own] != 1) at += i % common[axis] * stride;
+      stride *= operand[own];
+    }
+    i /= common[axis];
+  }
+  return at;
+}
+
+/// A random shape that broadcasts to `common`: some leading axes gone, some extents 1.
+Shape shrunk(const Shape& common, SampleGen& gen) {
+  Ints extents;
+  const auto from = static_cast<int>(gen.integer(0, 1) * gen.integer(0, common.rank()));
+  for (int axis = from; axis < common.rank(); ++axis) extents.push_back(gen.integer(0, 2) ? common[axis] : 1);
+  return Shape(extents);
+}
+
+Var derivative(Var (*f)(const Var&), double at) {
+  Tape tape;
+  const Var x = leaf(scalar(at, DType::f64));
+  return grad(f(x), {x})[0];
+}
+
+bool same(const Tensor& a, const Tensor& b) {
+  if (!(a.shape() == b.shape()) || a.dtype() != b.dtype()) return false;
+  for (std::int64_t i = 0; i < a.size(); ++i)
+    if (a.at(i) != b.at(i)) return false;
+  return true;
+}
+
+}  // namespace
+
+TEST_CASE("operators take numbers on either side, in the tensor's dtype") {
+  for (const DType dtype : {DType::f32, DType::f64}) {
+    const Var x(tensor({1.0, -2.0, 4.0}).to(dtype));
+    CHECK(list(x + 1.0) == std::vector<double>{2, -1, 5});
+    CHECK(list(1.0 + x) == std::vector<double>{2, -1, 5});
+    CHECK(list(x - 1.0) == std::vector<double>{0, -3, 3});
+    CHECK(list(1.0 - x) == std::vector<double>{0, 3, -3});
+    CHECK(list(x * 2.0) == std::vector<double>{2, -4, 8});
+    CHECK(list(2.0 * x) == std::vector<double>{2, -4, 8});
+    CHECK(list(x / 2.0) == std::vector<double>{0.5, -1, 2});
+    CHECK(list(2.0 / x) == std::vector<double>{2, -1, 0.5});
+    CHECK(list(-x) == std::vector<double>{-1, 2, -4});
+    CHECK(list(2 * x + x * x - x / x) == std::vector<double>{2, -1, 23});
+    for (const Var& y : {x + 1.0, 1.0 - x, x * 0.1, x / 3.0, 3.0 / x, maximum(x, 0.0), greater(x, 0.0)})
+      CHECK(y.dtype() == dtype);
+  }
+}
+
+TEST_CASE("division by a number is division, and multiplication by one changes no bit") {
+  const Var x(tensor({5.0f, -0.0f, 7.0f}));
+  CHECK((x / 3.0).value().at(0) == static_cast<double>(5.0f / 3.0f));
+  CHECK(std::signbit((x * 1.0).value().at(1)));
+  CHECK(std::signbit((x - 0.0).value().at(1)));
+}
+
+TEST_CASE("dtypes are not mixed, and integers are refused") {
+  const Var single(Tensor::ones({2})), two(Tensor::ones({2}, DType::f64)), integers(Tensor::arange(2));
+  CHECK_THROWS_AS(single + two, DTypeError);
+  CHECK_THROWS_WITH(single + two, "[add] dtypes must agree (cast one): f32 with f64");
+  CHECK_THROWS_WITH(two * single, "[mul] dtypes must agree (cast one): f64 with f32");
+  CHECK_THROWS_AS(integers + 1.0, DTypeError);
+  CHECK_THROWS_AS(integers / 2.0, DTypeError);
+  CHECK_THROWS_AS(tanh(integers), DTypeError);
+  CHECK_THROWS_WITH(Var(Tensor::ones({2, 3})) - Var(Tensor::ones({2})),
+                    "[sub] shapes must broadcast (equal extents, or 1): (2,3) with (2)");
+  CHECK_THROWS_AS(clamp(single, 1.0, 0.0), ValueError);
+  CHECK_THROWS_AS(clamp(single, not_a_number, 1.0), ValueError);
+}
+
+TEST_CASE("broadcasting agrees with its definition for random shapes up to rank 8") {
+  SampleGen gen(11);
+  for (int trial = 0; trial < 400; ++trial) {
+    Ints extents;
+    for (std::int64_t i = gen.integer(0, 8); i > 0; --i)
+      extents.push_back(gen.integer(trial % 20 == 0 ? 0 : 1, 3));
+    const Shape common(extents), sa = shrunk(common, gen), sb = shrunk(common, gen), sc = shrunk(common, gen);
+    const Tensor a = gen.normal(sa), b = gen.normal(sb), c = gen.indices(sc, 2).to(DType::f64);
+    INFO(sa.to_string() << " with " << sb.to_string() << " and " << sc.to_string());
+
+    const Shape two = broadcast(sa, sb, "test"), three = broadcast(sc, two, "test");
+    const Var difference = Var(a) - Var(b), chosen = where(Var(c), Var(a), Var(b));
+    REQUIRE(difference.shape() == two);
+    REQUIRE(chosen.shape() == three);
+    bool right = true;
+    for (std::int64_t i = 0; i < two.size(); ++i)
+      right = right && difference.value().at(i) == a.at(position(sa, two, i)) - b.at(position(sb, two, i));
+    for (std::int64_t i = 0; i < three.size(); ++i) {
+      const bool first = c.at(position(sc, three, i)) != 0;
+      right = right &&
+              chosen.value().at(i) == (first ? a.at(position(sa, three, i)) : b.at(position(sb, three, i)));
+    }
+    CHECK(right);
+  }
+}
+
+TEST_CASE("large arrays: pieces and threads change nothing") {
+  const int before = threads();
+  SampleGen gen(12);
+  const std::int64_t n = 100003;
+  const std::vector<std::pair<Shape, Shape>> shapes = {
+      {{n}, {n}},    {{n}, {}},        {{1}, {n}},    {{301, 333}, {333}},         {{301, 333}, {301, 1}},
+      {{3, n}, {n}}, {{3, 1}, {1, n}}, {{n, 3}, {3}}, {{20, 5, 40, 30}, {5, 1, 1}}};
+  for (const auto& [sa, sb] : shapes) {
+    INFO(sa.to_string() << " with " << sb.to_string());
+    const Tensor a = gen.normal(sa), b = gen.normal(sb);
+    set_threads(1);
+    const Var one = Var(a) * Var(b);
+    set_threads(2);
+    const Var two = Var(a) * Var(b);
+    CHECK(same(one.value(), two.value()));
+    bool right = true;
+    for (std::int64_t i = 0; i < one.size(); ++i)
+      right = right &&
+              one.value().at(i) == a.at(position(sa, one.shape(), i)) * b.at(position(sb, one.shape(), i));
+    CHECK(right);
+  }
+  const Tensor x = gen.normal({n});
+  bool right = true;
+  const Tensor y = tanh(Var(x)).value();
+  for (std::int64_t i = 0; i < n; ++i) right = right && std::abs(y.at(i) - std::tanh(x.at(i))) <= 1e-15;
+  CHECK(right);
+  set_threads(before);
+}
+
+TEST_CASE("broadcasting does not copy its operands") {
+  const Var a(Tensor::ones({500, 1, 200})), row(Tensor::ones({10, 1}));
+  const std::int64_t live = memory::stats().live_bytes, out = 500 * 10 * 200 * 4;
+  memory::reset_peak();
+  const Var product = a * row;
+  CHECK(product.size() * 4 == out);
+  CHECK(memory::stats().peak_bytes - live < out + out / 10);
+}
+
+TEST_CASE("what is defined at kinks and ties") {
+  CHECK(derivative(relu, 0.0).item() == 0.0);
+  CHECK(derivative(abs, 0.0).item() == 0.0);
+  CHECK(derivative([](const Var& x) { return leaky_relu(x, 0.2); }, 0.0).item() == 0.2);
+  CHECK(derivative([](const Var& x) { return clamp(x, 0.0, 1.0); }, 1.0).item() == 1.0);
+  CHECK(derivative([](const Var& x) { return clamp(x, 0.0, 1.0); }, 1.5).item() == 0.0);
+  CHECK(derivative([](const Var& x) { return maximum(x, 2.0); }, 2.0).item() == 0.5);
+  CHECK(derivative([](const Var& x) { return minimum(x, 2.0); }, 2.0).item() == 0.5);
+  CHECK(derivative([](const Var& x) { return maximum(x, x); }, 3.0).item() == 1.0);
+  CHECK(derivative([](const Var& x) { return x * sign(x); }, -3.0).item() == -1.0);
+}
+
+TEST_CASE("NaN is passed on, except by what chooses") {
+  const Var x(tensor({not_a_number, 1.0}));
+  for (const Var& y : {relu(x), leaky_relu(x), clamp(x, -1.0, 1.0), maximum(x, 0.0), minimum(x, 0.0), sign(x),
+                       abs(x), softplus(x), sigmoid(x), maximum(Var(tensor({0.0, 0.0})), x)})
+    CHECK((std::isnan(y.value().at(0)) && !std::isnan(y.value().at(1))));
+  CHECK(list(where(x, 1.0, Var(tensor({2.0, 2.0})))) == std::vector<double>{1, 1});
+  CHECK(list(where(Var(tensor({0.0, 1.0})), x, 5.0)) == std::vector<double>{5, 1});
+  CHECK(list(not_equal(x, x)) == std::vector<double>{1, 0});
+  CHECK(list(equal(x, x)) == std::vector<double>{0, 1});
+}
+
+TEST_CASE("where hides what it does not choose, in the derivative too") {
+  Tape tape;
+  const Var x = leaf(tensor({-1.0, 4.0}));
+  const Var y = where(greater(x, 0.0), sqrt(x), 0.0);
+  CHECK(list(y) == std::vector<double>{0, 2});
+  // The cotangent of sqrt is zero at the first entry; its own derivative there is NaN, as everywhere in this
+  // field.
+  const Var safe = where(greater(x, 0.0), sqrt(where(greater(x, 0.0), x, 1.0)), 0.0);
+  CHECK(list(grad(sum(safe), {x})[0]) == std::vector<double>{0, 0.25});
+}
+
+TEST_CASE("higher derivatives of tanh and sigmoid are the known polynomials") {
+  const double at = 0.4;
+  Tape tape;
+  const Var x = leaf(scalar(at, DType::f64));
+  const auto third = [&](const Var& y) {
+    const Var d1 = grad(y, {x}, {.create_graph = true})[0];
+    const Var d2 = grad(d1, {x}, {.create_graph = true})[0];
+    return grad(d2, {x})[0].item();
+  };
+  const double t = std::tanh(at), s = 1 / (1 + std::exp(-at));
+  CHECK(third(tanh(x)) == Approx(-2 * (1 - t * t) * (1 - 3 * t * t)).epsilon(1e-13));
+  CHECK(third(sigmoid(x)) == Approx(s * (1 - s) * (1 - 6 * s + 6 * s * s)).epsilon(1e-13));
+  CHECK(third(softplus(x)) == Approx(s * (1 - s) * (1 - 2 * s)).epsilon(1e-13));
+}
+
+TEST_CASE("cotangents of broadcast operands are summed to their shapes") {
+  Tape tape;
+  const Var x = leaf(Tensor::ones({4, 3})), bias = leaf(tensor({1.0f, 2.0f, 3.0f})),
+            scale = leaf(scalar(2.0));
+  const Vars g = grad(sum(x * scale + bias), {x, bias, scale});
+  CHECK(g[0].shape() == Shape{4, 3});
+  CHECK(list(g[1]) == std::vector<double>{4, 4, 4});
+  CHECK(g[2].item() == 12.0);
+}

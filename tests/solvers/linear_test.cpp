@@ -1,0 +1,353 @@
+#include "maps.hpp"
+
+#include <banach/engine/parallel.hpp>
+#include <banach/solvers/linear.hpp>
+
+using namespace banach;
+using namespace banach::test;
+
+namespace {
+
+// M x for one matrix a sample.
+StateMap multiply(std::vector<Matrix> matrices) {
+  return per_sample([matrices = std::move(matrices)](std::int64_t s, const auto* in, auto* out, std::int64_t n) {
+    using T = std::decay_t<decltype(*in)>;
+    const Matrix& m = matrices[static_cast<std::size_t>(s)];
+    for (std::int64_t i = 0; i < n; ++i) {
+      double sum = 0.0;
+      for (std::int64_t j = 0; j < n; ++j) sum += m(i, j) * static_cast<double>(in[j]);
+      out[i] = static_cast<T>(sum);
+    }
+  });
+}
+
+struct Systems {
+  std::vector<Matrix> m;
+  Tensor b;
+  StateMap apply;
+  Systems(std::int64_t batch, std::int64_t n, double radius, DType dtype, std::uint64_t seed) {
+    Random random(seed);
+    for (std::int64_t s = 0; s < batch; ++s) m.push_back(random_with_radius(n, radius, random));
+    b = random_state(batch, n, dtype, random);
+    apply = multiply(m);
+  }
+  // Largest ||x - exact|| / ||exact|| over the samples.
+  double error(const Tensor& x) const {
+    double worst = 0.0;
+    const std::int64_t n = b.shape()[1];
+    for (std::size_t s = 0; s < m.size(); ++s) {
+      std::vector<double> rhs;
+      for (std::int64_t i = 0; i < n; ++i) rhs.push_back(b.at(static_cast<std::int64_t>(s) * n + i));
+      const auto exact = solve_identity_minus(m[s], rhs);
+      double squares = 0.0, scale = 0.0;
+      for (std::int64_t i = 0; i < n; ++i) {
+        squares += std::pow(x.at(static_cast<std::int64_t>(s) * n + i) - exact[static_cast<std::size_t>(i)], 2);
+        scale += std::pow(exact[static_cast<std::size_t>(i)], 2);
+      }
+      worst = std::max(worst, std::sqrt(squares / scale));
+    }
+    return worst;
+  }
+};
+
+// ||b + M x - x|| / ||b||, computed apart from the solver.
+double true_residual(const StateMap& apply, const Tensor& b, const Tensor& x, std::int64_t s) {
+  const Tensor mx = apply(x);
+  double squares = 0.0, scale = 0.0;
+  const std::int64_t n = b.shape()[1];
+  for (std::int64_t i = s * n; i < (s + 1) * n; ++i) {
+    squares += std::pow(b.at(i) + mx.at(i) - x.at(i), 2);
+    scale += b.at(i) * b.at(i);
+  }
+  return std::sqrt(squares / scale);
+}
+
+// ||x|| / ||b||: how much larger rounding is than b would suggest.
+double growth(const Tensor& b, const Tensor& x, std::int64_t s) {
+  double squares = 0.0, scale = 0.0;
+  const std::int64_t n = b.shape()[1];
+  for (std::int64_t i = s * n; i < (s + 1) * n; ++i) {
+    squares += x.at(i) * x.at(i);
+    scale += b.at(i) * b.at(i);
+  }
+  return std::sqrt(squares / scale);
+}
+
+// One system (I - A) x with A given directly, as M = I - A.
+StateMap of_matrix(std::int64_t n, const std::vector<double>& a) {
+  Matrix m(n);
+  for (std::int64_t i = 0; i < n; ++i)
+    for (std::int64_t j = 0; j < n; ++j) m(i, j) = (i == j ? 1.0 : 0.0) - a[static_cast<std::size_t>(i * n + j)];
+  return multiply({m});
+}
+
+bool all_converged(const LinearSolution& s) {
+  return std::all_of(s.status.begin(), s.status.end(), [](Status status) { return status == Status::converged; });
+}
+
+const double not_a_number = std::nan("");
+
+}  // namespace
+
+TEST_CASE("GMRES and dense against LU on random systems") {
+  const std::int64_t n = GENERATE(1, 2, 5, 30, 70);
+  const double radius = GENERATE(0.3, 0.9, 0.99, 1.5, 3.0);
+  const Systems systems(4, n, radius, DType::f64, static_cast<std::uint64_t>(n));
+  const auto gmres = solve_linear(Gmres{.restart = 80, .max_steps = 400, .tolerance = 1e-12}, systems.apply, systems.b);
+  CHECK(all_converged(gmres));
+  CHECK(systems.error(gmres.x) < 1e-8);
+  CHECK(gmres.evaluations <= n + 10);
+  const auto dense = solve_linear(Dense{}, systems.apply, systems.b);
+  CHECK(all_converged(dense));
+  CHECK(systems.error(dense.x) < 1e-10);
+  CHECK(dense.evaluations == n + 1);
+  for (std::int64_t s = 0; s < 4; ++s) {
+    CHECK(gmres.residual[static_cast<std::size_t>(s)] ==
+          Approx(true_residual(systems.apply, systems.b, gmres.x, s)).margin(1e-14));
+    CHECK(dense.residual[static_cast<std::size_t>(s)] < 1e-11);
+  }
+}
+
+TEST_CASE("restarted GMRES and the iterative solvers reach the same answer") {
+  const Systems systems(6, 50, 0.9, DType::f64, 4);
+  CHECK(systems.error(solve_linear(Gmres{.restart = 10, .tolerance = 1e-11}, systems.apply, systems.b).x) < 1e-9);
+  for (const Solver& solver : {Solver(Picard{}), Solver(Anderson{}), Solver(Broyden{})}) {
+    const auto s = solve_linear(Iterative{.solver = solver, .max_steps = 1000, .tolerance = 1e-11}, systems.apply, systems.b);
+    CHECK(all_converged(s));
+    CHECK(systems.error(s.x) < 1e-8);
+    for (std::int64_t i = 0; i < 6; ++i)
+      CHECK(s.residual[static_cast<std::size_t>(i)] ==
+            Approx(true_residual(systems.apply, systems.b, s.x, i)).margin(1e-14));
+  }
+}
+
+TEST_CASE("GMRES in f32 refines to 1e-6") {
+  const double radius = GENERATE(0.5, 0.9, 0.99);
+  const Systems systems(8, 100, radius, DType::f32, 17);
+  const auto s = solve_linear(Gmres{.tolerance = 1e-6}, systems.apply, systems.b);
+  for (std::int64_t i = 0; i < 8; ++i) {
+    CHECK(s.status[static_cast<std::size_t>(i)] == Status::converged);
+    CHECK(true_residual(systems.apply, systems.b, s.x, i) < 1e-6 + 5e-7 * growth(systems.b, s.x, i));
+  }
+  const auto below = solve_linear(Gmres{.tolerance = 1e-12}, systems.apply, systems.b);
+  for (std::int64_t i = 0; i < 8; ++i) {
+    const Status status = below.status[static_cast<std::size_t>(i)];
+    CHECK(below.residual[static_cast<std::size_t>(i)] < 5e-7 * growth(systems.b, below.x, i));
+    CHECK((status == Status::converged || status == Status::stagnated));
+  }
+  CHECK(below.evaluations < 300);
+}
+
+TEST_CASE("a zero right-hand side costs nothing") {
+  const StateMap never = [](const Tensor&) -> Tensor { throw std::logic_error("must not be called"); };
+  const Tensor zero = Tensor::zeros({3, 4}, DType::f64);
+  for (const auto& s : {solve_linear(Gmres{}, never, zero), solve_linear(Dense{}, never, zero)}) {
+    CHECK(all_converged(s));
+    CHECK(s.evaluations == 0);
+    CHECK(s.residual[2] == 0.0);
+    CHECK(s.x.at(11) == 0.0);
+  }
+  // Beside others it stays zero.
+  Systems systems(2, 4, 0.5, DType::f64, 1);
+  std::fill_n(systems.b.mutable_data<double>(), 4, 0.0);
+  for (const auto& s : {solve_linear(Gmres{}, systems.apply, systems.b), solve_linear(Dense{}, systems.apply, systems.b),
+                        solve_linear(Iterative{}, systems.apply, systems.b)}) {
+    CHECK(all_converged(s));
+    CHECK(s.x.at(3) == 0.0);
+    CHECK(s.residual[0] == 0.0);
+    CHECK(s.x.at(4) != 0.0);
+  }
+}
+
+TEST_CASE("empty batches and rows") {
+  const StateMap id = [](const Tensor& x) { return x; };
+  for (const Shape& shape : {Shape{0, 3}, Shape{2, 0}}) {
+    const Tensor b = Tensor::zeros(shape);
+    for (const auto& s : {solve_linear(Gmres{}, id, b), solve_linear(Dense{}, id, b), solve_linear(Iterative{}, id, b)}) {
+      CHECK(s.x.shape() == shape);
+      CHECK(static_cast<std::int64_t>(s.status.size()) == shape[0]);
+    }
+  }
+}
+
+TEST_CASE("singular systems") {
+  struct Case {
+    const char* what;
+    std::int64_t n;
+    std::vector<double> a;
+    std::vector<double> b;
+    Status gmres;
+  };
+  const std::vector<Case> cases{
+      {"zero", 1, {0}, {1}, Status::singular},
+      {"inconsistent, symmetric", 2, {1, 0, 0, 0}, {1, 1}, Status::singular},
+      {"consistent, b in a Krylov space that holds a solution", 2, {1, 0, 0, 0}, {1, 0}, Status::converged},
+      {"consistent, but no solution in any Krylov space", 2, {0, 1, 0, 0}, {1, 0}, Status::singular},
+      {"inconsistent, of rank two", 3, {2, 1, 0, 1, 2, 0, 0, 0, 0}, {1, -1, 3}, Status::singular},
+  };
+  for (const Case& c : cases)
+    for (const DType dtype : {DType::f32, DType::f64}) {
+      INFO(c.what);
+      const Tensor b = tensor(c.b, {1, c.n}).to(dtype);
+      const StateMap apply = of_matrix(c.n, c.a);
+      const auto gmres = solve_linear(Gmres{}, apply, b);
+      CHECK(gmres.status[0] == c.gmres);
+      CHECK(gmres.x.all_finite());
+      CHECK(gmres.residual[0] == Approx(true_residual(apply, b, gmres.x, 0)).margin(1e-7));
+      const auto dense = solve_linear(Dense{}, apply, b);
+      CHECK(dense.status[0] == Status::singular);
+      CHECK(dense.x.all_finite());
+      // Least squares: A^T r = 0; least norm is checked below.
+      std::vector<double> residual(static_cast<std::size_t>(c.n));
+      for (std::int64_t i = 0; i < c.n; ++i) {
+        residual[static_cast<std::size_t>(i)] = c.b[static_cast<std::size_t>(i)];
+        for (std::int64_t j = 0; j < c.n; ++j)
+          residual[static_cast<std::size_t>(i)] -= c.a[static_cast<std::size_t>(i * c.n + j)] * dense.x.at(j);
+      }
+      for (std::int64_t j = 0; j < c.n; ++j) {
+        double slope = 0.0;
+        for (std::int64_t i = 0; i < c.n; ++i)
+          slope += c.a[static_cast<std::size_t>(i * c.n + j)] * residual[static_cast<std::size_t>(i)];
+        CHECK(slope == Approx(0.0).margin(1e-5));
+      }
+    }
+  const auto least = solve_linear(Dense{}, of_matrix(2, {1, 1, 1, 1}), tensor({2.0, 2.0}, {1, 2}));
+  CHECK(least.x.at(0) == Approx(1.0));
+  CHECK(least.x.at(1) == Approx(1.0));
+  CHECK(solve_linear(Iterative{}, of_matrix(1, {0}), tensor({1.0}, {1, 1})).status[0] != Status::converged);
+}
+
+TEST_CASE("a random singular system in a batch of regular ones") {
+  const DType dtype = GENERATE(DType::f32, DType::f64);
+  const std::int64_t n = 20;
+  Systems systems(5, n, 0.8, dtype, 23);
+  // Sample 2: A = I - M of rank n - 1, with a random left and right null vector.
+  Random random(2);
+  const Matrix q = random_orthogonal(n, random), p = random_orthogonal(n, random);
+  for (std::int64_t i = 0; i < n; ++i)
+    for (std::int64_t j = 0; j < n; ++j) {
+      double a = 0.0;
+      for (std::int64_t k = 1; k < n; ++k) a += q(k, i) * p(k, j);
+      systems.m[2](i, j) = (i == j ? 1.0 : 0.0) - a;
+    }
+  systems.apply = multiply(systems.m);
+  const auto gmres = solve_linear(Gmres{.restart = 30, .tolerance = 1e-5}, systems.apply, systems.b);
+  const auto dense = solve_linear(Dense{}, systems.apply, systems.b);
+  for (std::size_t s = 0; s < 5; ++s) {
+    CHECK((gmres.status[s] == Status::converged) == (s != 2));
+    CHECK(dense.status[s] == (s == 2 ? Status::singular : Status::converged));
+  }
+  CHECK((gmres.status[2] == Status::singular || gmres.status[2] == Status::stagnated));
+  CHECK(gmres.residual[2] > 1e-3);
+  CHECK(gmres.x.all_finite());
+}
+
+TEST_CASE("GMRES: breakdown with the exact solution is a success") {
+  // Three distinct eigenvalues of A: three steps and one check.
+  const auto s = solve_linear(Gmres{.tolerance = 1e-14},
+                              of_matrix(5, {1, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 4}),
+                              tensor({1.0, 2.0, 3.0, 4.0, 5.0}, {1, 5}));
+  CHECK(all_converged(s));
+  CHECK(s.evaluations == 4);
+  CHECK(s.x.at(4) == Approx(1.25));
+}
+
+TEST_CASE("GMRES: the budget counts every application") {
+  const Systems systems(3, 40, 0.99, DType::f64, 8);
+  double last = 1.0;
+  for (const int steps : {0, 1, 2, 5, 20, 41}) {
+    const auto s = solve_linear(Gmres{.restart = 50, .max_steps = steps, .tolerance = 1e-12}, systems.apply, systems.b);
+    CHECK(s.evaluations <= steps);
+    const double worst = *std::max_element(s.residual.begin(), s.residual.end());
+    CHECK(worst <= last * (1.0 + 1e-12));
+    last = worst;
+    if (steps < 41) CHECK(s.status[0] == Status::max_steps);
+    for (std::int64_t i = 0; i < 3; ++i)
+      CHECK(s.residual[static_cast<std::size_t>(i)] == Approx(true_residual(systems.apply, systems.b, s.x, i)));
+  }
+  CHECK(last < 1e-6);
+}
+
+TEST_CASE("GMRES(1) on a rotation cannot get anywhere and says so") {
+  // A = [[0, 1], [-1, 0]]: A r is orthogonal to r.
+  const auto s = solve_linear(Gmres{.restart = 1}, of_matrix(2, {0, 1, -1, 0}), tensor({1.0, 0.0}, {1, 2}));
+  CHECK(s.status[0] == Status::stagnated);
+  CHECK(s.evaluations == 2);
+  CHECK(all_converged(solve_linear(Gmres{.restart = 2}, of_matrix(2, {0, 1, -1, 0}), tensor({1.0, 0.0}, {1, 2}))));
+}
+
+TEST_CASE("a NaN in one system leaves the others untouched") {
+  const Systems systems(8, 20, 0.9, DType::f64, 6);
+  const StateMap spoilt = [&](const Tensor& x) {
+    Tensor y = systems.apply(x);
+    y.mutable_data<double>()[3 * 20 + 7] = not_a_number;
+    return y;
+  };
+  Tensor spoilt_b = systems.b.clone();
+  spoilt_b.mutable_data<double>()[5 * 20] = not_a_number;
+  const auto check = [&](const auto& solver) {
+    const auto expected = solve_linear(solver, systems.apply, systems.b);
+    const auto s = solve_linear(solver, spoilt, spoilt_b);
+    for (std::int64_t i = 0; i < 8; ++i) {
+      const auto at = static_cast<std::size_t>(i);
+      if (i == 3 || i == 5) {
+        CHECK(s.status[at] == Status::non_finite);
+        continue;
+      }
+      CHECK(s.status[at] == Status::converged);
+      for (std::int64_t j = 0; j < 20; ++j) CHECK(s.x.at(i * 20 + j) == expected.x.at(i * 20 + j));
+    }
+    CHECK(s.x.all_finite());
+  };
+  check(Gmres{});
+  check(Dense{});
+  check(Iterative{});
+  check(Iterative{.solver = Anderson{}});
+}
+
+TEST_CASE("a system in a batch is solved as if alone, with any number of threads") {
+  const Systems systems(7, 300, 0.9, DType::f32, 12);
+  const auto together = solve_linear(Gmres{}, systems.apply, systems.b);
+  for (std::int64_t i = 0; i < 7; ++i) {
+    const auto alone = solve_linear(Gmres{}, multiply({systems.m[static_cast<std::size_t>(i)]}), systems.b.rows(i, i + 1));
+    for (std::int64_t j = 0; j < 300; ++j) REQUIRE(alone.x.at(j) == together.x.at(i * 300 + j));
+  }
+  for (const int threads : {1, 4}) {
+    set_threads(threads);
+    const auto again = solve_linear(Gmres{}, systems.apply, systems.b);
+    for (std::int64_t i = 0; i < again.x.size(); ++i) REQUIRE(again.x.at(i) == together.x.at(i));
+  }
+  set_threads(0);
+}
+
+TEST_CASE("extreme scales of the right-hand side") {
+  for (const auto& [dtype, scale] : {std::pair(DType::f64, 1e250), std::pair(DType::f64, 1e-250),
+                                     std::pair(DType::f32, 1e30), std::pair(DType::f32, 1e-30)}) {
+    const Systems systems(2, 10, 0.5, dtype, 3);
+    Tensor b = systems.b.to(DType::f64);
+    double* values = b.mutable_data<double>();
+    for (std::int64_t i = 0; i < b.size(); ++i) values[i] *= scale;
+    for (const auto& s : {solve_linear(Gmres{}, systems.apply, b.to(dtype)), solve_linear(Dense{}, systems.apply, b.to(dtype)),
+                          solve_linear(Iterative{}, systems.apply, b.to(dtype))}) {
+      CHECK(all_converged(s));
+      Tensor x = s.x.to(DType::f64);
+      double* unscaled = x.mutable_data<double>();
+      for (std::int64_t i = 0; i < x.size(); ++i) unscaled[i] /= scale;
+      CHECK(systems.error(x) < 1e-4);
+    }
+  }
+}
+
+TEST_CASE("linear solvers name what is wrong") {
+  const StateMap id = [](const Tensor& x) { return x; };
+  const Tensor b = Tensor::ones({2, 3});
+  CHECK_THROWS_AS(solve_linear(Gmres{.restart = 0}, id, b), ValueError);
+  CHECK_THROWS_WITH(solve_linear(Gmres{.max_steps = -1}, id, b), "[gmres] max_steps must not be negative: got -1");
+  CHECK_THROWS_AS(solve_linear(Gmres{.tolerance = not_a_number}, id, b), ValueError);
+  CHECK_THROWS_AS(solve_linear(Iterative{.tolerance = -1.0}, id, b), ValueError);
+  CHECK_THROWS_AS(solve_linear(Dense{}, id, Tensor::ones({3})), ShapeError);
+  const StateMap wrong = [](const Tensor&) { return Tensor::ones({2, 2}); };
+  CHECK_THROWS_WITH(solve_linear(Gmres{}, wrong, b), "[gmres] the map must keep the shape: (2,3) -> (2,2)");
+  CHECK_THROWS_WITH(solve_linear(Dense{}, wrong, b), "[dense] the map must keep the shape: (2,3) -> (2,2)");
+  CHECK_THROWS_WITH(solve_linear(Iterative{}, wrong, b), "[iterative] the map must keep the shape: (2,3) -> (2,2)");
+}

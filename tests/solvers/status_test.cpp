@@ -1,0 +1,54 @@
+#include <banach/engine/error.hpp>
+#include <banach/engine/status.hpp>
+
+#include <catch2/catch.hpp>
+
+#include <limits>
+
+using namespace banach;
+
+TEST_CASE("statuses and kinds have the names of the documentation") {
+  CHECK(name(Status::converged) == "converged");
+  CHECK(name(Status::non_finite) == "non_finite");
+  CHECK(name(Status::singular) == "singular");
+  CHECK(name(GradientKind::exact) == "exact");
+  CHECK(name(GradientKind::non_differentiable) == "non_differentiable");
+}
+
+TEST_CASE("a solve report counts its statuses") {
+  SolveReport report;
+  CHECK(report.converged());
+  CHECK(report.to_string() == "0 samples");
+  report.samples.assign(126, {.status = Status::converged, .abs_lowest = 1e-5});
+  CHECK(report.converged());
+  CHECK(report.to_string() == "126 samples: 126 converged; largest residual 1.0e-05");
+  report.samples.push_back({.status = Status::max_steps, .abs_lowest = 3.1e-4});
+  report.samples.push_back({.status = Status::max_steps, .abs_lowest = 2e-4});
+  CHECK_FALSE(report.converged());
+  CHECK(report.count(Status::converged) == 126);
+  CHECK(report.count(Status::diverged) == 0);
+  CHECK(report.to_string() == "128 samples: 126 converged, 2 max_steps; largest residual 3.1e-04");
+  report.samples[7].abs_lowest = std::numeric_limits<double>::quiet_NaN();
+  CHECK(report.to_string() == "128 samples: 126 converged, 2 max_steps; largest residual nan");
+}
+
+TEST_CASE("an adjoint report is exact only if every sample is") {
+  AdjointReport report{.rule = "implicit", .samples = {}, .evaluations = 12};
+  report.samples.assign(2, {GradientKind::exact, Status::converged, Status::converged, 1e-7});
+  CHECK(report.exact());
+  CHECK(report.to_string() ==
+        "implicit: 2 samples: 2 exact; adjoint 2 converged; 12 products; largest residual 1.0e-07");
+  report.samples[1] = {GradientKind::approximate, Status::converged, Status::stagnated, 2e-3};
+  CHECK_FALSE(report.exact());
+  CHECK(report.to_string() == "implicit: 2 samples: 1 exact, 1 approximate; adjoint 1 converged, 1 stagnated; "
+                              "12 products; largest residual 2.0e-03");
+}
+
+TEST_CASE("an adjoint log is shared by its copies") {
+  const AdjointLog log, copy = log;
+  CHECK_FALSE(log.run());
+  CHECK_THROWS_AS(log.last(), ValueError);
+  copy.add({.rule = "neumann", .samples = {}, .evaluations = 3});
+  CHECK(log.run());
+  CHECK(log.last().evaluations == 3);
+}
