@@ -76,8 +76,10 @@ void solve_linear(const Options& options) {
 
 cli::Subcommand add_lab(CLI::App& app) {
   CLI::App* command = app.add_subcommand(
-      "lab", "Train an equilibrium classifier once for each backward rule, from the same parameters and on the same batches, and "
-             "measure how each rule's gradient compares with the exact one, what it costs and what accuracy it buys");
+      "lab",
+      "Train an equilibrium classifier once for each backward rule and compare\n"
+      "their gradients: how close to the exact one, at what cost, for what accuracy");
+  command->get_formatter()->column_width(24);
   const auto options = std::make_shared<Options>();
   add_options(*command, *options);
   const auto job = [options] {

@@ -6,30 +6,36 @@
 #include <fmt/format.h>
 
 #include <banach/nn/conv.hpp>
+#include <banach/nn/init.hpp>
 #include <banach/nn/linear.hpp>
 #include <banach/nn/norm.hpp>
 #include <banach/nn/spectral.hpp>
 #include <banach/ops/elementwise.hpp>
 #include <banach/ops/matmul.hpp>
+#include <banach/ops/norm.hpp>
 #include <banach/ops/pool.hpp>
 #include <banach/ops/shape_ops.hpp>
 
 namespace banach::lab {
 namespace {
 
-/// z = tanh(W z + U x + b) with ||W||_2 <= 0.9, a contraction since tanh is 1-Lipschitz; then a linear head.
+/// z = tanh(W z + u), u = normalize(U x + b) / 2, with ||W||_2 <= 0.9: a contraction, since tanh is 1-Lipschitz. W starts
+/// orthogonal and u is kept small so that tanh does not saturate: else df/dz nearly vanishes in training, and all gradient
+/// estimates agree.
 class Mlp final : public Classifier {
  public:
   Mlp(std::int64_t pixels, std::int64_t hidden, std::int64_t classes, Random random)
-      : recur_(hidden, hidden, random, {.bound = 0.9}, {.bias = false}),
+      : recur_(hidden, hidden, random, {.bound = bound}, {.bias = false}),
         inject_(pixels, hidden, random),
-        head_(hidden, classes, random) {}
+        head_(hidden, classes, random) {
+    recur_.raw_weight.set(nn::init::orthogonal({hidden, hidden}, random, bound));
+  }
 
   std::unique_ptr<Classifier> clone() const override { return std::make_unique<Mlp>(*this); }
   void visit(nn::Visitor& visitor) override { visitor("recur", recur_)("inject", inject_)("head", head_); }
 
   Equation equation(const Var& x) const override {
-    const Var u = inject_(flatten(x)), w = recur_.weight();
+    const Var u = 0.5 * normalize(inject_(flatten(x))), w = recur_.weight();
     return {[=](const Var& z) { return tanh(matmul(z, w, {.transpose_b = true}) + u); },
             Var(Tensor::zeros(u.shape(), u.dtype())), Batch::axis0};
   }
@@ -37,6 +43,8 @@ class Mlp final : public Classifier {
   void after_step(const Tensor&, const Tensor&, Random) override {}
 
  private:
+  static constexpr double bound = 0.9;
+
   nn::SpectralLinear recur_;
   nn::Linear inject_, head_;
 };

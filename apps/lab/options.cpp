@@ -33,56 +33,64 @@ Defaults defaults_for(const std::string& model, const std::string& data) {
 void add_options(CLI::App& app, Options& o) {
   constexpr double huge = 1e9;
   const CLI::Range count(std::int64_t{1}, std::int64_t{1'000'000'000});
-  const CLI::Range threads(0, 1024);
   const CLI::Range positive(1e-300, huge);
+  const auto group = [&](const std::string& title) {
+    return [&app, title](CLI::Option* option, const std::string& value = " ") { return option->option_text(value)->group(title); };
+  };
 
-  app.add_option("--data", o.data, "Images: digits, fashion-mnist or mnist (default: fashion-mnist, or digits if that is not installed)")
-      ->check(CLI::IsMember({"digits", "fashion-mnist", "mnist"}))->option_text("NAME")->group("What is trained");
-  app.add_option("--data-dir", o.data_dir, "Folder of the image files (default: where they usually are)")
-      ->option_text("DIR")->group("What is trained");
-  app.add_option("--model", o.model, "mlp: tanh(W z + U x + b), ||W|| <= 0.9; conv: the 54,352 parameters of the JFB paper (default: mlp)")
-      ->check(CLI::IsMember({"mlp", "conv"}))->option_text("NAME")->group("What is trained");
-  app.add_option("--hidden", o.hidden, "Size of the mlp's state (default: 128)")
-      ->check(CLI::Range(1, 100'000))->option_text("N")->group("What is trained");
-  app.add_option("--rules", o.rules,
-                 "Backward rules, separated by commas, out of implicit[:gmres|dense|picard|anderson|broyden], jfb, neumann:K, "
-                 "phantom:K:TAU, phantom-neumann:K:TAU, unrolled (which forces --solver picard for itself). Default: all of "
-                 "them, K = 5, TAU = 0.5. The first one's training is the path along which all are compared")
-      ->delimiter(',')->option_text("LIST")->group("What is trained");
+  const auto what = group("What is trained");
+  what(app.add_option("--data", o.data,
+                      "Images: digits, fashion-mnist or mnist\n(default: fashion-mnist; digits if that is not installed)"), "NAME")
+      ->check(CLI::IsMember({"digits", "fashion-mnist", "mnist"}));
+  what(app.add_option("--data-dir", o.data_dir, "Folder of the image files (default: where they usually are)"), "DIR");
+  what(app.add_option("--model", o.model,
+                      "mlp: z = tanh(W z + u(x)), ||W|| <= 0.9 (default)\n"
+                      "conv: the 54,352 parameters of the JFB paper's MNIST network"), "NAME")
+      ->check(CLI::IsMember({"mlp", "conv"}));
+  what(app.add_option("--hidden", o.hidden, "Size of the mlp's state (default: 128)"), "N")->check(CLI::Range(1, 100'000));
+  what(app.add_option("--rules", o.rules,
+                      "Backward rules, separated by commas, out of\n"
+                      "  implicit[:gmres|dense|picard|anderson|broyden]\n"
+                      "  jfb\n"
+                      "  neumann:K\n"
+                      "  phantom:K:TAU, phantom-neumann:K:TAU\n"
+                      "  unrolled (with --solver picard whatever the others have)\n"
+                      "All are compared along the first one's training.\n"
+                      "(default: all six, K = 5, TAU = 0.5)"), "LIST")
+      ->delimiter(',');
 
-  app.add_option("--solver", o.solver, "Forward: anderson[:MEMORY], picard[:DAMPING] or broyden[:MEMORY] (default: anderson:5)")
-      ->option_text("NAME")->group("Solving");
-  app.add_option("--tolerance", o.tolerance, "On ||f(z) - z|| / ||f(z)|| (default: mlp 1e-4, conv 0.1, linear 1e-10)")
-      ->check(positive)->option_text("X")->group("Solving");
-  app.add_option("--max-steps", o.max_steps, "Most evaluations of f in a solve (default: 50, linear 1000)")
-      ->check(CLI::Range(1, 1'000'000))->option_text("N")->group("Solving");
+  const auto solving = group("Solving");
+  solving(app.add_option("--solver", o.solver, "anderson[:MEMORY], picard[:DAMPING] or broyden[:MEMORY]\n(default: anderson:5)"), "NAME");
+  solving(app.add_option("--tolerance", o.tolerance, "On ||f(z) - z|| / ||f(z)|| (default: mlp 1e-4, conv 0.1, linear 1e-10)"), "X")
+      ->check(positive);
+  solving(app.add_option("--max-steps", o.max_steps, "Most evaluations of f in a solve (default: 50, linear 1000)"), "N")
+      ->check(CLI::Range(1, 1'000'000));
 
-  app.add_option("--epochs", o.epochs, "Passes over the images for each rule (default: digits 30, mlp 4, conv 3)")
-      ->check(count)->option_text("N")->group("Training");
-  app.add_option("--steps", o.steps, "Steps for each rule, instead of --epochs")
-      ->check(count)->option_text("N")->excludes("--epochs")->group("Training");
-  app.add_option("--batch-size", o.batch_size, "Images a step (default: digits 64, mlp 128, conv 100)")
-      ->check(count)->option_text("N")->group("Training");
-  app.add_option("--learning-rate", o.learning_rate, "Of Adam (default: mlp 2e-3, digits 3e-3, to zero along a cosine; conv 2e-4, constant)")
-      ->check(positive)->option_text("X")->group("Training");
-  app.add_option("--probe-every", o.probe_every, "Steps between two comparisons with the exact gradient (default: 1/16 of the steps)")
-      ->check(count)->option_text("N")->group("Training");
-  app.add_option("--seed", o.seed, "Of the parameters and of the order of the images (default: 0)")
-      ->option_text("N")->group("Training");
+  const auto training = group("Training");
+  training(app.add_option("--epochs", o.epochs, "Passes over the images for each rule (default: digits 30, mlp 4, conv 3)"), "N")
+      ->check(count);
+  training(app.add_option("--steps", o.steps, "Steps for each rule, instead of --epochs"), "N")->check(count)->excludes("--epochs");
+  training(app.add_option("--batch-size", o.batch_size, "Images a step (default: digits 64, mlp 128, conv 100)"), "N")->check(count);
+  training(app.add_option("--learning-rate", o.learning_rate,
+                          "Of Adam (default: digits 3e-3 and mlp 2e-3, to zero along a cosine;\nconv 2e-4, constant)"), "X")
+      ->check(positive);
+  training(app.add_option("--probe-every", o.probe_every,
+                          "Steps between two comparisons with the exact gradient\n(default: a sixteenth of the steps)"), "N")
+      ->check(count);
+  training(app.add_option("--seed", o.seed, "Of the parameters and of the order of the images (default: 0)"), "N");
 
-  app.add_option("--problem", o.problem, "linear: no training, but z = A z + b, where every answer is known")
-      ->check(CLI::IsMember({"linear"}))->option_text("NAME")->group("A problem with known answers");
-  app.add_option("--rho", o.rho, "Spectral radius of A (default: 0.9)")
-      ->check(CLI::Range(0.0, 1e6))->option_text("R")->needs("--problem")->group("A problem with known answers");
-  app.add_flag("--nonnormal", o.nonnormal, "A of blocks [[R, -10], [0, R]]")
-      ->needs("--problem")->group("A problem with known answers");
-  app.add_option("--dimension", o.dimension, "Size of z (default: 1, nonnormal 2)")
-      ->check(CLI::Range(1, 2000))->option_text("N")->needs("--problem")->group("A problem with known answers");
+  const auto known = group("A problem with known answers, instead of training");
+  known(app.add_option("--problem", o.problem, "linear: z = A z + b"), "NAME")->check(CLI::IsMember({"linear"}));
+  known(app.add_option("--rho", o.rho, "Spectral radius of A (default: 0.9)"), "R")->check(CLI::Range(0.0, 1e6))->needs("--problem");
+  known(app.add_flag("--nonnormal", o.nonnormal, "A of blocks [[R, -10], [0, R]]"))->needs("--problem");
+  known(app.add_option("--dimension", o.dimension, "Size of z (default: 1, nonnormal 2)"), "N")
+      ->check(CLI::Range(1, 2000))->needs("--problem");
 
-  app.add_option("--out", o.out, "Folder for the results (default: out/lab, linear out/linear)")->option_text("DIR")->group("Running");
-  app.add_option("--threads", o.threads, "Threads, 0 for all cores (default: 0); the results do not depend on it")
-      ->check(threads)->option_text("N")->group("Running");
-  app.add_flag("--resume", o.resume, "Go on with the checkpoint in the folder for the results")->group("Running");
+  const auto running = group("Running");
+  running(app.add_option("--out", o.out, "Folder for the results (default: out/lab, linear out/linear)"), "DIR");
+  running(app.add_option("--threads", o.threads, "Threads, 0 for all cores (default); the results do not depend on it"), "N")
+      ->check(CLI::Range(0, 1024));
+  running(app.add_flag("--resume", o.resume, "Go on with the checkpoint in the folder for the results"));
 }
 
 TrainSettings resolve(const Options& o, const std::string& data, std::int64_t training_images) {

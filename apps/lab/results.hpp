@@ -41,7 +41,7 @@ struct Probe {
   double seconds = 0;  ///< of training up to here, probes not counted
   double test_accuracy = unknown;
   double test_loss = unknown;
-  Quality quality;
+  Quality quality{};
   double radius_median = unknown, radius_largest = unknown;  ///< spectral radius of df/dz at z*, over the samples
   double forward_residual = unknown, adjoint_residual = unknown;  ///< of the exact gradient, relative, the largest
 };
@@ -49,7 +49,7 @@ struct Probe {
 /// A rule at a point that is the same for all rules: the first rule's parameters.
 struct SamePoint {
   std::int64_t step = 0;
-  Quality quality;
+  Quality quality{};
   Cost cost;
 };
 

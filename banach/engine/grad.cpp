@@ -1,5 +1,6 @@
 #include <banach/engine/grad.hpp>
 #include <banach/engine/parallel.hpp>
+#include <banach/engine/samples.hpp>
 #include <banach/engine/simd.hpp>
 
 #include <fmt/format.h>
@@ -39,7 +40,8 @@ const Op alias_op{{
     .kind = OpKind::movement,
     .saves = Saves::nothing,
     .vjp = [](const VjpContext& c) { return Vars{c.cotangent}; },
-    .samples = nullptr,
+    .samples = [](SampleGen& g) { return Samples{{{g.normal({3, 4})}}, {{g.normal({0})}}, {{g.normal({})}}}; },
+    .errors = [] { return ErrorSamples{{{Tensor::arange(3)}, {}, "expects f32 or f64"}}; },
     .view = true,
 }};
 

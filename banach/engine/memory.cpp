@@ -51,7 +51,8 @@ struct FreeList {
     free_block->next = head;
     head = free_block;
     ++count;
-    ASAN_POISON_MEMORY_REGION(block, bytes);
+    // All but the link, which the leak checker must be able to follow.
+    ASAN_POISON_MEMORY_REGION(static_cast<std::byte*>(block) + sizeof(FreeBlock), bytes - sizeof(FreeBlock));
     static_cast<void>(bytes);
   }
   void* pop(std::size_t bytes) {
@@ -114,16 +115,15 @@ void SharedStore::trim() {
   free_all(lists_);
 }
 
-constexpr std::size_t thread_limit_bytes = std::size_t{1}
-                                           << 20;  // larger blocks go to the shared store at once
+// What a thread keeps of one class. Little, so that blocks made on one thread and freed on another come back.
+constexpr std::size_t thread_bytes_per_class = std::size_t{1} << 18;
 
 class ThreadCache {
  public:
   ~ThreadCache();
   void* pop(SizeClass c) { return lists_[c.index].pop(c.bytes); }
   bool push(void* block, SizeClass c) {
-    if (c.bytes > thread_limit_bytes || lists_[c.index].count * c.bytes >= 4 * thread_limit_bytes)
-      return false;
+    if ((lists_[c.index].count + 1) * c.bytes > thread_bytes_per_class) return false;
     lists_[c.index].push(block, c.bytes);
     return true;
   }

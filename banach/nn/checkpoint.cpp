@@ -17,13 +17,18 @@ Tensor integers(std::initializer_list<std::uint64_t> values) {
   return result;
 }
 
-std::uint64_t bits_at(const Tensor& values, std::size_t i) { return std::bit_cast<std::uint64_t>(values.values<std::int64_t>()[i]); }
+std::uint64_t bits_at(const Tensor& values, std::size_t i) {
+  return std::bit_cast<std::uint64_t>(values.values<std::int64_t>()[i]);
+}
 
-std::string describe(const Shape& shape, DType dtype) { return fmt::format("{}{}", name(dtype), shape.to_string()); }
+std::string describe(const Shape& shape, DType dtype) {
+  return fmt::format("{}{}", name(dtype), shape.to_string());
+}
 
 }  // namespace
 
-void write_checkpoint(const std::string& path, const State& model, const State& optimizer, const Progress& progress) {
+void write_checkpoint(const std::string& path, const State& model, const State& optimizer,
+                      const Progress& progress) {
   NamedTensors tensors;
   const auto add = [&](std::string_view prefix, const auto& part) {
     for (const auto& [name, value] : part)
@@ -33,9 +38,11 @@ void write_checkpoint(const std::string& path, const State& model, const State& 
   add("optimizer.", optimizer);
   add("extra.", progress.extra);
   tensors["progress.step"] = integers({static_cast<std::uint64_t>(progress.step)});
-  tensors["progress.loader"] = integers({static_cast<std::uint64_t>(progress.position.epoch),
-                                         static_cast<std::uint64_t>(progress.position.batch), progress.loader_seed});
-  tensors["progress.random"] = integers({progress.random.seed, progress.random.stream, progress.random.counter});
+  tensors["progress.loader"] =
+      integers({static_cast<std::uint64_t>(progress.position.epoch),
+                static_cast<std::uint64_t>(progress.position.batch), progress.loader_seed});
+  tensors["progress.random"] =
+      integers({progress.random.seed, progress.random.stream, progress.random.counter});
   Metadata metadata = progress.notes;
   if (!metadata.emplace(version_key, version).second)
     fail<ValueError>("checkpoint", fmt::format("a note must not be called {}", version_key));
@@ -45,19 +52,23 @@ void write_checkpoint(const std::string& path, const State& model, const State& 
 CheckpointFile::CheckpointFile(const std::string& path) : file_(load_safetensors(path)) {
   const auto found = file_.metadata.find(version_key);
   if (found == file_.metadata.end())
-    fail<FileError>("checkpoint", fmt::format("{}: must be a checkpoint: its metadata has no {}", path, version_key));
+    fail<FileError>("checkpoint",
+                    fmt::format("{}: must be a checkpoint: its metadata has no {}", path, version_key));
   if (found->second != version)
-    fail<FileError>("checkpoint", fmt::format("{}: version must be {}: got '{}'", path, version, found->second));
+    fail<FileError>("checkpoint",
+                    fmt::format("{}: version must be {}: got '{}'", path, version, found->second));
 }
 
 const Tensor& CheckpointFile::entry(const std::string& name, const Shape& shape, DType dtype) const {
   const auto found = file_.tensors.find(name);
   if (found == file_.tensors.end())
-    fail<FileError>("checkpoint", fmt::format("{}: must hold {} '{}': it is missing", file_.file, describe(shape, dtype), name));
+    fail<FileError>("checkpoint", fmt::format("{}: must hold {} '{}': it is missing", file_.file,
+                                              describe(shape, dtype), name));
   const Tensor& value = found->second;
   if (!(value.shape() == shape) || value.dtype() != dtype)
-    fail<FileError>("checkpoint", fmt::format("{}: '{}' must be {}: it is {}", file_.file, name, describe(shape, dtype),
-                                              describe(value.shape(), value.dtype())));
+    fail<FileError>("checkpoint",
+                    fmt::format("{}: '{}' must be {}: it is {}", file_.file, name, describe(shape, dtype),
+                                describe(value.shape(), value.dtype())));
   return value;
 }
 
@@ -66,14 +77,18 @@ State CheckpointFile::part(std::string_view prefix, const State& like) const {
   for (const auto& [name, tensor] : like) {
     const std::string full = fmt::format("{}{}", prefix, name);
     // A buffer that is still undefined takes what there is, if anything.
-    if (tensor.defined()) values[name] = entry(full, tensor.shape(), tensor.dtype());
-    else if (const auto found = file_.tensors.find(full); found != file_.tensors.end()) values[name] = found->second;
-    else values[name] = Tensor();
+    if (tensor.defined())
+      values[name] = entry(full, tensor.shape(), tensor.dtype());
+    else if (const auto found = file_.tensors.find(full); found != file_.tensors.end())
+      values[name] = found->second;
+    else
+      values[name] = Tensor();
   }
   for (const auto& [name, tensor] : file_.tensors)
     if (name.starts_with(prefix) && !like.contains(name.substr(prefix.size())))
-      fail<FileError>("checkpoint", fmt::format("{}: holds '{}', for which there is no place (is it of another model?)",
-                                                file_.file, name));
+      fail<FileError>("checkpoint",
+                      fmt::format("{}: holds '{}', for which there is no place (is it of another model?)",
+                                  file_.file, name));
   return values;
 }
 

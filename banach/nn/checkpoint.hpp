@@ -1,6 +1,7 @@
 #pragma once
-// All that a resume needs, in one safetensors file: parameters and buffers ("model."), the optimiser ("optimizer."), where
-// the training stands ("progress."), tensors of the caller's own ("extra.") and notes (the metadata).
+// All that a resume needs, in one safetensors file: parameters and buffers ("model."), the optimiser
+// ("optimizer."), where the training stands ("progress."), tensors of the caller's own ("extra.") and notes
+// (the metadata).
 
 #include <banach/engine/random.hpp>
 #include <banach/nn/loader.hpp>
@@ -25,14 +26,15 @@ struct Progress {
 namespace detail {
 using State = std::map<std::string, Tensor>;
 
-void write_checkpoint(const std::string& path, const State& model, const State& optimizer, const Progress& progress);
+void write_checkpoint(const std::string& path, const State& model, const State& optimizer,
+                      const Progress& progress);
 
 /// A checkpoint that was read; its parts are checked as they are taken out.
 class CheckpointFile {
  public:
   explicit CheckpointFile(const std::string& path);
-  /// The entries below `prefix`, which must be those of `like`: the same names, shapes and dtypes. Throws FileError
-  /// naming the file and the entry.
+  /// The entries below `prefix`, which must be those of `like`: the same names, shapes and dtypes. Throws
+  /// FileError naming the file and the entry.
   State part(std::string_view prefix, const State& like) const;
   Progress progress() const;
 
@@ -44,17 +46,19 @@ class CheckpointFile {
 
 /// Writes a checkpoint, atomically: a crash leaves the old file or the new one. Throws FileError.
 template <Module M>
-void save_checkpoint(const std::string& path, M& model, const Optimizer& optimizer, const Progress& progress) {
+void save_checkpoint(const std::string& path, M& model, const Optimizer& optimizer,
+                     const Progress& progress) {
   detail::write_checkpoint(path, state(model), optimizer.state(), progress);
 }
 
-/// Reads a checkpoint into a model and an optimiser made like those that were saved. A training that goes on from
-/// here does bit for bit what the uninterrupted one does. Throws FileError naming the file, and the entry that is
-/// missing, left over, or of another shape or dtype; then nothing has changed.
+/// Reads a checkpoint into a model and an optimiser made like those that were saved. A training that goes on
+/// from here does bit for bit what the uninterrupted one does. Throws FileError naming the file, and the
+/// entry that is missing, left over, or of another shape or dtype; then nothing has changed.
 template <Module M>
 Progress load_checkpoint(const std::string& path, M& model, Optimizer& optimizer) {
   const detail::CheckpointFile file(path);
-  detail::State weights = file.part("model.", state(model)), moments = file.part("optimizer.", optimizer.state());
+  detail::State weights = file.part("model.", state(model)),
+                moments = file.part("optimizer.", optimizer.state());
   Progress progress = file.progress();
   load_state(model, std::move(weights));
   optimizer.load_state(std::move(moments));

@@ -18,7 +18,8 @@ double global_norm(const Vars& values) {
 }
 
 double clip_by_global_norm(Vars& gradients, double max_norm) {
-  if (!(max_norm > 0.0)) fail<ValueError>("clip_by_global_norm", fmt::format("max_norm must be above 0: got {}", max_norm));
+  if (!(max_norm > 0.0))
+    fail<ValueError>("clip_by_global_norm", fmt::format("max_norm must be above 0: got {}", max_norm));
   const double norm = global_norm(gradients);
   if (std::isfinite(norm) && norm > max_norm)
     for (Var& gradient : gradients) gradient = gradient * (max_norm / norm);

@@ -17,8 +17,9 @@ Var conv2d_with_bias(const Var& x, const Var& weight, const Var& bias, const Con
 Conv2d::Conv2d(std::int64_t in, std::int64_t out, Pair kernel, Random& random, const ConvOptions& options)
     : geometry(options.geometry()) {
   if (in < 1 || out < 1 || kernel.h < 1 || kernel.w < 1)
-    fail<ValueError>("conv2d", fmt::format("channels and kernel must be at least 1: got {} to {} channels, kernel ({},{})",
-                                           in, out, kernel.h, kernel.w));
+    fail<ValueError>(
+        "conv2d", fmt::format("channels and kernel must be at least 1: got {} to {} channels, kernel ({},{})",
+                              in, out, kernel.h, kernel.w));
   if (options.groups < 1 || in % options.groups != 0 || out % options.groups != 0)
     fail<ValueError>("conv2d", fmt::format("groups must divide both numbers of channels: {} for {} to {}",
                                            options.groups, in, out));

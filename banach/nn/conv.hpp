@@ -13,11 +13,13 @@ struct ConvOptions {
   bool bias = true;
   DType dtype = DType::f32;
 
-  Conv2dOptions geometry() const { return {.stride = stride, .padding = padding, .dilation = dilation, .groups = groups}; }
+  Conv2dOptions geometry() const {
+    return {.stride = stride, .padding = padding, .dilation = dilation, .groups = groups};
+  }
 };
 
-/// Convolution (cross-correlation) of images: x (n,in,h,w) -> (n,out,oh,ow), see banach::conv2d. Weight and bias start
-/// uniform on (-1, 1) / sqrt(fan in).
+/// Convolution (cross-correlation) of images: x (n,in,h,w) -> (n,out,oh,ow), see banach::conv2d. Weight and
+/// bias start uniform on (-1, 1) / sqrt(fan in).
 struct Conv2d {
   Parameter weight;               ///< (out, in / groups, kh, kw)
   std::optional<Parameter> bias;  ///< (out)

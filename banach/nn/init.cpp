@@ -16,7 +16,8 @@ double xavier_deviation(const Shape& shape, double gain) {
 }
 
 double kaiming_deviation(const Shape& shape, double slope) {
-  return std::sqrt(2.0 / ((1.0 + slope * slope) * static_cast<double>(std::max<std::int64_t>(1, fans(shape).in))));
+  return std::sqrt(2.0 /
+                   ((1.0 + slope * slope) * static_cast<double>(std::max<std::int64_t>(1, fans(shape).in))));
 }
 
 // Uniform on (-a, a) has the deviation a / sqrt(3).
@@ -25,7 +26,8 @@ Tensor symmetric(const Shape& shape, double deviation, Random& random, DType dty
   return uniform(shape, -limit, limit, random, dtype);
 }
 
-// Makes `count` vectors of n entries orthonormal, by Gram-Schmidt run twice (Giraud et al. 2005: twice is enough).
+// Makes `count` vectors of n entries orthonormal, by Gram-Schmidt run twice (Giraud et al. 2005: twice is
+// enough).
 void orthonormalize(std::vector<double>& vectors, std::int64_t count, std::int64_t n) {
   for (std::int64_t i = 0; i < count; ++i) {
     double* v = vectors.data() + i * n;
@@ -49,7 +51,8 @@ Fans fans(const Shape& weight) {
 }
 
 Tensor uniform(const Shape& shape, double low, double high, Random& random, DType dtype) {
-  if (!(low <= high)) fail<ValueError>("init", fmt::format("low must be at most high: got {} and {}", low, high));
+  if (!(low <= high))
+    fail<ValueError>("init", fmt::format("low must be at most high: got {} and {}", low, high));
   Tensor result = Tensor::empty(shape, dtype);
   dispatch_floating(dtype, [&](auto zero) {
     using T = decltype(zero);
@@ -59,11 +62,13 @@ Tensor uniform(const Shape& shape, double low, double high, Random& random, DTyp
 }
 
 Tensor normal(const Shape& shape, double mean, double deviation, Random& random, DType dtype) {
-  if (!(deviation >= 0.0)) fail<ValueError>("init", fmt::format("deviation must be at least 0: got {}", deviation));
+  if (!(deviation >= 0.0))
+    fail<ValueError>("init", fmt::format("deviation must be at least 0: got {}", deviation));
   Tensor result = Tensor::empty(shape, dtype);
   dispatch_floating(dtype, [&](auto zero) {
     using T = decltype(zero);
-    random.fill_normal(result.mutable_data<T>(), result.size(), static_cast<T>(mean), static_cast<T>(deviation));
+    random.fill_normal(result.mutable_data<T>(), result.size(), static_cast<T>(mean),
+                       static_cast<T>(deviation));
   });
   return result;
 }

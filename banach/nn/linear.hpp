@@ -8,8 +8,8 @@
 
 namespace banach::nn {
 
-/// x W^T + b for x (..., in), W (out,in) and b (out), which may be left out: (..., out). Throws ShapeError naming the
-/// features expected and the shape given.
+/// x W^T + b for x (..., in), W (out,in) and b (out), which may be left out: (..., out). Throws ShapeError
+/// naming the features expected and the shape given.
 Var linear(const Var& x, const Var& weight, const Var& bias = {});
 
 struct LinearOptions {
@@ -30,7 +30,9 @@ struct Linear {
 
 namespace detail {
 /// A Parameter as a Var, undefined if there is none.
-inline Var optional_var(const std::optional<Parameter>& parameter) { return parameter ? parameter->var() : Var(); }
+inline Var optional_var(const std::optional<Parameter>& parameter) {
+  return parameter ? parameter->var() : Var();
+}
 }  // namespace detail
 
 }  // namespace banach::nn

@@ -46,10 +46,13 @@ BatchNorm::BatchNorm(std::int64_t channels, const BatchNormOptions& options)
 void BatchNorm::check(const Shape& x) const {
   const std::int64_t channels = running_mean.value.size();
   if ((x.rank() != 2 && x.rank() != 4) || x[1] != channels)
-    fail<ShapeError>("batch_norm", fmt::format("input must be (n,{}) or (n,{},h,w): got {}", channels, channels, x.to_string()));
+    fail<ShapeError>("batch_norm", fmt::format("input must be (n,{}) or (n,{},h,w): got {}", channels,
+                                               channels, x.to_string()));
   if (mode.training && x.size() <= channels)
-    fail<ShapeError>("batch_norm", fmt::format("a channel must have more than one value in training: got {} (a batch of "
-                                               "one? see LoaderOptions::drop_last and nn::eval)", x.to_string()));
+    fail<ShapeError>("batch_norm",
+                     fmt::format("a channel must have more than one value in training: got {} (a batch of "
+                                 "one? see LoaderOptions::drop_last and nn::eval)",
+                                 x.to_string()));
 }
 
 Var BatchNorm::operator()(const Var& x) const {
@@ -58,7 +61,8 @@ Var BatchNorm::operator()(const Var& x) const {
   const Ints column = x.rank() == 2 ? Ints{channels} : Ints{channels, 1, 1};
   const auto spread = [&](const Var& values) { return reshape(values, column); };
   if (!mode.training) {
-    const Var inverse = rsqrt(Var(running_variance.value) + eps), shift = -(Var(running_mean.value) * inverse);
+    const Var inverse = rsqrt(Var(running_variance.value) + eps),
+              shift = -(Var(running_mean.value) * inverse);
     if (!weight) return x * spread(inverse) + spread(shift);
     const Var scale = *weight;
     return x * spread(scale * inverse) + spread(scale * shift + *bias);
@@ -80,7 +84,8 @@ void BatchNorm::move_running(const Tensor& average, const Tensor& variance, std:
       T* out = running.mutable_data<T>();
       const T* in = newest.data<T>();
       for (std::int64_t c = 0; c < running.size(); ++c)
-        out[c] = static_cast<T>((1.0 - momentum) * static_cast<double>(out[c]) + momentum * factor * static_cast<double>(in[c]));
+        out[c] = static_cast<T>((1.0 - momentum) * static_cast<double>(out[c]) +
+                                momentum * factor * static_cast<double>(in[c]));
     });
   };
   move(running_mean.value, average, 1.0);

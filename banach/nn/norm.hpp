@@ -13,9 +13,9 @@ struct LayerNormOptions {
   DType dtype = DType::f32;
 };
 
-/// (x - mean) / sqrt(variance + eps) along the last axis, times weight, plus bias: x (..., features) -> the same
-/// shape. Ba, Kiros and Hinton 2016, "Layer normalization". It looks at each sample alone, so it may stand inside a
-/// fixed point solved sample by sample.
+/// (x - mean) / sqrt(variance + eps) along the last axis, times weight, plus bias: x (..., features) -> the
+/// same shape. Ba, Kiros and Hinton 2016, "Layer normalization". It looks at each sample alone, so it may
+/// stand inside a fixed point solved sample by sample.
 struct LayerNorm {
   std::optional<Parameter> weight, bias;  ///< (features), 1 and 0 at first
   std::int64_t features;
@@ -33,16 +33,17 @@ struct BatchNormOptions {
   DType dtype = DType::f32;
 };
 
-/// (x - mean) / sqrt(variance + eps) for each channel, times weight, plus bias: x (n,channels) or (n,channels,h,w) -> the
-/// same shape. Ioffe and Szegedy 2015, "Batch normalization", algorithm 1. In training the statistics are the batch's,
-/// with the population variance; in evaluation the running ones, which hold the unbiased variance.
+/// (x - mean) / sqrt(variance + eps) for each channel, times weight, plus bias: x (n,channels) or
+/// (n,channels,h,w) -> the same shape. Ioffe and Szegedy 2015, "Batch normalization", algorithm 1. In
+/// training the statistics are the batch's, with the population variance; in evaluation the running ones,
+/// which hold the unbiased variance.
 ///
-/// The running statistics move when an evaluation in training is *recorded* (on a tape, outside NoGrad), and not if the
-/// batch's are not finite. So inside a fixed point they move once a solve, with the statistics at the solution, and not
-/// at every step (with Unrolled, which records every step, at every one).
-/// In training this layer couples the samples of a batch: a fixed point with it inside needs Batch::none.
+/// The running statistics move when an evaluation in training is *recorded* (on a tape, outside NoGrad), and
+/// not if the batch's are not finite. So inside a fixed point they move once a solve, with the statistics at
+/// the solution, and not at every step (with Unrolled, which records every step, at every one). In training
+/// this layer couples the samples of a batch: a fixed point with it inside needs Batch::none.
 struct BatchNorm {
-  std::optional<Parameter> weight, bias;        ///< (channels), 1 and 0 at first
+  std::optional<Parameter> weight, bias;          ///< (channels), 1 and 0 at first
   mutable Buffer running_mean, running_variance;  ///< (channels), 0 and 1 at first
   Mode mode;
   double eps, momentum;
@@ -51,7 +52,8 @@ struct BatchNorm {
   /// Throws ShapeError for another rank or number of channels, or if a channel has but one value in training.
   Var operator()(const Var& x) const;
   void visit(Visitor& visitor) {
-    visitor("weight", weight)("bias", bias)("running_mean", running_mean)("running_variance", running_variance)("mode", mode);
+    visitor("weight", weight)("bias", bias)("mode", mode);
+    visitor("running_mean", running_mean)("running_variance", running_variance);
   }
 
  private:

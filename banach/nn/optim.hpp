@@ -27,10 +27,10 @@ class Optimizer {
   Optimizer(const Optimizer&) = delete;
   Optimizer& operator=(const Optimizer&) = delete;
 
-  /// One step along gradients given in the order of the list (of the groups, one after another). Frozen parameters are
-  /// left alone. A live tape keeps the values that it has seen. Throws ValueError or ShapeError naming the parameter, before
-  /// anything has changed, if a gradient is missing, of another shape or dtype, or (unless check_finite is off) has a
-  /// NaN or an infinity.
+  /// One step along gradients given in the order of the list (of the groups, one after another). Frozen
+  /// parameters are left alone. A live tape keeps the values that it has seen. Throws ValueError or
+  /// ShapeError naming the parameter, before anything has changed, if a gradient is missing, of another shape
+  /// or dtype, or (unless check_finite is off) has a NaN or an infinity.
   void step(const Vars& gradients);
 
   double learning_rate() const { return learning_rate_; }
@@ -39,7 +39,8 @@ class Optimizer {
   /// Steps done.
   std::int64_t steps() const { return steps_; }
 
-  /// All that a resume needs, by name: "steps", "learning_rate", and for each parameter the state with its name before it.
+  /// All that a resume needs, by name: "steps", "learning_rate", and for each parameter the state with its
+  /// name before it.
   std::map<std::string, Tensor> state() const;
   /// Throws as nn::load_state does, before anything has changed.
   void load_state(std::map<std::string, Tensor> state);
@@ -83,8 +84,9 @@ struct SgdOptions {
   bool check_finite = true;
 };
 
-/// v <- momentum v + g, p <- p - rate v; with nesterov p <- p - rate (g + momentum v). Sutskever, Martens, Dahl and Hinton
-/// 2013, "On the importance of initialization and momentum in deep learning", in the form whose v is free of the rate.
+/// v <- momentum v + g, p <- p - rate v; with nesterov p <- p - rate (g + momentum v). Sutskever, Martens,
+/// Dahl and Hinton 2013, "On the importance of initialization and momentum in deep learning", in the form
+/// whose v is free of the rate.
 class Sgd final : public Optimizer {
  public:
   explicit Sgd(const ParameterList& parameters, const SgdOptions& options = {});
@@ -99,7 +101,7 @@ struct AdamOptions {
   double learning_rate = 1e-3;
   double beta1 = 0.9, beta2 = 0.999;
   double epsilon = 1e-8;
-  double weight_decay = 0.0;  ///< Adam: times the parameter, added to its gradient; AdamW: see there
+  double weight_decay = 0.0;  ///< times the parameter, added to its gradient
   bool check_finite = true;
 };
 
@@ -116,16 +118,24 @@ class Adam final : public Optimizer {
   AdamOptions options_;
 };
 
-/// Adam with decoupled decay: the parameter also shrinks by rate * weight_decay * p. Loshchilov and Hutter 2019,
-/// "Decoupled weight decay regularization", algorithm 2, with the rate as the schedule.
+struct AdamWOptions {
+  double learning_rate = 1e-3;
+  double beta1 = 0.9, beta2 = 0.999;
+  double epsilon = 1e-8;
+  double weight_decay = 0.01;  ///< decoupled
+  bool check_finite = true;
+};
+
+/// Adam with decoupled decay: the parameter also shrinks by rate * weight_decay * p. Loshchilov and Hutter
+/// 2019, "Decoupled weight decay regularization", algorithm 2, with the rate as the schedule.
 class AdamW final : public Optimizer {
  public:
-  explicit AdamW(const ParameterList& parameters, const AdamOptions& options = {.weight_decay = 0.01});
-  explicit AdamW(const ParameterGroups& groups, const AdamOptions& options = {.weight_decay = 0.01});
+  explicit AdamW(const ParameterList& parameters, const AdamWOptions& options = {});
+  explicit AdamW(const ParameterGroups& groups, const AdamWOptions& options = {});
 
  private:
   void update(Slot& slot, const Tensor& gradient, double learning_rate) override;
-  AdamOptions options_;
+  AdamWOptions options_;
 };
 
 }  // namespace banach::nn

@@ -13,7 +13,8 @@ namespace banach::nn {
 namespace {
 
 double norm(const Tensor& x) {
-  return dispatch_floating(x.dtype(), [&](auto zero) { return vec::norm(x.data<decltype(zero)>(), x.size()); });
+  return dispatch_floating(x.dtype(),
+                           [&](auto zero) { return vec::norm(x.data<decltype(zero)>(), x.size()); });
 }
 
 // x / ||x||, in place where possible; as it is if the norm is zero or not finite.
@@ -55,15 +56,17 @@ std::int64_t hash_of(const Tensor& x) {
 
 }  // namespace
 
-PowerIteration::PowerIteration(const Shape& input, const Shape& output, DType dtype, const PowerIterationOptions& options)
+PowerIteration::PowerIteration(const Shape& input, const Shape& output, DType dtype,
+                               const PowerIterationOptions& options)
     : options_(options),
       left_{Tensor::zeros(output, dtype)},
       right_{fixed_start(input, dtype)},
       sigma_{scalar(0.0, DType::f64)},
       origin_{Tensor::zeros({}, DType::i64)} {
   if (options.max_steps < 1 || !(options.tolerance >= 0.0))
-    fail<ValueError>("power_iteration", fmt::format("expects max_steps >= 1 and tolerance >= 0: got {} and {}",
-                                                    options.max_steps, options.tolerance));
+    fail<ValueError>("power_iteration",
+                     fmt::format("expects max_steps >= 1 and tolerance >= 0: got {} and {}",
+                                 options.max_steps, options.tolerance));
 }
 
 void PowerIteration::update(const Parameter& weight, const Tensor& value, Map apply, Map apply_transposed) {
@@ -77,8 +80,10 @@ void PowerIteration::update(const Parameter& weight, const Tensor& value, Map ap
     iterate(apply, apply_transposed);
     *origin_.value.mutable_data<std::int64_t>() = hash;
   }
-  if (own) seen_ = now;
-  else seen_.reset();
+  if (own)
+    seen_ = now;
+  else
+    seen_.reset();
 }
 
 void PowerIteration::iterate(Map apply, Map apply_transposed) {

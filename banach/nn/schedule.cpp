@@ -34,7 +34,9 @@ double LinearSchedule::operator()(std::int64_t step) const {
 
 double CosineSchedule::operator()(std::int64_t step) const {
   if (step < warmup) return peak * static_cast<double>(step + 1) / static_cast<double>(warmup);
-  return half_cosine(peak, last, progress(static_cast<double>(step), static_cast<double>(warmup), static_cast<double>(steps)));
+  return half_cosine(
+      peak, last,
+      progress(static_cast<double>(step), static_cast<double>(warmup), static_cast<double>(steps)));
 }
 
 double OneCycleSchedule::operator()(std::int64_t step) const {

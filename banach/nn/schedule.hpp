@@ -1,6 +1,7 @@
 #pragma once
-// Learning rates as functions of the step, counted from 0: `adam.set_learning_rate(schedule(step))`. Small values without
-// state, so that a resumed run needs nothing but its step. Beyond their last step they stay where they are.
+// Learning rates as functions of the step, counted from 0: `adam.set_learning_rate(schedule(step))`. Small
+// values without state, so that a resumed run needs nothing but its step. Beyond their last step they stay
+// where they are.
 
 #include <cstdint>
 
@@ -33,16 +34,16 @@ struct LinearSchedule {
   double operator()(std::int64_t step) const;
 };
 
-/// A straight rise from peak / warmup at step 0 to peak at step warmup - 1, then half a cosine from `peak`, at step
-/// `warmup`, down to `last`, at step `steps`. Loshchilov and Hutter 2017, "SGDR", eq. 5, one cycle.
+/// A straight rise from peak / warmup at step 0 to peak at step warmup - 1, then half a cosine from `peak`,
+/// at step `warmup`, down to `last`, at step `steps`. Loshchilov and Hutter 2017, "SGDR", eq. 5, one cycle.
 struct CosineSchedule {
   double peak = 1e-3, last = 0.0;
   std::int64_t steps = 1000, warmup = 0;
   double operator()(std::int64_t step) const;
 };
 
-/// From peak / start_divisor up to peak over the first `rise` part of the steps, then down to peak / last_divisor, both
-/// along half a cosine. Smith and Topin 2019, "Super-convergence", section 4.
+/// From peak / start_divisor up to peak over the first `rise` part of the steps, then down to peak /
+/// last_divisor, both along half a cosine. Smith and Topin 2019, "Super-convergence", section 4.
 struct OneCycleSchedule {
   double peak = 1e-2;
   std::int64_t steps = 1000;

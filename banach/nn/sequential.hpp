@@ -8,8 +8,8 @@
 
 namespace banach::nn {
 
-/// Layers and plain functions applied one after another: `Sequential net(Linear(4, 8, random), relu, Linear(8, 1, random))`.
-/// Its parts are named 0, 1, ... by their place.
+/// Layers and plain functions applied one after another: `Sequential net(Linear(4, 8, random), relu,
+/// Linear(8, 1, random))`. Its parts are named 0, 1, ... by their place.
 template <class... Layers>
 struct Sequential {
   std::tuple<Layers...> layers;

@@ -25,8 +25,8 @@ Shape image_output(const Conv2d& layer, std::int64_t in, Pair image) {
 
 }  // namespace
 
-SpectralLinear::SpectralLinear(std::int64_t in, std::int64_t out, Random& random, const SpectralOptions& spectral,
-                               const LinearOptions& options)
+SpectralLinear::SpectralLinear(std::int64_t in, std::int64_t out, Random& random,
+                               const SpectralOptions& spectral, const LinearOptions& options)
     : bound(checked_bound(spectral.bound)), power({in, 1}, {out, 1}, options.dtype, spectral.power) {
   Linear start(in, out, random, options);
   raw_weight = std::move(start.weight);

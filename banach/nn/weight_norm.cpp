@@ -22,7 +22,8 @@ Var weight_norm(const Var& direction, const Var& magnitude) {
   return direction * reshape(magnitude / row_norms(direction), column);
 }
 
-WeightNormLinear::WeightNormLinear(std::int64_t in, std::int64_t out, Random& random, const LinearOptions& options) {
+WeightNormLinear::WeightNormLinear(std::int64_t in, std::int64_t out, Random& random,
+                                   const LinearOptions& options) {
   Linear start(in, out, random, options);
   direction = std::move(start.weight);
   magnitude = starting_magnitude(direction);

@@ -1,6 +1,6 @@
 #pragma once
-// Salimans and Kingma 2016, "Weight normalization", eq. 2: w = g v / ||v|| for each output, so that length and direction
-// are trained apart. The start is that of the plain layer: g = ||v||.
+// Salimans and Kingma 2016, "Weight normalization", eq. 2: w = g v / ||v|| for each output, so that length
+// and direction are trained apart. The start is that of the plain layer: g = ||v||.
 
 #include <banach/nn/conv.hpp>
 
@@ -27,9 +27,12 @@ struct WeightNormConv2d {
   std::optional<Parameter> bias;  ///< (out)
   Conv2dOptions geometry;
 
-  WeightNormConv2d(std::int64_t in, std::int64_t out, Pair kernel, Random& random, const ConvOptions& options = {});
+  WeightNormConv2d(std::int64_t in, std::int64_t out, Pair kernel, Random& random,
+                   const ConvOptions& options = {});
   Var weight() const { return weight_norm(direction, magnitude); }
-  Var operator()(const Var& x) const { return conv2d_with_bias(x, weight(), detail::optional_var(bias), geometry); }
+  Var operator()(const Var& x) const {
+    return conv2d_with_bias(x, weight(), detail::optional_var(bias), geometry);
+  }
   void visit(Visitor& visitor) { visitor("direction", direction)("magnitude", magnitude)("bias", bias); }
 };
 

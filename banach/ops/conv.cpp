@@ -11,10 +11,10 @@
 namespace banach {
 namespace {
 
-// ---------------------------------------------------------------------------------------------------------------
-// Sizes. All three operations are parts of one trilinear form in x (n, c, h, w), w (o, c / groups, kh, kw) and
-// y (n, o, oh, ow): <conv2d(x, w), y> = <x, input_grad(y, w)> = <w, weight_grad(x, y)>. So each one's derivatives
-// are the other two.
+// ----------------------------------------------------------------------------------------------------------
+// Sizes. All three operations are parts of one trilinear form in x (n, c, h, w), w (o, c / groups, kh, kw)
+// and y (n, o, oh, ow): <conv2d(x, w), y> = <x, input_grad(y, w)> = <w, weight_grad(x, y)>. So each one's
+// derivatives are the other two.
 
 struct Geometry {
   std::int64_t images, channels, outputs;
@@ -55,23 +55,25 @@ Geometry geometry(std::string_view op, const Shape& x, const Shape& w, const Con
   const std::int64_t room_h = x[2] + 2 * padding.h - dilation.h * (w[2] - 1) - 1;
   const std::int64_t room_w = x[3] + 2 * padding.w - dilation.w * (w[3] - 1) - 1;
   if (room_h < 0 || room_w < 0)
-    fail<ShapeError>(op, "filter must fit the padded image: " + shapes + ", padding (" + std::to_string(padding.h) +
-                             "," + std::to_string(padding.w) + "), dilation (" + std::to_string(dilation.h) + "," +
-                             std::to_string(dilation.w) + ")");
-  return {x[0],    x[1],    w[0],     {x[2], x[3]}, {w[2], w[3]}, {room_h / stride.h + 1, room_w / stride.w + 1}, stride,
-          padding, dilation, groups};
+    fail<ShapeError>(op, "filter must fit the padded image: " + shapes + ", padding (" +
+                             std::to_string(padding.h) + "," + std::to_string(padding.w) + "), dilation (" +
+                             std::to_string(dilation.h) + "," + std::to_string(dilation.w) + ")");
+  return {
+      x[0],   x[1],    w[0],     {x[2], x[3]}, {w[2], w[3]}, {room_h / stride.h + 1, room_w / stride.w + 1},
+      stride, padding, dilation, groups};
 }
 
 void check_y(std::string_view op, const Shape& y, const Geometry& g) {
   if (!(y == g.y()))
-    fail<ShapeError>(op, "y must have the shape that conv2d gives for image " + g.x().to_string() + " and filter " +
-                             g.w().to_string() + ": " + y.to_string() + " for " + g.y().to_string());
+    fail<ShapeError>(op, "y must have the shape that conv2d gives for image " + g.x().to_string() +
+                             " and filter " + g.w().to_string() + ": " + y.to_string() + " for " +
+                             g.y().to_string());
 }
 
-// ---------------------------------------------------------------------------------------------------------------
-// Convolution as matrix products. The columns of a tile of output pixels, (taps, pixels of the tile), hold for each
-// pixel the inputs it sees (Chellapilla et al. 2006, "im2col"); y = w columns for each group of channels. A tile is a
-// range of rows of one image, or several whole images where these are small.
+// ----------------------------------------------------------------------------------------------------------
+// Convolution as matrix products. The columns of a tile of output pixels, (taps, pixels of the tile), hold
+// for each pixel the inputs it sees (Chellapilla et al. 2006, "im2col"); y = w columns for each group of
+// channels. A tile is a range of rows of one image, or several whole images where these are small.
 
 struct Tile {
   std::int64_t image, images, row, rows;
@@ -79,7 +81,7 @@ struct Tile {
 };
 
 struct Tiling {
-  std::int64_t images, rows;           // of a tile
+  std::int64_t images, rows;            // of a tile
   std::int64_t image_tiles, row_tiles;  // number of them
 
   explicit Tiling(const Geometry& g) {
@@ -106,7 +108,8 @@ struct Matrix {
   std::int64_t stride;  // from row to row
 };
 
-// Rows are copied in whole vectors of 16 bytes; what is written too much is overwritten next, by the following row.
+// Rows are copied in whole vectors of 16 bytes; what is written too much is overwritten next, by the
+// following row.
 constexpr std::int64_t slack = 16 / sizeof(float);
 
 template <std::size_t vectors, class T>
@@ -119,14 +122,22 @@ void copy_rows(T* to, const T* from, std::int64_t rows, std::int64_t length, std
 template <class T>
 void copy_rows(T* to, const T* from, std::int64_t rows, std::int64_t length, std::int64_t stride) {
   switch ((static_cast<std::size_t>(length) * sizeof(T) + 15) / 16) {
-    case 1: return copy_rows<1>(to, from, rows, length, stride);
-    case 2: return copy_rows<2>(to, from, rows, length, stride);
-    case 3: return copy_rows<3>(to, from, rows, length, stride);
-    case 4: return copy_rows<4>(to, from, rows, length, stride);
-    case 5: return copy_rows<5>(to, from, rows, length, stride);
-    case 6: return copy_rows<6>(to, from, rows, length, stride);
-    case 7: return copy_rows<7>(to, from, rows, length, stride);
-    case 8: return copy_rows<8>(to, from, rows, length, stride);
+    case 1:
+      return copy_rows<1>(to, from, rows, length, stride);
+    case 2:
+      return copy_rows<2>(to, from, rows, length, stride);
+    case 3:
+      return copy_rows<3>(to, from, rows, length, stride);
+    case 4:
+      return copy_rows<4>(to, from, rows, length, stride);
+    case 5:
+      return copy_rows<5>(to, from, rows, length, stride);
+    case 6:
+      return copy_rows<6>(to, from, rows, length, stride);
+    case 7:
+      return copy_rows<7>(to, from, rows, length, stride);
+    case 8:
+      return copy_rows<8>(to, from, rows, length, stride);
     default:
       for (std::int64_t r = 0; r < rows; ++r, to += length, from += stride) std::copy_n(from, length, to);
   }
@@ -155,7 +166,9 @@ class Columns {
       for (std::int64_t kh = 0; kh < g_.kernel.h; ++kh)
         for (std::int64_t kw = 0; kw < g_.kernel.w; ++kw)
           for (std::int64_t i = 0; i < tile.images; ++i, to += tile.rows * g_.output.w)
-            copy_tap(to, from + ((i * g_.group_channels() + c) * window_ + kh * g_.dilation.h) * width_ + kw * g_.dilation.w,
+            copy_tap(to,
+                     from + ((i * g_.group_channels() + c) * window_ + kh * g_.dilation.h) * width_ +
+                         kw * g_.dilation.w,
                      tile.rows);
     return {columns_.template data<T>(), stride};
   }
@@ -175,7 +188,8 @@ class Columns {
     const std::int64_t first = std::max<std::int64_t>(0, -top), last = std::min(window_, g_.input.h - top);
     for (std::int64_t i = 0; i < tile.images; ++i) {
       const T* from = image(x, tile.image + i, group);
-      for (std::int64_t c = 0; c < g_.group_channels(); ++c, from += g_.input.h * g_.input.w, to += window_ * width_)
+      for (std::int64_t c = 0; c < g_.group_channels();
+           ++c, from += g_.input.h * g_.input.w, to += window_ * width_)
         for (std::int64_t r = first; r < last; ++r)
           std::copy_n(from + (top + r) * g_.input.w, g_.input.w, to + r * width_ + g_.padding.w);
     }
@@ -192,11 +206,12 @@ class Columns {
   Tensor padded_, columns_;
 };
 
-// The part of y that belongs to a tile and group is a matrix already, (outputs of the group, pixels), if the tile lies
-// in one image; if not, it passes through scratch memory.
+// The part of y that belongs to a tile and group is a matrix already, (outputs of the group, pixels), if the
+// tile lies in one image; if not, it passes through scratch memory.
 template <class T>
 Matrix<T> part_of_y(T* y, const Geometry& g, const Tile& tile, std::int64_t group) {
-  return {y + (tile.image * g.outputs + group * g.group_outputs()) * g.pixels() + tile.row * g.output.w, g.pixels()};
+  return {y + (tile.image * g.outputs + group * g.group_outputs()) * g.pixels() + tile.row * g.output.w,
+          g.pixels()};
 }
 
 template <class T>
@@ -214,7 +229,8 @@ void for_images(Y* y, Part* part, const Geometry& g, const Tile& tile, std::int6
 }
 
 template <class T>
-Matrix<const T> collect(const T* y, const Geometry& g, const Tile& tile, std::int64_t group, Tensor& scratch) {
+Matrix<const T> collect(const T* y, const Geometry& g, const Tile& tile, std::int64_t group,
+                        Tensor& scratch) {
   if (tile.images == 1) return part_of_y(y, g, tile, group);
   T* part = scratch.mutable_data<T>();
   for_images(y, part, g, tile, group, [&](const T* from, T* to) { std::copy_n(from, g.pixels(), to); });
@@ -224,7 +240,8 @@ Matrix<const T> collect(const T* y, const Geometry& g, const Tile& tile, std::in
 // How many tiles of so many pixels are worth a task.
 std::int64_t grain(const Geometry& g, std::int64_t pixels) {
   constexpr double piece = 1 << 19;  // multiplications
-  const double work = static_cast<double>(g.taps()) * static_cast<double>(g.outputs) * static_cast<double>(pixels);
+  const double work =
+      static_cast<double>(g.taps()) * static_cast<double>(g.outputs) * static_cast<double>(pixels);
   return std::max<std::int64_t>(1, static_cast<std::int64_t>(piece / work));
 }
 
@@ -241,11 +258,13 @@ void convolve(const T* x, const T* w, T* y, const Geometry& g) {
       const bool direct = tile.images == 1;
       for (std::int64_t group = 0; group < g.groups; ++group) {
         const Matrix<const T> from = columns.fill(x, tile, group);
-        const Matrix<T> to = direct ? part_of_y(y, g, tile, group) : Matrix<T>{scratch.mutable_data<T>(), pixels};
-        blas::gemm(false, false, outputs, pixels, taps, T{1}, w + group * outputs * taps, taps, from.data, from.stride,
-                   T{0}, to.data, to.stride);
+        const Matrix<T> to =
+            direct ? part_of_y(y, g, tile, group) : Matrix<T>{scratch.mutable_data<T>(), pixels};
+        blas::gemm(false, false, outputs, pixels, taps, T{1}, w + group * outputs * taps, taps, from.data,
+                   from.stride, T{0}, to.data, to.stride);
         if (!direct)
-          for_images(y, to.data, g, tile, group, [&](T* image, const T* part) { std::copy_n(part, g.pixels(), image); });
+          for_images(y, to.data, g, tile, group,
+                     [&](T* image, const T* part) { std::copy_n(part, g.pixels(), image); });
       }
     }
   });
@@ -257,7 +276,8 @@ void weight_gradient(const T* x, const T* y, T* dw, const Geometry& g) {
   constexpr std::int64_t most_parts = 16, most_elements = 1 << 22;
   const Tiling tiling(g);
   const std::int64_t taps = g.taps(), outputs = g.group_outputs(), size = g.outputs * taps;
-  const std::int64_t parts = std::clamp<std::int64_t>(std::min(most_parts, most_elements / size), 1, tiling.count());
+  const std::int64_t parts =
+      std::clamp<std::int64_t>(std::min(most_parts, most_elements / size), 1, tiling.count());
   Tensor partial = Tensor::empty({(parts - 1) * size}, dtype_of<T>());
   T* more = partial.mutable_data<T>();
   parallel_for(parts, 1, [&](std::int64_t first, std::int64_t last) {
@@ -271,8 +291,8 @@ void weight_gradient(const T* x, const T* y, T* dw, const Geometry& g) {
         for (std::int64_t group = 0; group < g.groups; ++group) {
           const Matrix<const T> from = columns.fill(x, tile, group);
           const Matrix<const T> values = collect(y, g, tile, group, scratch);
-          blas::gemm(false, true, outputs, taps, tile.pixels(g), T{1}, values.data, values.stride, from.data, from.stride,
-                     i == begin ? T{0} : T{1}, to + group * outputs * taps, taps);
+          blas::gemm(false, true, outputs, taps, tile.pixels(g), T{1}, values.data, values.stride, from.data,
+                     from.stride, i == begin ? T{0} : T{1}, to + group * outputs * taps, taps);
         }
       }
     }
@@ -283,21 +303,22 @@ void weight_gradient(const T* x, const T* y, T* dw, const Geometry& g) {
   });
 }
 
-// Adds the columns of a tile's rows, of one image and channel, back to where they came from; `columns` holds one row
-// for each tap.
+// Adds the columns of a tile's rows, of one image and channel, back to where they came from; `columns` holds
+// one row for each tap.
 template <class T>
 void add_columns(Matrix<const T> columns, const Tile& tile, T* dx, const Geometry& g) {
   for (std::int64_t kh = 0; kh < g.kernel.h; ++kh)
     for (std::int64_t kw = 0; kw < g.kernel.w; ++kw, columns.data += columns.stride) {
       const std::int64_t shift = kw * g.dilation.w - g.padding.w;  // the input column of output column 0
       const std::int64_t first = shift >= 0 ? 0 : (-shift + g.stride.w - 1) / g.stride.w;
-      const std::int64_t last = shift >= g.input.w ? 0 : std::min(g.output.w, (g.input.w - 1 - shift) / g.stride.w + 1);
+      const std::int64_t last =
+          shift >= g.input.w ? 0 : std::min(g.output.w, (g.input.w - 1 - shift) / g.stride.w + 1);
       const T* from = columns.data;
       for (std::int64_t r = tile.row; r < tile.row + tile.rows; ++r, from += g.output.w) {
         const std::int64_t h = r * g.stride.h + kh * g.dilation.h - g.padding.h;
         if (h < 0 || h >= g.input.h) continue;
-        T* to = dx + h * g.input.w + shift;
-        for (std::int64_t i = first; i < last; ++i) to[i * g.stride.w] += from[i];
+        T* to = dx + h * g.input.w;
+        for (std::int64_t i = first; i < last; ++i) to[shift + i * g.stride.w] += from[i];
       }
     }
 }
@@ -308,30 +329,31 @@ void input_gradient(const T* y, const T* w, T* dx, const Geometry& g) {
   const std::int64_t taps = g.taps(), outputs = g.group_outputs(), channels = g.group_channels();
   const std::int64_t area = g.input.h * g.input.w, most = tiling.pixels(g);
   // The tiles of an image write to the same pixels: they belong to one task.
-  parallel_for(tiling.image_tiles, grain(g, most * tiling.row_tiles), [&](std::int64_t begin, std::int64_t end) {
-    Tensor columns = Tensor::empty({taps * most}, dtype_of<T>()), collected = part_scratch<T>(g, tiling);
-    for (std::int64_t i = begin * tiling.row_tiles; i < end * tiling.row_tiles; ++i) {
-      const Tile tile = tiling.tile(g, i);
-      const std::int64_t pixels = tile.pixels(g);
-      T* images = dx + tile.image * g.channels * area;
-      if (tile.row == 0) std::fill_n(images, tile.images * g.channels * area, T{0});
-      for (std::int64_t group = 0; group < g.groups; ++group) {
-        const Matrix<const T> part = collect(y, g, tile, group, collected);
-        T* to = columns.mutable_data<T>();
-        blas::gemm(true, false, taps, pixels, outputs, T{1}, w + group * outputs * taps, taps, part.data, part.stride,
-                   T{0}, to, pixels);
-        for (std::int64_t c = 0; c < channels; ++c)
-          for (std::int64_t image = 0; image < tile.images; ++image)
-            add_columns<T>({to + c * g.kernel.h * g.kernel.w * pixels + image * g.pixels(), pixels}, tile,
-                           images + (image * g.channels + group * channels + c) * area, g);
-      }
-    }
-  });
+  parallel_for(
+      tiling.image_tiles, grain(g, most * tiling.row_tiles), [&](std::int64_t begin, std::int64_t end) {
+        Tensor columns = Tensor::empty({taps * most}, dtype_of<T>()), collected = part_scratch<T>(g, tiling);
+        for (std::int64_t i = begin * tiling.row_tiles; i < end * tiling.row_tiles; ++i) {
+          const Tile tile = tiling.tile(g, i);
+          const std::int64_t pixels = tile.pixels(g);
+          T* images = dx + tile.image * g.channels * area;
+          if (tile.row == 0) std::fill_n(images, tile.images * g.channels * area, T{0});
+          for (std::int64_t group = 0; group < g.groups; ++group) {
+            const Matrix<const T> part = collect(y, g, tile, group, collected);
+            T* to = columns.mutable_data<T>();
+            blas::gemm(true, false, taps, pixels, outputs, T{1}, w + group * outputs * taps, taps, part.data,
+                       part.stride, T{0}, to, pixels);
+            for (std::int64_t c = 0; c < channels; ++c)
+              for (std::int64_t image = 0; image < tile.images; ++image)
+                add_columns<T>({to + c * g.kernel.h * g.kernel.w * pixels + image * g.pixels(), pixels}, tile,
+                               images + (image * g.channels + group * channels + c) * area, g);
+          }
+        }
+      });
 }
 
-// ---------------------------------------------------------------------------------------------------------------
-// The operations. `extent` is what the shapes of the inputs do not tell: the image's size for the input gradient, the
-// filter's for the weight gradient.
+// ----------------------------------------------------------------------------------------------------------
+// The operations. `extent` is what the shapes of the inputs do not tell: the image's size for the input
+// gradient, the filter's for the weight gradient.
 
 struct ConvAttrs {
   Conv2dOptions options;
@@ -344,6 +366,8 @@ Geometry geometry(std::string_view op, std::span<const Var> inputs, const Attrs&
   if (op == "conv2d") return geometry(op, a, b, options);
   if (a.rank() != 4 || b.rank() != 4)
     fail<ShapeError>(op, "operands must have rank 4: " + a.to_string() + ", " + b.to_string());
+  check_pair(op, op == "conv2d_input_grad" ? "image" : "filter", extent, 0);
+  check_pair(op, "groups and channels of the filter", {options.groups, b[1]}, 0);
   const std::int64_t groups = std::max<std::int64_t>(options.groups, 1);
   if (op == "conv2d_input_grad") {
     const Geometry g = geometry(op, Shape{a[0], b[1] * groups, extent.h, extent.w}, b, options);
@@ -362,16 +386,18 @@ void run(const char* op, const KernelContext& c, const Function& function) {
   dispatch_floating(c.out().dtype(), [&](auto zero) {
     using T = decltype(zero);
     T* out = c.out().mutable_data<T>();
-    if (c.in(0).size() == 0 || c.in(1).size() == 0 || c.out().size() == 0) std::fill_n(out, c.out().size(), T{0});
-    else function(c.in(0).data<T>(), c.in(1).data<T>(), out, g);
+    if (c.in(0).size() == 0 || c.in(1).size() == 0 || c.out().size() == 0)
+      std::fill_n(out, c.out().size(), T{0});
+    else
+      function(c.in(0).data<T>(), c.in(1).data<T>(), out, g);
   });
 }
 
 const Conv2dOptions& options(const VjpContext& c) { return c.attrs.as<ConvAttrs>().options; }
 Pair spatial(const Var& x) { return {x.shape()[2], x.shape()[3]}; }
 
-// Uses of the three operations that together reach every path: strides, margins, dilation, groups, tiles of rows and
-// of images, 1 x 1 filters.
+// Uses of the three operations that together reach every path: strides, margins, dilation, groups, tiles of
+// rows and of images, 1 x 1 filters.
 struct Use {
   Shape x, w;
   Conv2dOptions options;
@@ -391,93 +417,126 @@ std::vector<Use> uses() {
 
 const Op conv2d_op{{
     .name = "conv2d",
-    .doc = "Cross-correlation of images with filters over the last two axes, with stride, padding, dilation, groups.",
-    .shape = [](const ShapeContext& c) {
-      const DType dtype = common_floating(c);
-      return Spec{geometry(c.op, c.inputs, c.attrs).y(), dtype};
-    },
+    .doc = "Cross-correlation of images with filters over the last two axes, with stride, padding, dilation, "
+           "groups.",
+    .shape =
+        [](const ShapeContext& c) {
+          const DType dtype = common_floating(c);
+          return Spec{geometry(c.op, c.inputs, c.attrs).y(), dtype};
+        },
     .kernel = [](const KernelContext& c) { run("conv2d", c, [](auto... a) { convolve(a...); }); },
     .saves = Saves::inputs,
-    .vjp = [](const VjpContext& c) {
-      Vars cotangents(2);
-      if (c.needs(0)) cotangents[0] = conv2d_input_grad(c.cotangent, c.in(1), spatial(c.in(0)), options(c));
-      if (c.needs(1)) cotangents[1] = conv2d_weight_grad(c.in(0), c.cotangent, spatial(c.in(1)), options(c));
-      return cotangents;
-    },
-    .samples = [](SampleGen& g) {
-      Samples samples;
-      for (const Use& use : uses()) samples.push_back({{g.normal(use.x), g.normal(use.w)}, ConvAttrs{use.options}});
-      return samples;
-    },
-    .errors = [] {
-      const auto zeros = [](const Shape& shape) { return Tensor::zeros(shape); };
-      return ErrorSamples{
-          {{zeros({1, 3, 8, 8}), zeros({4, 2, 3, 3})}, ConvAttrs{},
-           "[conv2d] channels must agree (image's = groups x filter's, groups divides both): image (1,3,8,8), "
-           "filter (4,2,3,3), groups 1"},
-          {{zeros({1, 2, 2, 8}), zeros({4, 2, 3, 3})}, ConvAttrs{},
-           "[conv2d] filter must fit the padded image: image (1,2,2,8), filter (4,2,3,3)"},
-          {{zeros({2, 8, 8}), zeros({4, 2, 3, 3})}, ConvAttrs{}, "[conv2d] image and filter must have rank 4: image (2,8,8)"},
-          {{zeros({1, 2, 8, 8}), zeros({4, 2, 3, 3})}, ConvAttrs{{.stride = 0}}, "[conv2d] stride must lie in [1, 2^31]"}};
-    },
+    .vjp =
+        [](const VjpContext& c) {
+          Vars cotangents(2);
+          if (c.needs(0))
+            cotangents[0] = conv2d_input_grad(c.cotangent, c.in(1), spatial(c.in(0)), options(c));
+          if (c.needs(1))
+            cotangents[1] = conv2d_weight_grad(c.in(0), c.cotangent, spatial(c.in(1)), options(c));
+          return cotangents;
+        },
+    .samples =
+        [](SampleGen& g) {
+          Samples samples;
+          for (const Use& use : uses())
+            samples.push_back({{g.normal(use.x), g.normal(use.w)}, ConvAttrs{use.options}});
+          return samples;
+        },
+    .errors =
+        [] {
+          const auto zeros = [](const Shape& shape) { return Tensor::zeros(shape); };
+          return ErrorSamples{
+              {{zeros({1, 3, 8, 8}), zeros({4, 2, 3, 3})},
+               ConvAttrs{},
+               "[conv2d] channels must agree (image's = groups x filter's, groups divides both): image "
+               "(1,3,8,8), "
+               "filter (4,2,3,3), groups 1"},
+              {{zeros({1, 2, 2, 8}), zeros({4, 2, 3, 3})},
+               ConvAttrs{},
+               "[conv2d] filter must fit the padded image: image (1,2,2,8), filter (4,2,3,3)"},
+              {{zeros({2, 8, 8}), zeros({4, 2, 3, 3})},
+               ConvAttrs{},
+               "[conv2d] image and filter must have rank 4: image (2,8,8)"},
+              {{zeros({1, 2, 8, 8}), zeros({4, 2, 3, 3})},
+               ConvAttrs{{.stride = 0}},
+               "[conv2d] stride must lie in [1, 2^31]"}};
+        },
 }};
 
 const Op conv2d_input_grad_op{{
     .name = "conv2d_input_grad",
     .doc = "Transpose of conv2d in its images.",
-    .shape = [](const ShapeContext& c) {
-      const DType dtype = common_floating(c);
-      return Spec{geometry(c.op, c.inputs, c.attrs).x(), dtype};
-    },
-    .kernel = [](const KernelContext& c) { run("conv2d_input_grad", c, [](auto... a) { input_gradient(a...); }); },
+    .shape =
+        [](const ShapeContext& c) {
+          const DType dtype = common_floating(c);
+          return Spec{geometry(c.op, c.inputs, c.attrs).x(), dtype};
+        },
+    .kernel =
+        [](const KernelContext& c) { run("conv2d_input_grad", c, [](auto... a) { input_gradient(a...); }); },
     .saves = Saves::inputs,
-    .vjp = [](const VjpContext& c) {
-      Vars cotangents(2);
-      if (c.needs(0)) cotangents[0] = conv2d(c.cotangent, c.in(1), options(c));
-      if (c.needs(1)) cotangents[1] = conv2d_weight_grad(c.cotangent, c.in(0), spatial(c.in(1)), options(c));
-      return cotangents;
-    },
-    .samples = [](SampleGen& g) {
-      Samples samples;
-      for (const Use& use : uses())
-        samples.push_back({{g.normal(geometry("sample", use.x, use.w, use.options).y()), g.normal(use.w)},
-                           ConvAttrs{use.options, {use.x[2], use.x[3]}}});
-      return samples;
-    },
-    .errors = [] {
-      return ErrorSamples{{{Tensor::zeros({1, 4, 6, 6}), Tensor::zeros({4, 2, 3, 3})}, ConvAttrs{{}, 9},
-                           "[conv2d_input_grad] y must have the shape that conv2d gives for image (1,2,9,9) and filter "
-                           "(4,2,3,3): (1,4,6,6) for (1,4,7,7)"}};
-    },
+    .vjp =
+        [](const VjpContext& c) {
+          Vars cotangents(2);
+          if (c.needs(0)) cotangents[0] = conv2d(c.cotangent, c.in(1), options(c));
+          if (c.needs(1))
+            cotangents[1] = conv2d_weight_grad(c.cotangent, c.in(0), spatial(c.in(1)), options(c));
+          return cotangents;
+        },
+    .samples =
+        [](SampleGen& g) {
+          Samples samples;
+          for (const Use& use : uses())
+            samples.push_back({{g.normal(geometry("sample", use.x, use.w, use.options).y()), g.normal(use.w)},
+                               ConvAttrs{use.options, {use.x[2], use.x[3]}}});
+          return samples;
+        },
+    .errors =
+        [] {
+          return ErrorSamples{
+              {{Tensor::zeros({1, 4, 6, 6}), Tensor::zeros({4, 2, 3, 3})},
+               ConvAttrs{{}, 9},
+               "[conv2d_input_grad] y must have the shape that conv2d gives for image (1,2,9,9) and filter "
+               "(4,2,3,3): (1,4,6,6) for (1,4,7,7)"}};
+        },
 }};
 
 const Op conv2d_weight_grad_op{{
     .name = "conv2d_weight_grad",
     .doc = "Transpose of conv2d in its filters.",
-    .shape = [](const ShapeContext& c) {
-      const DType dtype = common_floating(c);
-      return Spec{geometry(c.op, c.inputs, c.attrs).w(), dtype};
-    },
-    .kernel = [](const KernelContext& c) { run("conv2d_weight_grad", c, [](auto... a) { weight_gradient(a...); }); },
+    .shape =
+        [](const ShapeContext& c) {
+          const DType dtype = common_floating(c);
+          return Spec{geometry(c.op, c.inputs, c.attrs).w(), dtype};
+        },
+    .kernel =
+        [](const KernelContext& c) {
+          run("conv2d_weight_grad", c, [](auto... a) { weight_gradient(a...); });
+        },
     .saves = Saves::inputs,
-    .vjp = [](const VjpContext& c) {
-      Vars cotangents(2);
-      if (c.needs(0)) cotangents[0] = conv2d_input_grad(c.in(1), c.cotangent, spatial(c.in(0)), options(c));
-      if (c.needs(1)) cotangents[1] = conv2d(c.in(0), c.cotangent, options(c));
-      return cotangents;
-    },
-    .samples = [](SampleGen& g) {
-      Samples samples;
-      for (const Use& use : uses())
-        samples.push_back({{g.normal(use.x), g.normal(geometry("sample", use.x, use.w, use.options).y())},
-                           ConvAttrs{use.options, {use.w[2], use.w[3]}}});
-      return samples;
-    },
-    .errors = [] {
-      return ErrorSamples{{{Tensor::zeros({1, 2, 8, 8}), Tensor::zeros({2, 4, 6, 6})}, ConvAttrs{{}, 3},
-                           "[conv2d_weight_grad] y must have the shape that conv2d gives for image (1,2,8,8) and filter "
-                           "(4,2,3,3): (2,4,6,6) for (1,4,6,6)"}};
-    },
+    .vjp =
+        [](const VjpContext& c) {
+          Vars cotangents(2);
+          if (c.needs(0))
+            cotangents[0] = conv2d_input_grad(c.in(1), c.cotangent, spatial(c.in(0)), options(c));
+          if (c.needs(1)) cotangents[1] = conv2d(c.in(0), c.cotangent, options(c));
+          return cotangents;
+        },
+    .samples =
+        [](SampleGen& g) {
+          Samples samples;
+          for (const Use& use : uses())
+            samples.push_back({{g.normal(use.x), g.normal(geometry("sample", use.x, use.w, use.options).y())},
+                               ConvAttrs{use.options, {use.w[2], use.w[3]}}});
+          return samples;
+        },
+    .errors =
+        [] {
+          return ErrorSamples{
+              {{Tensor::zeros({1, 2, 8, 8}), Tensor::zeros({2, 4, 6, 6})},
+               ConvAttrs{{}, 3},
+               "[conv2d_weight_grad] y must have the shape that conv2d gives for image (1,2,8,8) and filter "
+               "(4,2,3,3): (2,4,6,6) for (1,4,6,6)"}};
+        },
 }};
 
 }  // namespace

@@ -24,7 +24,8 @@ struct Conv2dOptions {
 /// Throws ShapeError if the channels do not fit or the filter is larger than the padded image.
 Var conv2d(const Var& x, const Var& w, const Conv2dOptions& options = {});
 
-/// Transpose of conv2d in x: y (n, o, oh, ow) and w give (n, c, input.h, input.w). Also known as transposed convolution.
+/// Transpose of conv2d in x: y (n, o, oh, ow) and w give (n, c, input.h, input.w). Also known as transposed
+/// convolution.
 Var conv2d_input_grad(const Var& y, const Var& w, Pair input, const Conv2dOptions& options = {});
 
 /// Transpose of conv2d in w: x (n, c, h, w) and y (n, o, oh, ow) give (o, c / groups, kernel.h, kernel.w).

@@ -9,8 +9,8 @@
 namespace banach {
 namespace {
 
-// Both operations relate a tensor whose `axis` is indexed, (outer, extent, inner), to one whose `axis` runs over the
-// indices, (outer, count, inner). The index is of the latter's shape, or (1, count, 1).
+// Both operations relate a tensor whose `axis` is indexed, (outer, extent, inner), to one whose `axis` runs
+// over the indices, (outer, count, inner). The index is of the latter's shape, or (1, count, 1).
 struct IndexAttrs {
   int axis;
   std::int64_t extent;  // of the indexed axis; scatter_add alone needs it
@@ -34,29 +34,31 @@ struct Layout {
 // The shape of `x` with another extent along `axis`, after checking that `index` fits it.
 Shape related(const ShapeContext& c, int axis, std::int64_t extent) {
   const Shape &x = c.shape(0), &index = c.shape(1);
-  if (c.dtype(1) != DType::i64) fail<DTypeError>(c.op, "index must be i64: got " + std::string(name(c.dtype(1))));
+  if (c.dtype(1) != DType::i64)
+    fail<DTypeError>(c.op, "index must be i64: got " + std::string(name(c.dtype(1))));
   bool equal = x.rank() == index.rank(), ones = equal;
   for (int i = 0; equal && i < x.rank(); ++i)
     if (i != axis && index[i] != x[i]) equal = false;
   for (int i = 0; ones && i < x.rank(); ++i)
     if (i != axis && index[i] != 1) ones = false;
   if (!equal && !ones)
-    fail<ShapeError>(c.op, "index must have the operand's extents but for axis " + std::to_string(axis) + ": " +
-                               x.to_string() + " with " + index.to_string());
+    fail<ShapeError>(c.op, "index must have the operand's extents but for axis " + std::to_string(axis) +
+                               ": " + x.to_string() + " with " + index.to_string());
   Shape result = x;
   result[axis] = extent;
   return Shape(static_cast<const Ints&>(result));
 }
 
-[[noreturn]] void refuse_index(std::string_view op, const Tensor& index, std::int64_t at, std::int64_t extent) {
+[[noreturn]] void refuse_index(std::string_view op, const Tensor& index, std::int64_t at,
+                               std::int64_t extent) {
   const std::int64_t value = index.data<std::int64_t>()[at];
   Ints position = index.shape();
   for (int i = index.rank() - 1; i >= 0; --i) {
     position[i] = at % index.shape()[i];
     at /= index.shape()[i];
   }
-  fail<ShapeError>(op, "indices must lie in [0, " + std::to_string(extent) + "): got " + std::to_string(value) +
-                           " at position " + position.to_string());
+  fail<ShapeError>(op, "indices must lie in [0, " + std::to_string(extent) + "): got " +
+                           std::to_string(value) + " at position " + position.to_string());
 }
 
 void check_indices(std::string_view op, const Tensor& index, std::int64_t extent) {
@@ -64,26 +66,30 @@ void check_indices(std::string_view op, const Tensor& index, std::int64_t extent
   parallel_for(index.size(), 1 << 15, [&](std::int64_t begin, std::int64_t end) {
     bool fits = true;
     for (std::int64_t i = begin; i < end; ++i)
-      fits = fits && static_cast<std::uint64_t>(values[static_cast<std::size_t>(i)]) < static_cast<std::uint64_t>(extent);
+      fits = fits && static_cast<std::uint64_t>(values[static_cast<std::size_t>(i)]) <
+                         static_cast<std::uint64_t>(extent);
     for (std::int64_t i = begin; !fits && i < end; ++i)
-      if (const std::int64_t v = values[static_cast<std::size_t>(i)]; v < 0 || v >= extent) refuse_index(op, index, i, extent);
+      if (const std::int64_t v = values[static_cast<std::size_t>(i)]; v < 0 || v >= extent)
+        refuse_index(op, index, i, extent);
   });
 }
 
-// Calls body(o, j, begin, end) for all rows, in the order of j, with [begin, end) a part of the inner axis. The parts
-// are independent and shared out.
+// Calls body(o, j, begin, end) for all rows, in the order of j, with [begin, end) a part of the inner axis.
+// The parts are independent and shared out.
 template <class Body>
 void for_rows(const Layout& l, const Body& body) {
   constexpr std::int64_t piece = 1 << 14;
-  const std::int64_t width = std::clamp<std::int64_t>(piece / std::max<std::int64_t>(l.count, 1), 16, 1 << 14);
+  const std::int64_t width =
+      std::clamp<std::int64_t>(piece / std::max<std::int64_t>(l.count, 1), 16, 1 << 14);
   const std::int64_t parts = (l.inner + width - 1) / width;
   const std::int64_t work = std::max<std::int64_t>(1, l.count * std::min(width, l.inner));
-  parallel_for(l.outer * parts, std::max<std::int64_t>(1, piece / work), [&](std::int64_t first, std::int64_t last) {
-    for (std::int64_t i = first; i < last; ++i) {
-      const std::int64_t begin = i % parts * width, end = std::min(begin + width, l.inner);
-      for (std::int64_t j = 0; j < l.count; ++j) body(i / parts, j, begin, end);
-    }
-  });
+  parallel_for(l.outer * parts, std::max<std::int64_t>(1, piece / work),
+               [&](std::int64_t first, std::int64_t last) {
+                 for (std::int64_t i = first; i < last; ++i) {
+                   const std::int64_t begin = i % parts * width, end = std::min(begin + width, l.inner);
+                   for (std::int64_t j = 0; j < l.count; ++j) body(i / parts, j, begin, end);
+                 }
+               });
 }
 
 template <class T>
@@ -92,7 +98,8 @@ void gather_rows(const T* x, const std::int64_t* index, T* out, const Layout& l)
     const std::int64_t* at = index + l.index(o, j);
     const T* from = x + o * l.extent * l.inner;
     T* to = out + (o * l.count + j) * l.inner;
-    if (l.common) std::copy(from + *at * l.inner + begin, from + *at * l.inner + end, to + begin);
+    if (l.common)
+      std::copy(from + *at * l.inner + begin, from + *at * l.inner + end, to + begin);
     else
       for (std::int64_t i = begin; i < end; ++i) to[i] = from[at[i] * l.inner + i];
   });
@@ -112,103 +119,125 @@ void scatter_rows(const T* source, const std::int64_t* index, T* out, const Layo
 const Op gather_op{{
     .name = "gather",
     .doc = "Entries of the first input picked along one axis by the indices of the second.",
-    .shape = [](const ShapeContext& c) {
-      const int axis = normalize_axis(c.attrs.as<IndexAttrs>().axis, c.shape(0).rank(), c.op);
-      const std::int64_t count = axis < c.shape(1).rank() ? c.shape(1)[axis] : 0;
-      return Spec{related(c, axis, count), c.dtype()};
-    },
-    .kernel = [](const KernelContext& c) {
-      const int axis = normalize_axis(c.attrs.as<IndexAttrs>().axis, c.in().rank(), "gather");
-      const Layout layout(c.in(0).shape(), c.in(1).shape(), axis);
-      check_indices("gather", c.in(1), layout.extent);
-      dispatch_any(c.in().dtype(), [&](auto zero) {
-        using T = decltype(zero);
-        gather_rows(c.in(0).data<T>(), c.in(1).data<std::int64_t>(), c.out().mutable_data<T>(), layout);
-      });
-    },
+    .shape =
+        [](const ShapeContext& c) {
+          const int axis = normalize_axis(c.attrs.as<IndexAttrs>().axis, c.shape(0).rank(), c.op);
+          const std::int64_t count = axis < c.shape(1).rank() ? c.shape(1)[axis] : 0;
+          return Spec{related(c, axis, count), c.dtype()};
+        },
+    .kernel =
+        [](const KernelContext& c) {
+          const int axis = normalize_axis(c.attrs.as<IndexAttrs>().axis, c.in().rank(), "gather");
+          const Layout layout(c.in(0).shape(), c.in(1).shape(), axis);
+          check_indices("gather", c.in(1), layout.extent);
+          dispatch_any(c.in().dtype(), [&](auto zero) {
+            using T = decltype(zero);
+            gather_rows(c.in(0).data<T>(), c.in(1).data<std::int64_t>(), c.out().mutable_data<T>(), layout);
+          });
+        },
     .kind = OpKind::movement,
     .saves = Saves::inputs,  // the indices
-    .vjp = [](const VjpContext& c) {
-      return Vars{scatter_add(c.in(0).shape(), c.attrs.as<IndexAttrs>().axis, c.in(1), c.cotangent), Var()};
-    },
-    .samples = [](SampleGen& g) {
-      return Samples{{{g.normal({4, 5}), g.indices({4, 3}, 5)}, IndexAttrs{1, 0}},
-                     {{g.normal({4, 5}), g.indices({7, 5}, 4)}, IndexAttrs{0, 0}},
-                     {{g.normal({2, 3, 4}), g.indices({2, 5, 4}, 3)}, IndexAttrs{-2, 0}},
-                     {{g.normal({2, 3, 4}), g.indices({1, 5, 1}, 3)}, IndexAttrs{1, 0}},
-                     {{g.normal({2, 3}), Tensor::empty({2, 0}, DType::i64)}, IndexAttrs{1, 0}},
-                     {{g.normal({0, 3}), Tensor::empty({0, 2}, DType::i64)}, IndexAttrs{1, 0}},
-                     {{g.normal({1}), g.indices({1}, 1)}, IndexAttrs{0, 0}}};
-    },
-    .errors = [] {
-      const Tensor x = Tensor::zeros({2, 3});
-      return ErrorSamples{
-          {{x, tensor<std::int64_t>({0, 2, 1, 3}, {2, 2})}, IndexAttrs{1, 0},
-           "[gather] indices must lie in [0, 3): got 3 at position (1,1)"},
-          {{x, tensor<std::int64_t>({-1, 0}, {2, 1})}, IndexAttrs{1, 0}, "got -1 at position (0,0)"},
-          {{x, Tensor::zeros({3, 1}, DType::i64)}, IndexAttrs{1, 0},
-           "[gather] index must have the operand's extents but for axis 1: (2,3) with (3,1)"},
-          {{x, Tensor::zeros({2, 1})}, IndexAttrs{1, 0}, "[gather] index must be i64: got f32"}};
-    },
+    .vjp =
+        [](const VjpContext& c) {
+          return Vars{scatter_add(c.in(0).shape(), c.attrs.as<IndexAttrs>().axis, c.in(1), c.cotangent),
+                      Var()};
+        },
+    .samples =
+        [](SampleGen& g) {
+          return Samples{{{g.normal({4, 5}), g.indices({4, 3}, 5)}, IndexAttrs{1, 0}},
+                         {{g.normal({4, 5}), g.indices({7, 5}, 4)}, IndexAttrs{0, 0}},
+                         {{g.normal({2, 3, 4}), g.indices({2, 5, 4}, 3)}, IndexAttrs{-2, 0}},
+                         {{g.normal({2, 3, 4}), g.indices({1, 5, 1}, 3)}, IndexAttrs{1, 0}},
+                         {{g.normal({2, 3}), Tensor::empty({2, 0}, DType::i64)}, IndexAttrs{1, 0}},
+                         {{g.normal({0, 3}), Tensor::empty({0, 2}, DType::i64)}, IndexAttrs{1, 0}},
+                         {{g.normal({1}), g.indices({1}, 1)}, IndexAttrs{0, 0}}};
+        },
+    .errors =
+        [] {
+          const Tensor x = Tensor::zeros({2, 3});
+          return ErrorSamples{
+              {{x, tensor<std::int64_t>({0, 2, 1, 3}, {2, 2})},
+               IndexAttrs{1, 0},
+               "[gather] indices must lie in [0, 3): got 3 at position (1,1)"},
+              {{x, tensor<std::int64_t>({-1, 0}, {2, 1})}, IndexAttrs{1, 0}, "got -1 at position (0,0)"},
+              {{x, Tensor::zeros({3, 1}, DType::i64)},
+               IndexAttrs{1, 0},
+               "[gather] index must have the operand's extents but for axis 1: (2,3) with (3,1)"},
+              {{x, Tensor::zeros({2, 1})}, IndexAttrs{1, 0}, "[gather] index must be i64: got f32"}};
+        },
 }};
 
 const Op scatter_add_op{{
     .name = "scatter_add",
-    .doc = "Zeros to which the entries of the first input are added at the indices of the second along one axis.",
-    .shape = [](const ShapeContext& c) {
-      const auto& attrs = c.attrs.as<IndexAttrs>();
-      const int axis = normalize_axis(attrs.axis, c.shape(0).rank(), c.op);
-      if (axis < c.shape(1).rank() && c.shape(1)[axis] != c.shape(0)[axis])
-        fail<ShapeError>(c.op, "source and index must have one extent along axis " + std::to_string(axis) + ": " +
-                                   c.shape(0).to_string() + " with " + c.shape(1).to_string());
-      if (!is_floating(c.dtype(0))) fail<DTypeError>(c.op, "expects f32 or f64: source is i64");
-      return Spec{related(c, axis, attrs.extent), c.dtype()};
-    },
-    .kernel = [](const KernelContext& c) {
-      const int axis = normalize_axis(c.attrs.as<IndexAttrs>().axis, c.in().rank(), "scatter_add");
-      const Layout layout(c.out().shape(), c.in(1).shape(), axis);
-      check_indices("scatter_add", c.in(1), layout.extent);
-      dispatch_floating(c.in().dtype(), [&](auto zero) {
-        using T = decltype(zero);
-        scatter_rows(c.in(0).data<T>(), c.in(1).data<std::int64_t>(), c.out().mutable_data<T>(), layout);
-      });
-    },
+    .doc = "Zeros to which the entries of the first input are added at the indices of the second along one "
+           "axis.",
+    .shape =
+        [](const ShapeContext& c) {
+          const auto& attrs = c.attrs.as<IndexAttrs>();
+          const int axis = normalize_axis(attrs.axis, c.shape(0).rank(), c.op);
+          if (axis < c.shape(1).rank() && c.shape(1)[axis] != c.shape(0)[axis])
+            fail<ShapeError>(c.op, "source and index must have one extent along axis " +
+                                       std::to_string(axis) + ": " + c.shape(0).to_string() + " with " +
+                                       c.shape(1).to_string());
+          if (!is_floating(c.dtype(0))) fail<DTypeError>(c.op, "expects f32 or f64: source is i64");
+          return Spec{related(c, axis, attrs.extent), c.dtype()};
+        },
+    .kernel =
+        [](const KernelContext& c) {
+          const int axis = normalize_axis(c.attrs.as<IndexAttrs>().axis, c.in().rank(), "scatter_add");
+          const Layout layout(c.out().shape(), c.in(1).shape(), axis);
+          check_indices("scatter_add", c.in(1), layout.extent);
+          dispatch_floating(c.in().dtype(), [&](auto zero) {
+            using T = decltype(zero);
+            scatter_rows(c.in(0).data<T>(), c.in(1).data<std::int64_t>(), c.out().mutable_data<T>(), layout);
+          });
+        },
     .saves = Saves::inputs,  // the indices
-    .vjp = [](const VjpContext& c) {
-      return Vars{gather(c.cotangent, c.attrs.as<IndexAttrs>().axis, c.in(1)), Var()};
-    },
-    .samples = [](SampleGen& g) {
-      return Samples{{{g.normal({4, 5}), g.indices({4, 5}, 3)}, IndexAttrs{1, 3}},
-                     {{g.normal({4, 5}), g.indices({4, 5}, 6)}, IndexAttrs{0, 6}},
-                     {{g.normal({2, 3, 4}), g.indices({2, 3, 4}, 2)}, IndexAttrs{-2, 2}},
-                     {{g.normal({2, 5, 4}), g.indices({1, 5, 1}, 3)}, IndexAttrs{1, 3}},
-                     {{g.normal({2, 0}), Tensor::empty({2, 0}, DType::i64)}, IndexAttrs{1, 3}},
-                     {{g.normal({1}), g.indices({1}, 1)}, IndexAttrs{0, 1}}};
-    },
-    .errors = [] {
-      return ErrorSamples{{{Tensor::zeros({2}), tensor<std::int64_t>({0, 4})}, IndexAttrs{0, 3},
-                           "[scatter_add] indices must lie in [0, 3): got 4 at position (1)"},
-                          {{Tensor::zeros({2}), tensor<std::int64_t>({0, 1, 2})}, IndexAttrs{0, 3},
-                           "[scatter_add] source and index must have one extent along axis 0: (2) with (3)"}};
-    },
+    .vjp =
+        [](const VjpContext& c) {
+          return Vars{gather(c.cotangent, c.attrs.as<IndexAttrs>().axis, c.in(1)), Var()};
+        },
+    .samples =
+        [](SampleGen& g) {
+          return Samples{{{g.normal({4, 5}), g.indices({4, 5}, 3)}, IndexAttrs{1, 3}},
+                         {{g.normal({4, 5}), g.indices({4, 5}, 6)}, IndexAttrs{0, 6}},
+                         {{g.normal({2, 3, 4}), g.indices({2, 3, 4}, 2)}, IndexAttrs{-2, 2}},
+                         {{g.normal({2, 5, 4}), g.indices({1, 5, 1}, 3)}, IndexAttrs{1, 3}},
+                         {{g.normal({2, 0}), Tensor::empty({2, 0}, DType::i64)}, IndexAttrs{1, 3}},
+                         {{g.normal({1}), g.indices({1}, 1)}, IndexAttrs{0, 1}}};
+        },
+    .errors =
+        [] {
+          return ErrorSamples{
+              {{Tensor::zeros({2}), tensor<std::int64_t>({0, 4})},
+               IndexAttrs{0, 3},
+               "[scatter_add] indices must lie in [0, 3): got 4 at position (1)"},
+              {{Tensor::zeros({2}), tensor<std::int64_t>({0, 1, 2})},
+               IndexAttrs{0, 3},
+               "[scatter_add] source and index must have one extent along axis 0: (2) with (3)"}};
+        },
 }};
 
 }  // namespace
 
-Var gather(const Var& x, int axis, const Var& index) { return apply(gather_op, {x, index}, IndexAttrs{axis, 0}); }
+Var gather(const Var& x, int axis, const Var& index) {
+  return apply(gather_op, {x, index}, IndexAttrs{axis, 0});
+}
 
 Var scatter_add(const Shape& shape, int axis, const Var& index, const Var& source) {
   Shape expected = shape;
   const int a = normalize_axis(axis, shape.rank(), "scatter_add");
   if (source.rank() == shape.rank()) expected[a] = source.shape()[a];
   if (!(expected == source.shape()))
-    fail<ShapeError>("scatter_add", "source must have the result's extents but for axis " + std::to_string(a) + ": " +
-                                        source.shape().to_string() + " into " + shape.to_string());
+    fail<ShapeError>("scatter_add", "source must have the result's extents but for axis " +
+                                        std::to_string(a) + ": " + source.shape().to_string() + " into " +
+                                        shape.to_string());
   return apply(scatter_add_op, {source, index}, IndexAttrs{a, shape[a]});
 }
 
 Var take(const Var& x, int axis, const Var& index) {
-  if (index.rank() != 1) fail<ShapeError>("take", "index must have one axis: got " + index.shape().to_string());
+  if (index.rank() != 1)
+    fail<ShapeError>("take", "index must have one axis: got " + index.shape().to_string());
   const int a = normalize_axis(axis, x.rank(), "take");
   Ints extents;
   for (int i = 0; i < x.rank(); ++i) extents.push_back(i == a ? index.shape()[0] : 1);

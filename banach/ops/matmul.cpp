@@ -19,7 +19,8 @@ Shape leading(const Shape& shape) {
 std::int64_t rows(const Shape& shape) { return shape[shape.rank() - 2]; }
 std::int64_t columns(const Shape& shape) { return shape[shape.rank() - 1]; }
 
-// C[i] = op(A[i]) op(B[i]) of (m,k) and (k,n); `a` and `b` tell, for each matrix of C, which one of A and B it takes.
+// C[i] = op(A[i]) op(B[i]) of (m,k) and (k,n); `a` and `b` tell, for each matrix of C, which one of A and B
+// it takes.
 struct Problem {
   MatmulOptions options;
   std::int64_t m, n, k, count;
@@ -61,7 +62,8 @@ void multiply(const T* a, const T* b, T* c, const Problem& p) {
     gemm(ta, tb, p.m, p.n, p.k, T{1}, a + p.matrix(p.lead_a, i) * p.m * p.k, lda,
          b + p.matrix(p.lead_b, i) * p.k * p.n, ldb, T{0}, c + i * p.m * p.n, p.n);
   };
-  // Few large products are cut up inside, many small ones are shared out whole. In doubles: sizes may overflow.
+  // Few large products are cut up inside, many small ones are shared out whole. In doubles: sizes may
+  // overflow.
   const double work = static_cast<double>(p.m) * static_cast<double>(p.n) * static_cast<double>(p.k);
   constexpr double large = 1 << 22, piece = 1 << 17;
   if (p.count == 1 || work > large) {
@@ -70,13 +72,15 @@ void multiply(const T* a, const T* b, T* c, const Problem& p) {
   } else {
     const auto grain = std::max<std::int64_t>(1, static_cast<std::int64_t>(piece / work));
     parallel_for(p.count, grain, [&](std::int64_t begin, std::int64_t end) {
-      for (std::int64_t i = begin; i < end; ++i) product([](auto... arguments) { blas::gemm(arguments...); }, i);
+      for (std::int64_t i = begin; i < end; ++i)
+        product([](auto... arguments) { blas::gemm(arguments...); }, i);
     });
   }
 }
 
 std::string describe(const Shape& a, const Shape& b, const MatmulOptions& options) {
-  return a.to_string() + (options.transpose_a ? "^T x " : " x ") + b.to_string() + (options.transpose_b ? "^T" : "");
+  return a.to_string() + (options.transpose_a ? "^T x " : " x ") + b.to_string() +
+         (options.transpose_b ? "^T" : "");
 }
 
 Spec matmul_shape(const ShapeContext& c) {
@@ -100,19 +104,21 @@ Spec matmul_shape(const ShapeContext& c) {
   return {Shape(extents), dtype};
 }
 
-// The matrices of x side by side, (r, count * c), or one below the other, (count * r, c), transposed first if asked.
+// The matrices of x side by side, (r, count * c), or one below the other, (count * r, c), transposed first if
+// asked.
 Var beside(const Var& x, bool transposed) {
   const std::int64_t count = leading(x.shape()).size(), r = rows(x.shape()), c = columns(x.shape());
   const Var flat = reshape(x, {count, r, c});
-  return transposed ? reshape(permute(flat, {2, 0, 1}), {c, count * r}) : reshape(permute(flat, {1, 0, 2}), {r, count * c});
+  return transposed ? reshape(permute(flat, {2, 0, 1}), {c, count * r})
+                    : reshape(permute(flat, {1, 0, 2}), {r, count * c});
 }
 Var below(const Var& x, bool transposed) {
   const Var y = transposed ? transpose(x) : x;
   return reshape(y, {leading(y.shape()).size() * rows(y.shape()), columns(y.shape())});
 }
 
-// A shared operand collects from all matrices: their sum is one product of longer matrices, without temporaries of
-// the batch's size. Only operands broadcast along some leading axes are left to sum_to.
+// A shared operand collects from all matrices: their sum is one product of longer matrices, without
+// temporaries of the batch's size. Only operands broadcast along some leading axes are left to sum_to.
 Var gradient_a(const Var& a, const Var& b, const Var& g, const MatmulOptions& o) {
   const bool shared = leading(a.shape()).size() == 1 && leading(b.shape()).size() > 1;
   const Var x = shared ? beside(b, o.transpose_b) : b, y = shared ? beside(g, false) : g;
@@ -132,66 +138,81 @@ Var gradient_b(const Var& a, const Var& b, const Var& g, const MatmulOptions& o)
 
 const Op matmul_op{{
     .name = "matmul",
-    .doc = "Matrix product over the last two axes, either operand transposed on demand; leading axes broadcast.",
+    .doc =
+        "Matrix product over the last two axes, either operand transposed on demand; leading axes broadcast.",
     .shape = matmul_shape,
-    .kernel = [](const KernelContext& c) {
-      const Problem problem(c.in(0).shape(), c.in(1).shape(), c.attrs.as<MatmulOptions>());
-      if (c.out().size() == 0) return;
-      dispatch_floating(c.out().dtype(), [&](auto zero) {
-        using T = decltype(zero);
-        T* out = c.out().mutable_data<T>();
-        if (problem.k == 0) std::fill_n(out, c.out().size(), T{0});
-        else multiply(c.in(0).data<T>(), c.in(1).data<T>(), out, problem);
-      });
-    },
+    .kernel =
+        [](const KernelContext& c) {
+          const Problem problem(c.in(0).shape(), c.in(1).shape(), c.attrs.as<MatmulOptions>());
+          if (c.out().size() == 0) return;
+          dispatch_floating(c.out().dtype(), [&](auto zero) {
+            using T = decltype(zero);
+            T* out = c.out().mutable_data<T>();
+            if (problem.k == 0)
+              std::fill_n(out, c.out().size(), T{0});
+            else
+              multiply(c.in(0).data<T>(), c.in(1).data<T>(), out, problem);
+          });
+        },
     .saves = Saves::inputs,
-    .vjp = [](const VjpContext& c) {
-      const auto& options = c.attrs.as<MatmulOptions>();
-      Vars cotangents(2);
-      if (c.needs(0)) cotangents[0] = gradient_a(c.in(0), c.in(1), c.cotangent, options);
-      if (c.needs(1)) cotangents[1] = gradient_b(c.in(0), c.in(1), c.cotangent, options);
-      return cotangents;
-    },
-    .samples = [](SampleGen& g) {
-      Samples samples;
-      for (const bool ta : {false, true})
-        for (const bool tb : {false, true}) {
-          const MatmulOptions options{ta, tb};
-          const auto a = [&](Ints lead, std::int64_t m, std::int64_t k) {
-            lead.push_back(ta ? k : m);
-            lead.push_back(ta ? m : k);
-            return g.normal(Shape(lead));
-          };
-          const auto b = [&](Ints lead, std::int64_t k, std::int64_t n) {
-            lead.push_back(tb ? n : k);
-            lead.push_back(tb ? k : n);
-            return g.normal(Shape(lead));
-          };
-          samples.push_back({{a({}, 3, 4), b({}, 4, 2)}, options});
-          samples.push_back({{a({2}, 3, 4), b({}, 4, 5)}, options});        // shared right operand
-          samples.push_back({{a({1}, 3, 2), b({3}, 2, 2)}, options});       // shared left operand
-          samples.push_back({{a({2, 1}, 2, 3), b({1, 3}, 3, 2)}, options});  // both partly broadcast
-          samples.push_back({{a({2}, 2, 0), b({2}, 0, 3)}, options});
-        }
-      samples.push_back({{g.normal({0, 3}), g.normal({3, 2})}, MatmulOptions{}});
-      samples.push_back({{g.normal({0, 2, 3}), g.normal({3, 2})}, MatmulOptions{}});
-      samples.push_back({{g.normal({1, 1}), g.normal({1, 1})}, MatmulOptions{}});
-      return samples;
-    },
-    .errors = [] {
-      const auto zeros = [](const Shape& shape) { return Tensor::zeros(shape); };
-      return ErrorSamples{
-          {{zeros({2, 3}), zeros({4, 5})}, MatmulOptions{}, "[matmul] inner dimensions must agree: (2,3) x (4,5)"},
-          {{zeros({2, 3}), zeros({3, 5})}, MatmulOptions{.transpose_a = true},
-           "[matmul] inner dimensions must agree: (2,3)^T x (3,5)"},
-          {{zeros({3}), zeros({3, 4})}, MatmulOptions{}, "[matmul] operands must have rank 2 or more: (3) x (3,4)"},
-          {{zeros({2, 3, 4}), zeros({3, 4, 5})}, MatmulOptions{}, 
-           "[matmul] leading axes must broadcast (equal extents, or 1): (2,3,4) x (3,4,5)"}};
-    },
+    .vjp =
+        [](const VjpContext& c) {
+          const auto& options = c.attrs.as<MatmulOptions>();
+          Vars cotangents(2);
+          if (c.needs(0)) cotangents[0] = gradient_a(c.in(0), c.in(1), c.cotangent, options);
+          if (c.needs(1)) cotangents[1] = gradient_b(c.in(0), c.in(1), c.cotangent, options);
+          return cotangents;
+        },
+    .samples =
+        [](SampleGen& g) {
+          Samples samples;
+          for (const bool ta : {false, true})
+            for (const bool tb : {false, true}) {
+              const MatmulOptions options{ta, tb};
+              const auto a = [&](Ints lead, std::int64_t m, std::int64_t k) {
+                lead.push_back(ta ? k : m);
+                lead.push_back(ta ? m : k);
+                return g.normal(Shape(lead));
+              };
+              const auto b = [&](Ints lead, std::int64_t k, std::int64_t n) {
+                lead.push_back(tb ? n : k);
+                lead.push_back(tb ? k : n);
+                return g.normal(Shape(lead));
+              };
+              samples.push_back({{a({}, 3, 4), b({}, 4, 2)}, options});
+              samples.push_back({{a({2}, 3, 4), b({}, 4, 5)}, options});         // shared right operand
+              samples.push_back({{a({1}, 3, 2), b({3}, 2, 2)}, options});        // shared left operand
+              samples.push_back({{a({2, 1}, 2, 3), b({1, 3}, 3, 2)}, options});  // both partly broadcast
+              samples.push_back({{a({2}, 2, 0), b({2}, 0, 3)}, options});
+            }
+          samples.push_back({{g.normal({0, 3}), g.normal({3, 2})}, MatmulOptions{}});
+          samples.push_back({{g.normal({0, 2, 3}), g.normal({3, 2})}, MatmulOptions{}});
+          samples.push_back({{g.normal({1, 1}), g.normal({1, 1})}, MatmulOptions{}});
+          return samples;
+        },
+    .errors =
+        [] {
+          const auto zeros = [](const Shape& shape) { return Tensor::zeros(shape); };
+          return ErrorSamples{
+              {{zeros({2, 3}), zeros({4, 5})},
+               MatmulOptions{},
+               "[matmul] inner dimensions must agree: (2,3) x (4,5)"},
+              {{zeros({2, 3}), zeros({3, 5})},
+               MatmulOptions{.transpose_a = true},
+               "[matmul] inner dimensions must agree: (2,3)^T x (3,5)"},
+              {{zeros({3}), zeros({3, 4})},
+               MatmulOptions{},
+               "[matmul] operands must have rank 2 or more: (3) x (3,4)"},
+              {{zeros({2, 3, 4}), zeros({3, 4, 5})},
+               MatmulOptions{},
+               "[matmul] leading axes must broadcast (equal extents, or 1): (2,3,4) x (3,4,5)"}};
+        },
 }};
 
 }  // namespace
 
-Var matmul(const Var& a, const Var& b, const MatmulOptions& options) { return apply(matmul_op, {a, b}, options); }
+Var matmul(const Var& a, const Var& b, const MatmulOptions& options) {
+  return apply(matmul_op, {a, b}, options);
+}
 
 }  // namespace banach

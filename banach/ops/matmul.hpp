@@ -9,8 +9,8 @@ struct MatmulOptions {
   bool transpose_b = false;  ///< b holds (..., n, k)
 };
 
-/// Matrix product (..., m, k) x (..., k, n) -> (..., m, n); leading axes broadcast. f32 and f64. k = 0 gives zeros.
-/// Throws ShapeError if the inner dimensions or the leading axes do not fit, or on a rank below 2.
+/// Matrix product (..., m, k) x (..., k, n) -> (..., m, n); leading axes broadcast. f32 and f64. k = 0 gives
+/// zeros. Throws ShapeError if the inner dimensions or the leading axes do not fit, or on a rank below 2.
 Var matmul(const Var& a, const Var& b, const MatmulOptions& options = {});
 
 }  // namespace banach

@@ -25,22 +25,24 @@ Windows windows(std::string_view op, const Shape& x, const Pool2dOptions& option
     if (std::min(pair.h, pair.w) < 1 || std::max(pair.h, pair.w) > limit)
       fail<ValueError>(op, std::string(what) + " must lie in [1, 2^31): got " + text(pair));
   if (std::min(padding.h, padding.w) < 0 || padding.h >= kernel.h || padding.w >= kernel.w)
-    fail<ValueError>(op, "padding must lie in [0, kernel): got " + text(padding) + " for kernel " + text(kernel));
+    fail<ValueError>(op,
+                     "padding must lie in [0, kernel): got " + text(padding) + " for kernel " + text(kernel));
   const std::int64_t room_h = x[2] + 2 * padding.h - kernel.h, room_w = x[3] + 2 * padding.w - kernel.w;
   if (x[2] < 1 || x[3] < 1 || room_h < 0 || room_w < 0)
-    fail<ShapeError>(op, "kernel must fit the padded image: kernel " + text(kernel) + ", image " + x.to_string() +
-                             ", padding " + text(padding));
+    fail<ShapeError>(op, "kernel must fit the padded image: kernel " + text(kernel) + ", image " +
+                             x.to_string() + ", padding " + text(padding));
   if (x[2] > limit / x[3])
     fail<ShapeError>(op, "image must have less than 2^31 positions: got " + x.to_string());
   return {x[0] * x[1], {x[2], x[3]}, {room_h / stride.h + 1, room_w / stride.w + 1}, kernel, stride, padding};
 }
 
-// The windows of output row `oh` and columns [begin, end), at most `strip` of them, one tap after the other and without
-// branches: which value wins is unpredictable.
+// The windows of output row `oh` and columns [begin, end), at most `strip` of them, one tap after the other
+// and without branches: which value wins is unpredictable.
 constexpr std::int64_t strip = 128;
 
 template <class T>
-void find_largest(const T* plane, std::int64_t oh, std::int64_t begin, std::int64_t end, std::int64_t* out, const Windows& w) {
+void find_largest(const T* plane, std::int64_t oh, std::int64_t begin, std::int64_t end, std::int64_t* out,
+                  const Windows& w) {
   T largest[strip];
   std::int32_t best[strip];
   const std::int64_t top = oh * w.stride.h - w.padding.h, first_row = std::max<std::int64_t>(top, 0);
@@ -69,7 +71,8 @@ void find_largest(const T* plane, std::int64_t oh, std::int64_t begin, std::int6
 
 template <class T>
 void find_largest(const T* x, std::int64_t* out, const Windows& w) {
-  const double work = static_cast<double>(w.output.h * w.output.w) * static_cast<double>(w.kernel.h * w.kernel.w);
+  const double work =
+      static_cast<double>(w.output.h * w.output.w) * static_cast<double>(w.kernel.h * w.kernel.w);
   const auto grain = std::max<std::int64_t>(1, static_cast<std::int64_t>((1 << 14) / work));
   parallel_for(w.planes, grain, [&](std::int64_t first, std::int64_t last) {
     for (std::int64_t p = first; p < last; ++p)
@@ -84,31 +87,39 @@ void find_largest(const T* x, std::int64_t* out, const Windows& w) {
 const Op max_pool2d_indices_op{{
     .name = "max_pool2d_indices",
     .doc = "Positions, in the flattened image, of the largest value of each window.",
-    .shape = [](const ShapeContext& c) {
-      common_floating(c);
-      const Windows w = windows(c.op, c.shape(), c.attrs.as<Pool2dOptions>());
-      return Spec{{c.shape()[0], c.shape()[1], w.output.h, w.output.w}, DType::i64};
-    },
-    .kernel = [](const KernelContext& c) {
-      const Windows w = windows("max_pool2d_indices", c.in().shape(), c.attrs.as<Pool2dOptions>());
-      std::int64_t* out = c.out().mutable_data<std::int64_t>();
-      dispatch_floating(c.in().dtype(), [&](auto zero) { find_largest(c.in().data<decltype(zero)>(), out, w); });
-    },
+    .shape =
+        [](const ShapeContext& c) {
+          common_floating(c);
+          const Windows w = windows(c.op, c.shape(), c.attrs.as<Pool2dOptions>());
+          return Spec{{c.shape()[0], c.shape()[1], w.output.h, w.output.w}, DType::i64};
+        },
+    .kernel =
+        [](const KernelContext& c) {
+          const Windows w = windows("max_pool2d_indices", c.in().shape(), c.attrs.as<Pool2dOptions>());
+          std::int64_t* out = c.out().mutable_data<std::int64_t>();
+          dispatch_floating(c.in().dtype(),
+                            [&](auto zero) { find_largest(c.in().data<decltype(zero)>(), out, w); });
+        },
     .saves = Saves::nothing,
-    .samples = [](SampleGen& g) {
-      return Samples{{{g.distinct({2, 2, 4, 4})}, Pool2dOptions{}},
-                     {{g.distinct({1, 3, 5, 6})}, Pool2dOptions{.kernel = 3, .stride = Pair{2, 1}, .padding = 1}},
-                     {{g.distinct({0, 2, 4, 4})}, Pool2dOptions{}},
-                     {{g.distinct({1, 1, 1, 1})}, Pool2dOptions{.kernel = 1}}};
-    },
-    .errors = [] {
-      const Tensor x = Tensor::zeros({1, 1, 3, 3});
-      return ErrorSamples{{{x}, Pool2dOptions{.kernel = 5, .padding = 0},
-                           "[max_pool2d_indices] kernel must fit the padded image: kernel (5,5), image (1,1,3,3)"},
-                          {{x}, Pool2dOptions{.kernel = 2, .padding = 2}, "padding must lie in [0, kernel): got (2,2)"},
-                          {{x}, Pool2dOptions{.kernel = 0}, "kernel must lie in [1, 2^31): got (0,0)"},
-                          {{Tensor::zeros({3, 3})}, Pool2dOptions{}, "image must have rank 4: got (3,3)"}};
-    },
+    .samples =
+        [](SampleGen& g) {
+          return Samples{
+              {{g.distinct({2, 2, 4, 4})}, Pool2dOptions{}},
+              {{g.distinct({1, 3, 5, 6})}, Pool2dOptions{.kernel = 3, .stride = Pair{2, 1}, .padding = 1}},
+              {{g.distinct({0, 2, 4, 4})}, Pool2dOptions{}},
+              {{g.distinct({1, 1, 1, 1})}, Pool2dOptions{.kernel = 1}}};
+        },
+    .errors =
+        [] {
+          const Tensor x = Tensor::zeros({1, 1, 3, 3});
+          return ErrorSamples{
+              {{x},
+               Pool2dOptions{.kernel = 5, .padding = 0},
+               "[max_pool2d_indices] kernel must fit the padded image: kernel (5,5), image (1,1,3,3)"},
+              {{x}, Pool2dOptions{.kernel = 2, .padding = 2}, "padding must lie in [0, kernel): got (2,2)"},
+              {{x}, Pool2dOptions{.kernel = 0}, "kernel must lie in [1, 2^31): got (0,0)"},
+              {{Tensor::zeros({3, 3})}, Pool2dOptions{}, "image must have rank 4: got (3,3)"}};
+        },
 }};
 
 Vars pooled(std::span<const Var> inputs, const Attrs& attrs) {
@@ -116,7 +127,8 @@ Vars pooled(std::span<const Var> inputs, const Attrs& attrs) {
   windows("max_pool2d", x.shape(), attrs.as<Pool2dOptions>());  // for errors by this name
   const Var index = apply(max_pool2d_indices_op, {x}, attrs);
   const Shape &from = x.shape(), &to = index.shape();
-  const Var flat = gather(reshape(x, {from[0], from[1], from.size(2, 4)}), 2, reshape(index, {to[0], to[1], to.size(2, 4)}));
+  const Var flat = gather(reshape(x, {from[0], from[1], from.size(2, 4)}), 2,
+                          reshape(index, {to[0], to[1], to.size(2, 4)}));
   return {reshape(flat, to)};
 }
 
@@ -124,17 +136,21 @@ const Op max_pool2d_op{{
     .name = "max_pool2d",
     .doc = "Largest value of each window; the first of several equal ones gets the gradient, and a NaN wins.",
     .kind = OpKind::composite,
-    .samples = [](SampleGen& g) {
-      return Samples{{{g.distinct({2, 3, 4, 4})}, Pool2dOptions{}},
-                     {{g.distinct({1, 2, 5, 6})}, Pool2dOptions{.kernel = 3, .stride = 2, .padding = 1}},
-                     {{g.distinct({1, 2, 6, 5})}, Pool2dOptions{.kernel = {3, 2}, .stride = Pair{1, 3}, .padding = {2, 0}}},
-                     {{g.distinct({0, 2, 4, 4})}, Pool2dOptions{}},
-                     {{g.distinct({1, 1, 1, 1})}, Pool2dOptions{.kernel = 1}}};
-    },
-    .errors = [] {
-      return ErrorSamples{{{Tensor::zeros({1, 1, 3, 3})}, Pool2dOptions{.kernel = 5},
-                           "[max_pool2d] kernel must fit the padded image"}};
-    },
+    .samples =
+        [](SampleGen& g) {
+          return Samples{{{g.distinct({2, 3, 4, 4})}, Pool2dOptions{}},
+                         {{g.distinct({1, 2, 5, 6})}, Pool2dOptions{.kernel = 3, .stride = 2, .padding = 1}},
+                         {{g.distinct({1, 2, 6, 5})},
+                          Pool2dOptions{.kernel = {3, 2}, .stride = Pair{1, 3}, .padding = {2, 0}}},
+                         {{g.distinct({0, 2, 4, 4})}, Pool2dOptions{}},
+                         {{g.distinct({1, 1, 1, 1})}, Pool2dOptions{.kernel = 1}}};
+        },
+    .errors =
+        [] {
+          return ErrorSamples{{{Tensor::zeros({1, 1, 3, 3})},
+                               Pool2dOptions{.kernel = 5},
+                               "[max_pool2d] kernel must fit the padded image"}};
+        },
     .composite = pooled,
 }};
 

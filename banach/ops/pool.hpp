@@ -12,8 +12,8 @@ struct Pool2dOptions {
   Pair padding = 0;                 ///< positions on either side that never win; less than the kernel
 };
 
-/// Largest value of each window of x (n, c, h, w): (n, c, oh, ow) with oh = (h + 2 padding - kernel) / stride + 1,
-/// rounded down. Where several are equal the first one, row by row, gets the gradient; a NaN wins.
+/// Largest value of each window of x (n, c, h, w): (n, c, oh, ow) with oh = (h + 2 padding - kernel) / stride
+/// + 1, rounded down. Where several are equal the first one, row by row, gets the gradient; a NaN wins.
 /// Throws ShapeError if the kernel is larger than the padded image.
 Var max_pool2d(const Var& x, const Pool2dOptions& options = {});
 

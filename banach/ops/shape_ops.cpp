@@ -4,16 +4,15 @@
 #include <banach/ops/shape_ops.hpp>
 
 #include <algorithm>
-#include <limits>
 #include <string>
 #include <utility>
 
 namespace banach {
 namespace {
 
-// ---------------------------------------------------------------------------------------------------------------
-// One loop nest moves the elements of every operation here: extents, and how far a step along each axis goes in the
-// output and in the input (0: the same element again).
+// ----------------------------------------------------------------------------------------------------------
+// One loop nest moves the elements of every operation here: extents, and how far a step along each axis goes
+// in the output and in the input (0: the same element again).
 
 struct Walk {
   Ints extents, out, in;
@@ -46,7 +45,8 @@ Walk merged(const Walk& w) {
   for (int i = 0; i < w.extents.count(); ++i) {
     if (w.extents[i] == 1) continue;
     const int last = result.extents.count() - 1;
-    if (last >= 0 && result.out[last] == w.extents[i] * w.out[i] && result.in[last] == w.extents[i] * w.in[i]) {
+    if (last >= 0 && result.out[last] == w.extents[i] * w.out[i] &&
+        result.in[last] == w.extents[i] * w.in[i]) {
       result.extents[last] *= w.extents[i];
       result.out[last] = w.out[i];
       result.in[last] = w.in[i];
@@ -59,7 +59,8 @@ Walk merged(const Walk& w) {
   return result;
 }
 
-// Where the index-th step of a row-major walk over the first `axes` axes stands in the output and in the input.
+// Where the index-th step of a row-major walk over the first `axes` axes stands in the output and in the
+// input.
 std::pair<std::int64_t, std::int64_t> offsets(const Walk& w, int axes, std::int64_t index) {
   std::int64_t out = 0, in = 0;
   for (int i = axes - 1; i >= 0; --i) {
@@ -101,8 +102,10 @@ template <class T>
 void copy_plane(T* out, const T* in, const Plane& p) {
   if (p.out_column == 1 && p.in_row == 1 && p.in_column != 1) return transpose_plane(out, in, p);
   for (std::int64_t r = 0; r < p.rows; ++r, out += p.out_row, in += p.in_row) {
-    if (p.out_column == 1 && p.in_column == 1) std::copy_n(in, p.columns, out);
-    else if (p.out_column == 1 && p.in_column == 0) std::fill_n(out, p.columns, *in);
+    if (p.out_column == 1 && p.in_column == 1)
+      std::copy_n(in, p.columns, out);
+    else if (p.out_column == 1 && p.in_column == 0)
+      std::fill_n(out, p.columns, *in);
     else
       for (std::int64_t c = 0; c < p.columns; ++c) out[c * p.out_column] = in[c * p.in_column];
   }
@@ -114,7 +117,7 @@ void copy(T* out, const T* in, const Walk& walk) {
   Walk w = merged(walk);
   const std::int64_t total = Shape(w.extents).size();
   if (total == 0) return;
-  int axes = w.extents.count();
+  const int axes = w.extents.count();
   if (axes < 2) {
     const std::int64_t out_step = axes ? w.out[0] : 1, in_step = axes ? w.in[0] : 1;
     parallel_for(total, piece, [&](std::int64_t begin, std::int64_t end) {
@@ -126,7 +129,8 @@ void copy(T* out, const T* in, const Walk& walk) {
   if (w.in[axes - 1] > 1)
     for (int i = axes - 2; i >= 0; --i)
       if (w.in[i] == 1) {
-        for (Ints* ints : {&w.extents, &w.out, &w.in}) std::rotate(ints->begin() + i, ints->begin() + i + 1, ints->end() - 1);
+        for (Ints* ints : {&w.extents, &w.out, &w.in})
+          std::rotate(ints->begin() + i, ints->begin() + i + 1, ints->end() - 1);
         break;
       }
   const int r = axes - 2, c = axes - 1;
@@ -144,7 +148,7 @@ void copy(T* out, const T* in, const Walk& walk) {
   });
 }
 
-// Copies `in` to `out`, displaced by `offset` elements on the output's side, whatever the element type.
+// Copies from and to tensors of any one element type, starting so many elements into them.
 void copy(Tensor& out, std::int64_t out_offset, const Tensor& in, std::int64_t in_offset, const Walk& walk) {
   dispatch_any(out.dtype(), [&](auto zero) {
     using T = decltype(zero);
@@ -152,7 +156,7 @@ void copy(Tensor& out, std::int64_t out_offset, const Tensor& in, std::int64_t i
   });
 }
 
-// ---------------------------------------------------------------------------------------------------------------
+// ----------------------------------------------------------------------------------------------------------
 
 struct ReshapeAttrs {
   Ints shape;
@@ -183,28 +187,36 @@ Shape resolved(const Shape& from, const Ints& target) {
 const Op reshape_op{{
     .name = "reshape",
     .doc = "The same elements under another shape; shares the buffer. One extent may be -1.",
-    .shape = [](const ShapeContext& c) { return Spec{resolved(c.shape(), c.attrs.as<ReshapeAttrs>().shape), c.dtype()}; },
-    .kernel = [](const KernelContext& c) {
-      c.out() = c.in().reshape(resolved(c.in().shape(), c.attrs.as<ReshapeAttrs>().shape));
-    },
+    .shape =
+        [](const ShapeContext& c) {
+          return Spec{resolved(c.shape(), c.attrs.as<ReshapeAttrs>().shape), c.dtype()};
+        },
+    .kernel =
+        [](const KernelContext& c) {
+          c.out() = c.in().reshape(resolved(c.in().shape(), c.attrs.as<ReshapeAttrs>().shape));
+        },
     .kind = OpKind::movement,
     .saves = Saves::nothing,
     .vjp = [](const VjpContext& c) { return Vars{reshape(c.cotangent, c.in().shape())}; },
-    .samples = [](SampleGen& g) {
-      return Samples{{{g.normal({2, 6})}, ReshapeAttrs{{3, 4}}}, {{g.normal({2, 3, 4})}, ReshapeAttrs{{-1, 4}}},
-                     {{g.normal({1})}, ReshapeAttrs{{}}},        {{g.normal({})}, ReshapeAttrs{{1, -1}}},
-                     {{g.normal({0, 3})}, ReshapeAttrs{{3, 0}}}};
-    },
-    .errors = [] {
-      const Tensor x = Tensor::zeros({2, 3});
-      return ErrorSamples{{{x}, ReshapeAttrs{{4}}, "[reshape] sizes must agree: (2,3) to (4)"},
-                          {{x}, ReshapeAttrs{{-1, 4}}, "sizes must agree: (2,3) to (-1,4)"},
-                          {{x}, ReshapeAttrs{{-1, -1}}, "at most one extent may be -1"}};
-    },
+    .samples =
+        [](SampleGen& g) {
+          return Samples{{{g.normal({2, 6})}, ReshapeAttrs{{3, 4}}},
+                         {{g.normal({2, 3, 4})}, ReshapeAttrs{{-1, 4}}},
+                         {{g.normal({1})}, ReshapeAttrs{{}}},
+                         {{g.normal({})}, ReshapeAttrs{{1, -1}}},
+                         {{g.normal({0, 3})}, ReshapeAttrs{{3, 0}}}};
+        },
+    .errors =
+        [] {
+          const Tensor x = Tensor::zeros({2, 3});
+          return ErrorSamples{{{x}, ReshapeAttrs{{4}}, "[reshape] sizes must agree: (2,3) to (4)"},
+                              {{x}, ReshapeAttrs{{-1, 4}}, "sizes must agree: (2,3) to (-1,4)"},
+                              {{x}, ReshapeAttrs{{-1, -1}}, "at most one extent may be -1"}};
+        },
     .view = true,
 }};
 
-// ---------------------------------------------------------------------------------------------------------------
+// ----------------------------------------------------------------------------------------------------------
 
 struct BroadcastAttrs {
   Shape shape;
@@ -219,41 +231,49 @@ bool broadcasts(const Shape& from, const Shape& to) {
 
 void check_broadcasts(std::string_view op, const Shape& from, const Shape& to) {
   if (!broadcasts(from, to))
-    fail<ShapeError>(op, "shapes must broadcast (equal extents, or 1): " + from.to_string() + " to " + to.to_string());
+    fail<ShapeError>(
+        op, "shapes must broadcast (equal extents, or 1): " + from.to_string() + " to " + to.to_string());
 }
 
 const Op broadcast_to_op{{
     .name = "broadcast_to",
     .doc = "The input repeated along axes of extent 1 and new leading axes.",
-    .shape = [](const ShapeContext& c) {
-      const Shape& target = c.attrs.as<BroadcastAttrs>().shape;
-      check_broadcasts(c.op, c.shape(), target);
-      return Spec{target, c.dtype()};
-    },
-    .kernel = [](const KernelContext& c) {
-      const Shape& target = c.out().shape();
-      copy(c.out(), 0, c.in(), 0, {target, row_major_strides(target), broadcast_strides(c.in().shape(), target)});
-    },
+    .shape =
+        [](const ShapeContext& c) {
+          const Shape& target = c.attrs.as<BroadcastAttrs>().shape;
+          check_broadcasts(c.op, c.shape(), target);
+          return Spec{target, c.dtype()};
+        },
+    .kernel =
+        [](const KernelContext& c) {
+          const Shape& target = c.out().shape();
+          copy(c.out(), 0, c.in(), 0,
+               {target, row_major_strides(target), broadcast_strides(c.in().shape(), target)});
+        },
     .kind = OpKind::movement,
     .saves = Saves::nothing,
     .vjp = [](const VjpContext& c) { return Vars{sum_to(c.cotangent, c.in().shape())}; },
-    .samples = [](SampleGen& g) {
-      return Samples{{{g.normal({3})}, BroadcastAttrs{{2, 3}}},
-                     {{g.normal({2, 1, 3})}, BroadcastAttrs{{4, 2, 5, 3}}},
-                     {{g.normal({4, 1})}, BroadcastAttrs{{4, 6}}},
-                     {{g.normal({})}, BroadcastAttrs{{2, 2}}},
-                     {{g.normal({1})}, BroadcastAttrs{{0}}},
-                     {{g.normal({1})}, BroadcastAttrs{{1}}}};
-    },
-    .errors = [] {
-      const Tensor x = Tensor::zeros({2, 3});
-      return ErrorSamples{
-          {{x}, BroadcastAttrs{{4, 3}}, "[broadcast_to] shapes must broadcast (equal extents, or 1): (2,3) to (4,3)"},
-          {{x}, BroadcastAttrs{{3}}, "(2,3) to (3)"}};
-    },
+    .samples =
+        [](SampleGen& g) {
+          return Samples{{{g.normal({3})}, BroadcastAttrs{{2, 3}}},
+                         {{g.normal({2, 1, 3})}, BroadcastAttrs{{4, 2, 5, 3}}},
+                         {{g.normal({4, 1})}, BroadcastAttrs{{4, 6}}},
+                         {{g.normal({})}, BroadcastAttrs{{2, 2}}},
+                         {{g.normal({1})}, BroadcastAttrs{{0}}},
+                         {{g.normal({1})}, BroadcastAttrs{{1}}}};
+        },
+    .errors =
+        [] {
+          const Tensor x = Tensor::zeros({2, 3});
+          return ErrorSamples{{{x},
+                               BroadcastAttrs{{4, 3}},
+                               "[broadcast_to] shapes must broadcast (equal extents, or 1): (2,3) to (4,3)"},
+                              {{x}, BroadcastAttrs{{3}}, "(2,3) to (3)"}};
+        },
 }};
 
-// Adds rows to double accumulators, a strip of columns at a time; so sums of many rows keep their accuracy in f32.
+// Adds rows to double accumulators, a strip of columns at a time; so sums of many rows keep their accuracy in
+// f32.
 constexpr std::int64_t strip = 256;
 
 // The walk's input is contiguous, its output stride 0 along the axes that are summed away.
@@ -272,16 +292,22 @@ void sum_walk(T* out, const T* in, const Walk& walk) {
   const bool sum_columns = axes && w.out[axes - 1] == 0;
   const std::int64_t strips = sum_columns ? 1 : (columns + strip - 1) / strip;
   const std::int64_t rows = Shape(summed.extents).size(), count = Shape(kept.extents).size() * strips;
-  const std::int64_t work = std::max<std::int64_t>(1, rows * (sum_columns ? columns : std::min(columns, strip)));
+  const std::int64_t work =
+      std::max<std::int64_t>(1, rows * (sum_columns ? columns : std::min(columns, strip)));
+  const int last = std::max(summed.extents.count() - 1, 0);  // the innermost of the axes that are summed away
+  const std::int64_t inner = rows == 1 ? 1 : summed.extents[last], stride = rows == 1 ? 0 : summed.in[last];
   const auto add = simd::kernels<T>().sum;
   parallel_for(count, std::max<std::int64_t>(1, piece / work), [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t i = begin; i < end; ++i) {
       const auto [to, from] = offsets(kept, kept.extents.count(), i / strips);
-      const std::int64_t column = i % strips * strip, width = sum_columns ? 1 : std::min(strip, columns - column);
+      const std::int64_t column = i % strips * strip,
+                         width = sum_columns ? 1 : std::min(strip, columns - column);
       double total[strip] = {};
       for (std::int64_t r = 0; r < rows; ++r) {
-        const T* row = in + from + offsets(summed, summed.extents.count(), r).second + column;
-        if (sum_columns) total[0] += static_cast<double>(add(row, columns));
+        const T* row = in + from + column + (r % inner) * stride;
+        if (rows > inner) row += offsets(summed, last, r / inner).second;
+        if (sum_columns)
+          total[0] += static_cast<double>(add(row, columns));
         else
           for (std::int64_t c = 0; c < width; ++c) total[c] += static_cast<double>(row[c]);
       }
@@ -292,39 +318,48 @@ void sum_walk(T* out, const T* in, const Walk& walk) {
 
 const Op sum_to_op{{
     .name = "sum_to",
-    .doc = "Sums over the axes along which the target shape would be broadcast: the transpose of broadcast_to.",
-    .shape = [](const ShapeContext& c) {
-      const Shape& target = c.attrs.as<BroadcastAttrs>().shape;
-      check_broadcasts(c.op, target, c.shape());
-      return Spec{target, common_floating(c)};
-    },
-    .kernel = [](const KernelContext& c) {
-      const Shape& from = c.in().shape();
-      dispatch_floating(c.in().dtype(), [&](auto zero) {
-        using T = decltype(zero);
-        T* out = c.out().mutable_data<T>();
-        if (from.size() == 0) std::fill_n(out, c.out().size(), T{0});
-        else sum_walk(out, c.in().data<T>(), {from, broadcast_strides(c.out().shape(), from), row_major_strides(from)});
-      });
-    },
+    .doc =
+        "Sums over the axes along which the target shape would be broadcast: the transpose of broadcast_to.",
+    .shape =
+        [](const ShapeContext& c) {
+          const Shape& target = c.attrs.as<BroadcastAttrs>().shape;
+          check_broadcasts(c.op, target, c.shape());
+          return Spec{target, common_floating(c)};
+        },
+    .kernel =
+        [](const KernelContext& c) {
+          const Shape& from = c.in().shape();
+          dispatch_floating(c.in().dtype(), [&](auto zero) {
+            using T = decltype(zero);
+            T* out = c.out().mutable_data<T>();
+            if (from.size() == 0)
+              std::fill_n(out, c.out().size(), T{0});
+            else
+              sum_walk(out, c.in().data<T>(),
+                       {from, broadcast_strides(c.out().shape(), from), row_major_strides(from)});
+          });
+        },
     .kind = OpKind::reduction,
     .saves = Saves::nothing,
     .vjp = [](const VjpContext& c) { return Vars{broadcast_to(c.cotangent, c.in().shape())}; },
-    .samples = [](SampleGen& g) {
-      return Samples{{{g.normal({2, 3})}, BroadcastAttrs{{3}}},
-                     {{g.normal({4, 2, 5, 3})}, BroadcastAttrs{{2, 1, 3}}},
-                     {{g.normal({2, 3, 4})}, BroadcastAttrs{{2, 1, 1}}},
-                     {{g.normal({3, 4})}, BroadcastAttrs{{}}},
-                     {{g.normal({0, 3})}, BroadcastAttrs{{1, 3}}},
-                     {{g.normal({1})}, BroadcastAttrs{{1}}}};
-    },
-    .errors = [] {
-      return ErrorSamples{{{Tensor::zeros({4, 3})}, BroadcastAttrs{{2, 3}},
-                           "[sum_to] shapes must broadcast (equal extents, or 1): (2,3) to (4,3)"}};
-    },
+    .samples =
+        [](SampleGen& g) {
+          return Samples{{{g.normal({2, 3})}, BroadcastAttrs{{3}}},
+                         {{g.normal({4, 2, 5, 3})}, BroadcastAttrs{{2, 1, 3}}},
+                         {{g.normal({2, 3, 4})}, BroadcastAttrs{{2, 1, 1}}},
+                         {{g.normal({3, 4})}, BroadcastAttrs{{}}},
+                         {{g.normal({0, 3})}, BroadcastAttrs{{1, 3}}},
+                         {{g.normal({1})}, BroadcastAttrs{{1}}}};
+        },
+    .errors =
+        [] {
+          return ErrorSamples{{{Tensor::zeros({4, 3})},
+                               BroadcastAttrs{{2, 3}},
+                               "[sum_to] shapes must broadcast (equal extents, or 1): (2,3) to (4,3)"}};
+        },
 }};
 
-// ---------------------------------------------------------------------------------------------------------------
+// ----------------------------------------------------------------------------------------------------------
 
 struct PermuteAttrs {
   Axes axes;
@@ -334,7 +369,8 @@ Axes checked_permutation(const Axes& axes, int rank) {
   Axes result;
   for (const std::int64_t axis : axes) {
     const int normal = normalize_axis(axis, rank, "permute");
-    if (result.contains(normal)) fail<ShapeError>("permute", "axes must be distinct: got " + axes.to_string());
+    if (result.contains(normal))
+      fail<ShapeError>("permute", "axes must be distinct: got " + axes.to_string());
     result.push_back(normal);
   }
   if (result.count() != rank)
@@ -346,47 +382,54 @@ Axes checked_permutation(const Axes& axes, int rank) {
 const Op permute_op{{
     .name = "permute",
     .doc = "Axis i of the result is axis axes[i] of the input.",
-    .shape = [](const ShapeContext& c) {
-      Ints extents;
-      for (const std::int64_t axis : checked_permutation(c.attrs.as<PermuteAttrs>().axes, c.shape().rank()))
-        extents.push_back(c.shape()[static_cast<int>(axis)]);
-      return Spec{Shape(extents), c.dtype()};
-    },
-    .kernel = [](const KernelContext& c) {
-      const Shape& target = c.out().shape();
-      const Ints strides = row_major_strides(c.in().shape());
-      Ints in;
-      for (const std::int64_t axis : checked_permutation(c.attrs.as<PermuteAttrs>().axes, target.rank()))
-        in.push_back(strides[static_cast<int>(axis)]);
-      copy(c.out(), 0, c.in(), 0, {target, row_major_strides(target), in});
-    },
+    .shape =
+        [](const ShapeContext& c) {
+          Ints extents;
+          for (const std::int64_t axis :
+               checked_permutation(c.attrs.as<PermuteAttrs>().axes, c.shape().rank()))
+            extents.push_back(c.shape()[static_cast<int>(axis)]);
+          return Spec{Shape(extents), c.dtype()};
+        },
+    .kernel =
+        [](const KernelContext& c) {
+          const Shape& target = c.out().shape();
+          const Ints strides = row_major_strides(c.in().shape());
+          Ints in;
+          for (const std::int64_t axis : checked_permutation(c.attrs.as<PermuteAttrs>().axes, target.rank()))
+            in.push_back(strides[static_cast<int>(axis)]);
+          copy(c.out(), 0, c.in(), 0, {target, row_major_strides(target), in});
+        },
     .kind = OpKind::movement,
     .saves = Saves::nothing,
-    .vjp = [](const VjpContext& c) {
-      const Axes axes = checked_permutation(c.attrs.as<PermuteAttrs>().axes, c.in().rank());
-      Axes inverse = axes;
-      for (int i = 0; i < axes.count(); ++i) inverse[static_cast<int>(axes[i])] = i;
-      return Vars{permute(c.cotangent, inverse)};
-    },
-    .samples = [](SampleGen& g) {
-      return Samples{{{g.normal({3, 4})}, PermuteAttrs{{1, 0}}},
-                     {{g.normal({2, 3, 4, 2})}, PermuteAttrs{{0, 2, 1, 3}}},
-                     {{g.normal({2, 3, 4})}, PermuteAttrs{{2, 0, -2}}},
-                     {{g.normal({2, 3, 4})}, PermuteAttrs{{2, 1, 0}}},
-                     {{g.normal({0, 3})}, PermuteAttrs{{1, 0}}},
-                     {{g.normal({1})}, PermuteAttrs{{0}}}};
-    },
-    .errors = [] {
-      const Tensor x = Tensor::zeros({2, 3});
-      return ErrorSamples{{{x}, PermuteAttrs{{0, 0}}, "[permute] axes must be distinct: got (0,0)"},
-                          {{x}, PermuteAttrs{{0}}, "[permute] axes must name each axis once: got (0) for rank 2"},
-                          {{x}, PermuteAttrs{{0, 2}}, "[permute] axis must lie in [-2, 2): got 2"}};
-    },
+    .vjp =
+        [](const VjpContext& c) {
+          const Axes axes = checked_permutation(c.attrs.as<PermuteAttrs>().axes, c.in().rank());
+          Axes inverse = axes;
+          for (int i = 0; i < axes.count(); ++i) inverse[static_cast<int>(axes[i])] = i;
+          return Vars{permute(c.cotangent, inverse)};
+        },
+    .samples =
+        [](SampleGen& g) {
+          return Samples{{{g.normal({3, 4})}, PermuteAttrs{{1, 0}}},
+                         {{g.normal({2, 3, 4, 2})}, PermuteAttrs{{0, 2, 1, 3}}},
+                         {{g.normal({2, 3, 4})}, PermuteAttrs{{2, 0, -2}}},
+                         {{g.normal({2, 3, 4})}, PermuteAttrs{{2, 1, 0}}},
+                         {{g.normal({0, 3})}, PermuteAttrs{{1, 0}}},
+                         {{g.normal({1})}, PermuteAttrs{{0}}}};
+        },
+    .errors =
+        [] {
+          const Tensor x = Tensor::zeros({2, 3});
+          return ErrorSamples{
+              {{x}, PermuteAttrs{{0, 0}}, "[permute] axes must be distinct: got (0,0)"},
+              {{x}, PermuteAttrs{{0}}, "[permute] axes must name each axis once: got (0) for rank 2"},
+              {{x}, PermuteAttrs{{0, 2}}, "[permute] axis must lie in [-2, 2): got 2"}};
+        },
 }};
 
-// ---------------------------------------------------------------------------------------------------------------
-// slice and pad are each other's transposes: pad may also leave gaps of `step` - 1 between entries, which undoes a
-// slice with a step. The entries of such gaps and margins are all `value`.
+// ----------------------------------------------------------------------------------------------------------
+// slice and pad are each other's transposes: pad may also leave gaps of `step` - 1 between entries, which
+// undoes a slice with a step. The entries of such gaps and margins are all `value`.
 
 struct SliceAttrs {
   Ints begin, end, step;
@@ -405,7 +448,8 @@ Ints filled(int count, std::int64_t value) {
 void check_counts(std::string_view op, const Shape& shape, std::initializer_list<const Ints*> lists) {
   for (const Ints* list : lists)
     if (list->count() != shape.rank())
-      fail<ShapeError>(op, "expects one entry for each axis: " + list->to_string() + " for " + shape.to_string());
+      fail<ShapeError>(op,
+                       "expects one entry for each axis: " + list->to_string() + " for " + shape.to_string());
 }
 
 Var pad_with_step(const Var& x, const PadAttrs& attrs);
@@ -425,119 +469,140 @@ Ints product(const Ints& a, const Ints& b) {
 const Op slice_op{{
     .name = "slice",
     .doc = "Entries begin, begin + step, ... before end along each axis.",
-    .shape = [](const ShapeContext& c) {
-      const auto& [begin, end, step] = c.attrs.as<SliceAttrs>();
-      check_counts(c.op, c.shape(), {&begin, &end, &step});
-      Ints extents;
-      for (int i = 0; i < c.shape().rank(); ++i) {
-        if (step[i] < 1) fail<ValueError>(c.op, "step must be at least 1: got " + std::to_string(step[i]));
-        if (begin[i] < 0 || end[i] < begin[i] || end[i] > c.shape()[i])
-          fail<ShapeError>(c.op, "range must lie inside axis " + std::to_string(i) + ": [" + std::to_string(begin[i]) +
-                                     ", " + std::to_string(end[i]) + ") of " + c.shape().to_string());
-        const std::int64_t span = end[i] - begin[i];
-        extents.push_back(span / step[i] + (span % step[i] != 0));
-      }
-      return Spec{Shape(extents), c.dtype()};
-    },
-    .kernel = [](const KernelContext& c) {
-      const auto& attrs = c.attrs.as<SliceAttrs>();
-      const Shape& target = c.out().shape();
-      const Ints strides = row_major_strides(c.in().shape());
-      copy(c.out(), 0, c.in(), dot(attrs.begin, strides),
-           {target, row_major_strides(target), product(strides, attrs.step)});
-    },
+    .shape =
+        [](const ShapeContext& c) {
+          const auto& [begin, end, step] = c.attrs.as<SliceAttrs>();
+          check_counts(c.op, c.shape(), {&begin, &end, &step});
+          Ints extents;
+          for (int i = 0; i < c.shape().rank(); ++i) {
+            if (step[i] < 1)
+              fail<ValueError>(c.op, "step must be at least 1: got " + std::to_string(step[i]));
+            if (begin[i] < 0 || end[i] < begin[i] || end[i] > c.shape()[i])
+              fail<ShapeError>(c.op, "range must lie inside axis " + std::to_string(i) + ": [" +
+                                         std::to_string(begin[i]) + ", " + std::to_string(end[i]) + ") of " +
+                                         c.shape().to_string());
+            const std::int64_t span = end[i] - begin[i];
+            extents.push_back(span / step[i] + (span % step[i] != 0));
+          }
+          return Spec{Shape(extents), c.dtype()};
+        },
+    .kernel =
+        [](const KernelContext& c) {
+          const auto& attrs = c.attrs.as<SliceAttrs>();
+          const Shape& target = c.out().shape();
+          const Ints strides = row_major_strides(c.in().shape());
+          copy(c.out(), 0, c.in(), dot(attrs.begin, strides),
+               {target, row_major_strides(target), product(strides, attrs.step)});
+        },
     .kind = OpKind::movement,
     .saves = Saves::nothing,
-    .vjp = [](const VjpContext& c) {
-      const auto& attrs = c.attrs.as<SliceAttrs>();
-      Ints after;
-      for (int i = 0; i < c.in().rank(); ++i) {
-        const std::int64_t count = c.cotangent.shape()[i];
-        after.push_back(c.in().shape()[i] - attrs.begin[i] - (count ? (count - 1) * attrs.step[i] + 1 : 0));
-      }
-      return Vars{pad_with_step(c.cotangent, {attrs.begin, after, attrs.step})};
-    },
-    .samples = [](SampleGen& g) {
-      return Samples{{{g.normal({5})}, SliceAttrs{{1}, {4}, {1}}},
-                     {{g.normal({3, 7})}, SliceAttrs{{0, 1}, {3, 7}, {1, 3}}},
-                     {{g.normal({4, 3, 5})}, SliceAttrs{{1, 0, 2}, {4, 2, 5}, {2, 1, 1}}},
-                     {{g.normal({4, 3})}, SliceAttrs{{2, 0}, {2, 3}, {1, 1}}},
-                     {{g.normal({0, 3})}, SliceAttrs{{0, 1}, {0, 2}, {1, 1}}},
-                     {{g.normal({1})}, SliceAttrs{{0}, {1}, {4}}}};
-    },
-    .errors = [] {
-      const Tensor x = Tensor::zeros({2, 3});
-      return ErrorSamples{
-          {{x}, SliceAttrs{{0, 1}, {2, 4}, {1, 1}}, "[slice] range must lie inside axis 1: [1, 4) of (2,3)"},
-          {{x}, SliceAttrs{{0, 2}, {2, 1}, {1, 1}}, "[2, 1) of (2,3)"},
-          {{x}, SliceAttrs{{0, 0}, {2, 3}, {1, 0}}, "[slice] step must be at least 1: got 0"}};
-    },
+    .vjp =
+        [](const VjpContext& c) {
+          const auto& attrs = c.attrs.as<SliceAttrs>();
+          Ints after;
+          for (int i = 0; i < c.in().rank(); ++i) {
+            const std::int64_t count = c.cotangent.shape()[i];
+            after.push_back(c.in().shape()[i] - attrs.begin[i] -
+                            (count ? (count - 1) * attrs.step[i] + 1 : 0));
+          }
+          return Vars{pad_with_step(c.cotangent, {attrs.begin, after, attrs.step})};
+        },
+    .samples =
+        [](SampleGen& g) {
+          return Samples{{{g.normal({5})}, SliceAttrs{{1}, {4}, {1}}},
+                         {{g.normal({3, 7})}, SliceAttrs{{0, 1}, {3, 7}, {1, 3}}},
+                         {{g.normal({4, 3, 5})}, SliceAttrs{{1, 0, 2}, {4, 2, 5}, {2, 1, 1}}},
+                         {{g.normal({4, 3})}, SliceAttrs{{2, 0}, {2, 3}, {1, 1}}},
+                         {{g.normal({0, 3})}, SliceAttrs{{0, 1}, {0, 2}, {1, 1}}},
+                         {{g.normal({1})}, SliceAttrs{{0}, {1}, {4}}}};
+        },
+    .errors =
+        [] {
+          const Tensor x = Tensor::zeros({2, 3});
+          return ErrorSamples{
+              {{x},
+               SliceAttrs{{0, 1}, {2, 4}, {1, 1}},
+               "[slice] range must lie inside axis 1: [1, 4) of (2,3)"},
+              {{x}, SliceAttrs{{0, 2}, {2, 1}, {1, 1}}, "[2, 1) of (2,3)"},
+              {{x}, SliceAttrs{{0, 0}, {2, 3}, {1, 0}}, "[slice] step must be at least 1: got 0"}};
+        },
 }};
 
 const Op pad_op{{
     .name = "pad",
-    .doc = "The input with margins of `value` before and after each axis, and gaps of step - 1 between its entries.",
-    .shape = [](const ShapeContext& c) {
-      const auto& [before, after, step, value] = c.attrs.as<PadAttrs>();
-      static_cast<void>(value);
-      check_counts(c.op, c.shape(), {&before, &after, &step});
-      Ints extents;
-      for (int i = 0; i < c.shape().rank(); ++i) {
-        constexpr std::int64_t limit = std::int64_t{1} << 46;
-        const std::int64_t count = c.shape()[i];
-        if (step[i] < 1) fail<ValueError>(c.op, "step must be at least 1: got " + std::to_string(step[i]));
-        if (before[i] < 0 || after[i] < 0)
-          fail<ShapeError>(c.op, "margins must not be negative: " + before.to_string() + " before, " +
-                                     after.to_string() + " after");
-        if (before[i] > limit || after[i] > limit || (count > 1 && step[i] > limit / count))
-          fail<ShapeError>(c.op, "too many elements: " + before.to_string() + " before, " + after.to_string() +
-                                     " after, step " + step.to_string() + " for " + c.shape().to_string());
-        extents.push_back(before[i] + after[i] + (count ? (count - 1) * step[i] + 1 : 0));
-      }
-      return Spec{Shape(extents), c.dtype()};
-    },
-    .kernel = [](const KernelContext& c) {
-      const auto& attrs = c.attrs.as<PadAttrs>();
-      dispatch_any(c.out().dtype(), [&](auto zero) {
-        using T = decltype(zero);
-        T* out = c.out().mutable_data<T>();
-        parallel_for(c.out().size(), piece, [&](std::int64_t begin, std::int64_t end) {
-          std::fill(out + begin, out + end, static_cast<T>(attrs.value));
-        });
-      });
-      const Ints strides = row_major_strides(c.out().shape());
-      const Shape& from = c.in().shape();
-      copy(c.out(), dot(attrs.before, strides), c.in(), 0, {from, product(strides, attrs.step), row_major_strides(from)});
-    },
+    .doc = "The input with margins of `value` before and after each axis, and gaps of step - 1 between its "
+           "entries.",
+    .shape =
+        [](const ShapeContext& c) {
+          const auto& [before, after, step, value] = c.attrs.as<PadAttrs>();
+          static_cast<void>(value);
+          check_counts(c.op, c.shape(), {&before, &after, &step});
+          Ints extents;
+          for (int i = 0; i < c.shape().rank(); ++i) {
+            constexpr std::int64_t limit = std::int64_t{1} << 46;
+            const std::int64_t count = c.shape()[i];
+            if (step[i] < 1)
+              fail<ValueError>(c.op, "step must be at least 1: got " + std::to_string(step[i]));
+            if (before[i] < 0 || after[i] < 0)
+              fail<ShapeError>(c.op, "margins must not be negative: " + before.to_string() + " before, " +
+                                         after.to_string() + " after");
+            if (before[i] > limit || after[i] > limit || (count > 1 && step[i] > limit / count))
+              fail<ShapeError>(c.op, "too many elements: " + before.to_string() + " before, " +
+                                         after.to_string() + " after, step " + step.to_string() + " for " +
+                                         c.shape().to_string());
+            extents.push_back(before[i] + after[i] + (count ? (count - 1) * step[i] + 1 : 0));
+          }
+          return Spec{Shape(extents), c.dtype()};
+        },
+    .kernel =
+        [](const KernelContext& c) {
+          const auto& attrs = c.attrs.as<PadAttrs>();
+          dispatch_any(c.out().dtype(), [&](auto zero) {
+            using T = decltype(zero);
+            T* out = c.out().mutable_data<T>();
+            parallel_for(c.out().size(), piece, [&](std::int64_t begin, std::int64_t end) {
+              std::fill(out + begin, out + end, static_cast<T>(attrs.value));
+            });
+          });
+          const Ints strides = row_major_strides(c.out().shape());
+          const Shape& from = c.in().shape();
+          copy(c.out(), dot(attrs.before, strides), c.in(), 0,
+               {from, product(strides, attrs.step), row_major_strides(from)});
+        },
     .kind = OpKind::movement,
     .saves = Saves::nothing,
-    .vjp = [](const VjpContext& c) {
-      const auto& attrs = c.attrs.as<PadAttrs>();
-      Ints end = attrs.before;
-      for (int i = 0; i < end.count(); ++i) {
-        const std::int64_t count = c.in().shape()[i];
-        end[i] += count ? (count - 1) * attrs.step[i] + 1 : 0;
-      }
-      return Vars{apply(slice_op, {c.cotangent}, SliceAttrs{attrs.before, end, attrs.step})};
-    },
-    .samples = [](SampleGen& g) {
-      return Samples{{{g.normal({3})}, PadAttrs{{1}, {2}, {1}}},
-                     {{g.normal({3, 2})}, PadAttrs{{1, 0}, {0, 2}, {1, 3}, 0.5}},
-                     {{g.normal({2, 3, 2})}, PadAttrs{{0, 1, 2}, {1, 1, 0}, {2, 1, 1}}},
-                     {{g.normal({0, 2})}, PadAttrs{{1, 1}, {1, 0}, {1, 1}, 2.0}},
-                     {{g.normal({1})}, PadAttrs{{0}, {0}, {1}}}};
-    },
-    .errors = [] {
-      const Tensor x = Tensor::zeros({2, 3});
-      return ErrorSamples{
-          {{x}, PadAttrs{{0, -1}, {0, 0}, {1, 1}}, "[pad] margins must not be negative: (0,-1) before, (0,0) after"},
-          {{x}, PadAttrs{{0}, {0}, {1}}, "[pad] expects one entry for each axis: (0) for (2,3)"}};
-    },
+    .vjp =
+        [](const VjpContext& c) {
+          const auto& attrs = c.attrs.as<PadAttrs>();
+          Ints end = attrs.before;
+          for (int i = 0; i < end.count(); ++i) {
+            const std::int64_t count = c.in().shape()[i];
+            end[i] += count ? (count - 1) * attrs.step[i] + 1 : 0;
+          }
+          return Vars{apply(slice_op, {c.cotangent}, SliceAttrs{attrs.before, end, attrs.step})};
+        },
+    .samples =
+        [](SampleGen& g) {
+          return Samples{{{g.normal({3})}, PadAttrs{{1}, {2}, {1}}},
+                         {{g.normal({3, 2})}, PadAttrs{{1, 0}, {0, 2}, {1, 3}, 0.5}},
+                         {{g.normal({2, 3, 2})}, PadAttrs{{0, 1, 2}, {1, 1, 0}, {2, 1, 1}}},
+                         {{g.normal({0, 2})}, PadAttrs{{1, 1}, {1, 0}, {1, 1}, 2.0}},
+                         {{g.normal({1})}, PadAttrs{{0}, {0}, {1}}}};
+        },
+    .errors =
+        [] {
+          const Tensor x = Tensor::zeros({2, 3});
+          return ErrorSamples{
+              {{x},
+               PadAttrs{{0, -1}, {0, 0}, {1, 1}},
+               "[pad] margins must not be negative: (0,-1) before, (0,0) after"},
+              {{x}, PadAttrs{{0}, {0}, {1}}, "[pad] expects one entry for each axis: (0) for (2,3)"}};
+        },
 }};
 
 Var pad_with_step(const Var& x, const PadAttrs& attrs) { return apply(pad_op, {x}, attrs); }
 
-// ---------------------------------------------------------------------------------------------------------------
+// ----------------------------------------------------------------------------------------------------------
 
 struct ConcatAttrs {
   int axis;
@@ -546,66 +611,75 @@ struct ConcatAttrs {
 const Op concat_op{{
     .name = "concat",
     .doc = "Joins tensors whose extents agree but for one axis.",
-    .shape = [](const ShapeContext& c) {
-      if (c.inputs.empty()) fail<ShapeError>(c.op, "expects at least one tensor: got none");
-      Shape shape = c.shape();
-      const int axis = normalize_axis(c.attrs.as<ConcatAttrs>().axis, shape.rank(), c.op);
-      for (std::size_t k = 1; k < c.inputs.size(); ++k) {
-        const Var& part = c.inputs[k];
-        if (part.dtype() != c.dtype())
-          fail<DTypeError>(c.op, "dtypes must agree: " + std::string(name(c.dtype())) + " with " +
-                                     std::string(name(part.dtype())));
-        bool fits = part.rank() == shape.rank();
-        for (int i = 0; fits && i < shape.rank(); ++i) fits = i == axis || part.shape()[i] == shape[i];
-        if (!fits)
-          fail<ShapeError>(c.op, "extents must agree but for axis " + std::to_string(axis) + ": " +
-                                     c.shape().to_string() + " with " + part.shape().to_string());
-        shape[axis] += part.shape()[axis];
-      }
-      return Spec{Shape(static_cast<const Ints&>(shape)), c.dtype()};
-    },
-    .kernel = [](const KernelContext& c) {
-      const Ints strides = row_major_strides(c.out().shape());
-      const int axis = normalize_axis(c.attrs.as<ConcatAttrs>().axis, c.out().rank(), "concat");
-      std::int64_t offset = 0;
-      for (const Var& part : c.inputs) {
-        copy(c.out(), offset, part.value(), 0, {part.shape(), strides, row_major_strides(part.shape())});
-        offset += part.shape()[axis] * strides[axis];
-      }
-    },
+    .shape =
+        [](const ShapeContext& c) {
+          if (c.inputs.empty()) fail<ShapeError>(c.op, "expects at least one tensor: got none");
+          Shape shape = c.shape();
+          const int axis = normalize_axis(c.attrs.as<ConcatAttrs>().axis, shape.rank(), c.op);
+          for (std::size_t k = 1; k < c.inputs.size(); ++k) {
+            const Var& part = c.inputs[k];
+            if (part.dtype() != c.dtype())
+              fail<DTypeError>(c.op, "dtypes must agree: " + std::string(name(c.dtype())) + " with " +
+                                         std::string(name(part.dtype())));
+            bool fits = part.rank() == shape.rank();
+            for (int i = 0; fits && i < shape.rank(); ++i) fits = i == axis || part.shape()[i] == shape[i];
+            if (!fits)
+              fail<ShapeError>(c.op, "extents must agree but for axis " + std::to_string(axis) + ": " +
+                                         c.shape().to_string() + " with " + part.shape().to_string());
+            if (part.shape()[axis] > (std::int64_t{1} << 62) - shape[axis])
+              fail<ShapeError>(c.op, "too many elements along axis " + std::to_string(axis));
+            shape[axis] += part.shape()[axis];
+          }
+          return Spec{Shape(static_cast<const Ints&>(shape)), c.dtype()};
+        },
+    .kernel =
+        [](const KernelContext& c) {
+          const Ints strides = row_major_strides(c.out().shape());
+          const int axis = normalize_axis(c.attrs.as<ConcatAttrs>().axis, c.out().rank(), "concat");
+          std::int64_t offset = 0;
+          for (const Var& part : c.inputs) {
+            copy(c.out(), offset, part.value(), 0, {part.shape(), strides, row_major_strides(part.shape())});
+            offset += part.shape()[axis] * strides[axis];
+          }
+        },
     .kind = OpKind::movement,
     .saves = Saves::nothing,
-    .vjp = [](const VjpContext& c) {
-      const int axis = c.attrs.as<ConcatAttrs>().axis;
-      Vars cotangents(c.inputs.size());
-      std::int64_t begin = 0;
-      for (std::size_t k = 0; k < c.inputs.size(); ++k) {
-        const std::int64_t end = begin + c.inputs[k].size(axis);
-        if (c.needs(static_cast<int>(k))) cotangents[k] = slice(c.cotangent, axis, begin, end);
-        begin = end;
-      }
-      return cotangents;
-    },
-    .samples = [](SampleGen& g) {
-      return Samples{{{g.normal({2, 3}), g.normal({4, 3})}, ConcatAttrs{0}},
-                     {{g.normal({2, 3}), g.normal({2, 1}), g.normal({2, 4})}, ConcatAttrs{-1}},
-                     {{g.normal({2, 2, 3}), g.normal({2, 1, 3})}, ConcatAttrs{1}},
-                     {{g.normal({2, 0}), g.normal({2, 3})}, ConcatAttrs{1}},
-                     {{g.normal({0})}, ConcatAttrs{0}},
-                     {{g.normal({1})}, ConcatAttrs{0}}};
-    },
-    .errors = [] {
-      return ErrorSamples{{{Tensor::zeros({2, 3}), Tensor::zeros({3, 4})}, ConcatAttrs{1},
-                           "[concat] extents must agree but for axis 1: (2,3) with (3,4)"},
-                          {{Tensor::zeros({2, 3}), Tensor::zeros({2, 3})}, ConcatAttrs{2},
-                           "[concat] axis must lie in [-2, 2): got 2"},
-                          {{}, ConcatAttrs{0}, "[concat] expects at least one tensor"}};
-    },
+    .vjp =
+        [](const VjpContext& c) {
+          const int axis = c.attrs.as<ConcatAttrs>().axis;
+          Vars cotangents(c.inputs.size());
+          std::int64_t begin = 0;
+          for (std::size_t k = 0; k < c.inputs.size(); ++k) {
+            const std::int64_t end = begin + c.inputs[k].size(axis);
+            if (c.needs(static_cast<int>(k))) cotangents[k] = slice(c.cotangent, axis, begin, end);
+            begin = end;
+          }
+          return cotangents;
+        },
+    .samples =
+        [](SampleGen& g) {
+          return Samples{{{g.normal({2, 3}), g.normal({4, 3})}, ConcatAttrs{0}},
+                         {{g.normal({2, 3}), g.normal({2, 1}), g.normal({2, 4})}, ConcatAttrs{-1}},
+                         {{g.normal({2, 2, 3}), g.normal({2, 1, 3})}, ConcatAttrs{1}},
+                         {{g.normal({2, 0}), g.normal({2, 3})}, ConcatAttrs{1}},
+                         {{g.normal({0})}, ConcatAttrs{0}},
+                         {{g.normal({1})}, ConcatAttrs{0}}};
+        },
+    .errors =
+        [] {
+          return ErrorSamples{{{Tensor::zeros({2, 3}), Tensor::zeros({3, 4})},
+                               ConcatAttrs{1},
+                               "[concat] extents must agree but for axis 1: (2,3) with (3,4)"},
+                              {{Tensor::zeros({2, 3}), Tensor::zeros({2, 3})},
+                               ConcatAttrs{2},
+                               "[concat] axis must lie in [-2, 2): got 2"},
+                              {{}, ConcatAttrs{0}, "[concat] expects at least one tensor"}};
+        },
 }};
 
 }  // namespace
 
-// ---------------------------------------------------------------------------------------------------------------
+// ----------------------------------------------------------------------------------------------------------
 
 Var reshape(const Var& x, const Ints& shape) {
   if (shape == x.shape()) return x;
@@ -650,6 +724,7 @@ Var slice(const Var& x, int axis, std::int64_t begin, std::int64_t end, std::int
   if (begin < 0) begin += extent;
   if (end < 0) end += extent;
   if (begin == 0 && end == extent && step == 1) return x;
+  step = std::min(step, std::max<std::int64_t>(extent, 1));  // the same entries, without overflow
   SliceAttrs attrs{filled(x.rank(), 0), x.shape(), filled(x.rank(), 1)};
   attrs.begin[i] = begin;
   attrs.end[i] = end;

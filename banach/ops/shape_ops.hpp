@@ -1,7 +1,7 @@
 #pragma once
-// Operations that move elements without computing on them, and sum_to, which undoes a broadcast. All take f32, f64
-// and i64 (sum_to: f32 and f64); all are linear, and each one's transpose is here too. Where nothing has to move
-// (the shapes agree already), they return x itself and record nothing.
+// Operations that move elements without computing on them, and sum_to, which undoes a broadcast. All take
+// f32, f64 and i64 (sum_to: f32 and f64); all are linear, and each one's transpose is here too. Where nothing
+// has to move (the shapes agree already), they return x itself and record nothing.
 
 #include <banach/engine/op.hpp>
 
@@ -23,14 +23,15 @@ Var broadcast_to(const Var& x, const Shape& shape);
 /// Transpose of broadcast_to: sums over the axes along which `shape` was broadcast to x's shape. f32 and f64.
 Var sum_to(const Var& x, const Shape& shape);
 
-/// Axis i of the result is axis axes[i] of x; `axes` names each axis once, negative ones counted from the back.
+/// Axis i of the result is axis axes[i] of x; `axes` names each axis once, negative ones counted from the
+/// back.
 Var permute(const Var& x, const Axes& axes);
 
 /// Swaps the last two axes.
 Var transpose(const Var& x);
 
-/// Entries begin, begin + step, ... before end along one axis; step >= 1. Negative positions count from the back.
-/// Throws ShapeError unless 0 <= begin <= end <= extent, ValueError on a step below 1.
+/// Entries begin, begin + step, ... before end along one axis; step >= 1. Negative positions count from the
+/// back. Throws ShapeError unless 0 <= begin <= end <= extent, ValueError on a step below 1.
 Var slice(const Var& x, int axis, std::int64_t begin, std::int64_t end, std::int64_t step = 1);
 
 /// Joins tensors whose extents agree but for `axis`.

@@ -16,7 +16,7 @@
 #include <sstream>
 
 #include <banach/engine/error.hpp>
-#include <banach/nn/csv.hpp>
+#include <banach/ops/elementwise.hpp>
 #include <banach/ops/matmul.hpp>
 #include <catch2/catch.hpp>
 

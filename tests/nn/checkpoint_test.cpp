@@ -68,7 +68,8 @@ struct Run {
   }
 
   Progress progress() const {
-    return {.step = step, .position = loader.position(), .loader_seed = options.seed, .random = random.state()};
+    return {
+        .step = step, .position = loader.position(), .loader_seed = options.seed, .random = random.state()};
   }
   void resume(const Progress& from) {
     step = from.step;
@@ -147,26 +148,30 @@ TEST_CASE("a checkpoint that does not fit is refused, and nothing changes", "[ch
     Adam optimizer(parameters(wider));
     const Tensor before = wider.head.weight.value().clone();
     CHECK_THAT(message([&] { load_checkpoint(path, wider, optimizer); }),
-               Contains("[checkpoint]") && Contains("c.safetensors") && Contains("'model.") && Contains("13") && Contains("12"));
+               Contains("[checkpoint]") && Contains("c.safetensors") && Contains("'model.") &&
+                   Contains("13") && Contains("12"));
     CHECK(layers::same_bits(wider.head.weight.value(), before));
   }
   SECTION("another optimiser") {
     Sgd sgd(parameters(run.net), {.momentum = 0.9});
     run.net.head.bias->set(Tensor::ones({10}));
-    CHECK_THAT(message([&] { load_checkpoint(path, run.net, sgd); }), Contains("'optimizer.") && Contains("velocity"));
+    CHECK_THAT(message([&] { load_checkpoint(path, run.net, sgd); }),
+               Contains("'optimizer.") && Contains("velocity"));
     CHECK(run.net.head.bias->value().at(0) == 1.0);  // the model was not touched either
   }
   SECTION("an entry too many") {
     Safetensors file = load_safetensors(path);
     file.tensors["model.tail"] = tensor({1.0f});
     save_safetensors(path, file.tensors, file.metadata);
-    CHECK_THAT(message([&] { load_checkpoint(path, run.net); }), Contains("'model.tail'") && Contains("no place"));
+    CHECK_THAT(message([&] { load_checkpoint(path, run.net); }),
+               Contains("'model.tail'") && Contains("no place"));
   }
   SECTION("an entry too few") {
     Safetensors file = load_safetensors(path);
     file.tensors.erase("progress.random");
     save_safetensors(path, file.tensors, file.metadata);
-    CHECK_THAT(message([&] { load_checkpoint(path, run.net); }), Contains("'progress.random'") && Contains("missing"));
+    CHECK_THAT(message([&] { load_checkpoint(path, run.net); }),
+               Contains("'progress.random'") && Contains("missing"));
   }
   SECTION("a file of another kind") {
     save_safetensors(path, {{"x", tensor({1.0f})}});
@@ -182,6 +187,7 @@ TEST_CASE("a checkpoint that does not fit is refused, and nothing changes", "[ch
     CHECK_THAT(message([&] { load_checkpoint(folder / "none", run.net); }), Contains("none"));
   }
   SECTION("no place to write") {
-    CHECK_THAT(message([&] { save_checkpoint(folder / "no/such/place", run.net, *run.optimizer, {}); }), Contains("no/such/place"));
+    CHECK_THAT(message([&] { save_checkpoint(folder / "no/such/place", run.net, *run.optimizer, {}); }),
+               Contains("no/such/place"));
   }
 }

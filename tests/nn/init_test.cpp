@@ -60,7 +60,8 @@ TEST_CASE("random initial values have the moments they should", "[init]") {
 
 TEST_CASE("orthogonal rows or columns", "[init]") {
   Random random(2);
-  const auto [rows, columns] = GENERATE(std::pair<int, int>{4, 7}, std::pair<int, int>{7, 4}, std::pair<int, int>{40, 40});
+  const auto [rows, columns] =
+      GENERATE(std::pair<int, int>{4, 7}, std::pair<int, int>{7, 4}, std::pair<int, int>{40, 40});
   const Tensor q = init::orthogonal({rows, columns}, random, 2.0, DType::f64);
   const auto small = static_cast<std::int64_t>(std::min(rows, columns));
   const Var gram = matmul(Var(q), Var(q), {.transpose_a = rows > columns, .transpose_b = rows <= columns});

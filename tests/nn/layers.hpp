@@ -2,10 +2,11 @@
 // What the tests of layers share.
 
 #include <banach/engine/gradcheck.hpp>
-#include <banach/nn/module.hpp>
 #include <banach/nn/init.hpp>
+#include <banach/nn/module.hpp>
 #include <banach/ops/ops.hpp>
 
+#include <algorithm>
 #include <cmath>
 
 namespace layers {
@@ -36,7 +37,8 @@ inline double largest_difference(const Tensor& a, const Tensor& b) {
   double largest = 0.0;
   for (std::int64_t i = 0; i < a.size(); ++i) {
     const double difference = std::abs(a.at(i) - b.at(i));
-    if (!(difference <= largest)) largest = difference;
+    if (std::isnan(difference)) return NAN;
+    largest = std::max(largest, difference);
   }
   return largest;
 }

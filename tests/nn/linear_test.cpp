@@ -25,7 +25,8 @@ TEST_CASE("Linear is x W^T + b for any leading axes", "[linear]") {
   for (std::int64_t row = 0; row < lead.size(); ++row)
     for (std::int64_t o = 0; o < 4; ++o) {
       double expected = with_bias ? layer.bias->value().at(o) : 0.0;
-      for (std::int64_t i = 0; i < 3; ++i) expected += x.at(row * 3 + i) * w[static_cast<std::size_t>(o * 3 + i)];
+      for (std::int64_t i = 0; i < 3; ++i)
+        expected += x.at(row * 3 + i) * w[static_cast<std::size_t>(o * 3 + i)];
       CHECK(y.at(row * 4 + o) == Approx(expected).epsilon(1e-13));
     }
 }
@@ -34,7 +35,8 @@ TEST_CASE("Linear starts uniform within 1 / sqrt(in)", "[linear]") {
   Random random(1);
   const Linear layer(100, 50, random);
   double largest = 0.0;
-  for (const float w : layer.weight.value().values<float>()) largest = std::max(largest, std::abs(static_cast<double>(w)));
+  for (const float w : layer.weight.value().values<float>())
+    largest = std::max(largest, std::abs(static_cast<double>(w)));
   CHECK(largest <= 0.1 + 1e-7);
   CHECK(largest > 0.099);
 }
@@ -43,8 +45,10 @@ TEST_CASE("Linear names what it expects", "[linear]") {
   Random random(1);
   const Linear layer(784, 10, random);
   CHECK_THROWS_AS(layer(Var(Tensor::zeros({5, 3}))), ShapeError);
-  CHECK_THROWS_WITH(layer(Var(Tensor::zeros({5, 3}))), Contains("[linear]") && Contains("784 features") && Contains("(5,3)"));
-  CHECK_THROWS_WITH(layer(Var(Tensor::zeros({5, 1, 28, 28}))), Contains("(5,1,28,28)") && Contains("flatten"));
+  CHECK_THROWS_WITH(layer(Var(Tensor::zeros({5, 3}))),
+                    Contains("[linear]") && Contains("784 features") && Contains("(5,3)"));
+  CHECK_THROWS_WITH(layer(Var(Tensor::zeros({5, 1, 28, 28}))),
+                    Contains("(5,1,28,28)") && Contains("flatten"));
   CHECK_THROWS_WITH(layer(Var(Tensor::zeros({}))), Contains("[linear]"));
   CHECK_THROWS_AS(layer(Var(Tensor::zeros({5, 784}, DType::f64))), DTypeError);
   CHECK_THROWS_WITH(Linear(0, 3, random), Contains("[linear] features must be at least 1: got 0 to 3"));
@@ -54,7 +58,8 @@ TEST_CASE("derivatives of Linear", "[linear]") {
   Random random(1);
   Linear layer(3, 4, random, {.dtype = DType::f64});
   const Shape shape = GENERATE(Shape{5, 3}, Shape{3}, Shape{2, 2, 3});
-  const auto report = layers::check_gradients(layer, normal(shape, 3), [&](const Var& x) { return tanh(layer(x)); });
+  const auto report =
+      layers::check_gradients(layer, normal(shape, 3), [&](const Var& x) { return tanh(layer(x)); });
   INFO(report.to_string());
   CHECK(report.passed);
 }

@@ -1,8 +1,5 @@
 // Parameters, visitors, state, freezing, substitution.
-#include <banach/nn/linear.hpp>
-#include <banach/nn/norm.hpp>
-#include <banach/nn/sequential.hpp>
-#include <banach/ops/implicit/fixed_point.hpp>
+#include <banach/banach.hpp>
 
 #include "layers.hpp"
 
@@ -47,11 +44,13 @@ std::vector<std::string> names(const ParameterList& list) {
 TEST_CASE("parameters are named by their path", "[module]") {
   Net net(1);
   const ParameterList all = parameters(net);
-  CHECK(names(all) == std::vector<std::string>{"blocks.0.linear.weight", "blocks.0.linear.bias", "blocks.0.norm.weight",
-                                               "blocks.0.norm.bias", "blocks.1.linear.weight", "blocks.1.linear.bias",
-                                               "blocks.1.norm.weight", "blocks.1.norm.bias", "head.weight", "head.bias"});
+  CHECK(names(all) ==
+        std::vector<std::string>{"blocks.0.linear.weight", "blocks.0.linear.bias", "blocks.0.norm.weight",
+                                 "blocks.0.norm.bias", "blocks.1.linear.weight", "blocks.1.linear.bias",
+                                 "blocks.1.norm.weight", "blocks.1.norm.bias", "head.weight", "head.bias"});
   CHECK(count(all) == 2 * (9 + 3 + 3 + 3) + 8);
-  CHECK(names(select(all, "*.1.*.bias")) == std::vector<std::string>{"blocks.1.linear.bias", "blocks.1.norm.bias"});
+  CHECK(names(select(all, "*.1.*.bias")) ==
+        std::vector<std::string>{"blocks.1.linear.bias", "blocks.1.norm.bias"});
   CHECK(names(select(all, "head.weight")) == std::vector<std::string>{"head.weight"});
   CHECK(select(all, "head").empty());
 }
@@ -151,14 +150,16 @@ TEST_CASE("parameters may be passed in: a gradient through a gradient step", "[m
   const double w1 = 1.0 + 0.1 * 4.0;
   CHECK(outer.item() == Approx((w1 - 3.0) * (w1 - 3.0)));
   CHECK(grad(outer, list)[0].item() == Approx(2.0 * (w1 - 3.0) * 0.8));
-  CHECK_THROWS_WITH(Substitution(list, {Var(tensor({1.0, 2.0}))}), Contains("[substitution]") && Contains("w must be"));
+  CHECK_THROWS_WITH(Substitution(list, {Var(tensor({1.0, 2.0}))}),
+                    Contains("[substitution]") && Contains("w must be"));
 }
 
 TEST_CASE("a parameter first touched inside a fixed point gets its gradient", "[module]") {
   Parameter a(tensor({0.5})), b(tensor({1.0}));
   const ParameterList list{{"a", &a}, {"b", &b}};
   Tape tape;  // z = a z + b: z = 2, dz/da = z / (1 - a) = 4, dz/db = 2
-  const auto solved = fixed_point([&](const Var& z) { return a * z + b; }, Var(tensor({0.0})), {.tolerance = 1e-12});
+  const auto solved =
+      fixed_point([&](const Var& z) { return a * z + b; }, Var(tensor({0.0})), {.tolerance = 1e-12});
   const Vars g = grad(sum(solved.z), list);
   CHECK(g[0].item() == Approx(4.0).epsilon(1e-9));
   CHECK(g[1].item() == Approx(2.0).epsilon(1e-9));

@@ -22,7 +22,8 @@ struct Statistics {
 Statistics statistics(const Tensor& x) {
   const std::int64_t channels = x.size(1), inner = x.shape().size(2, x.rank());
   const auto n = static_cast<double>(x.size() / channels);
-  Statistics s{std::vector<double>(static_cast<std::size_t>(channels)), std::vector<double>(static_cast<std::size_t>(channels))};
+  Statistics s{std::vector<double>(static_cast<std::size_t>(channels)),
+               std::vector<double>(static_cast<std::size_t>(channels))};
   const auto channel = [&](std::int64_t i) { return static_cast<std::size_t>(i / inner % channels); };
   for (std::int64_t i = 0; i < x.size(); ++i) s.mean[channel(i)] += x.at(i) / n;
   for (std::int64_t i = 0; i < x.size(); ++i) {
@@ -50,12 +51,15 @@ TEST_CASE("LayerNorm normalises the last axis of each sample", "[norm]") {
     for (std::int64_t i = 0; i < 6; ++i) variance += std::pow(x.at(row * 6 + i) - mean, 2) / 6.0;
     for (std::int64_t i = 0; i < 6; ++i) {
       const double plain = (x.at(row * 6 + i) - mean) / std::sqrt(variance + 1e-5);
-      const double expected = affine ? plain * layer.weight->value().at(i) + layer.bias->value().at(i) : plain;
+      const double expected =
+          affine ? plain * layer.weight->value().at(i) + layer.bias->value().at(i) : plain;
       CHECK(y.at(row * 6 + i) == Approx(expected).margin(1e-13));
     }
   }
-  CHECK_THROWS_WITH(layer(Var(Tensor::zeros({2, 5}, DType::f64))), Contains("[layer_norm]") && Contains("6 features") && Contains("(2,5)"));
-  const auto report = layers::check_gradients(layer, normal({3, 6}, 4), [&](const Var& v) { return tanh(layer(v)); });
+  CHECK_THROWS_WITH(layer(Var(Tensor::zeros({2, 5}, DType::f64))),
+                    Contains("[layer_norm]") && Contains("6 features") && Contains("(2,5)"));
+  const auto report =
+      layers::check_gradients(layer, normal({3, 6}, 4), [&](const Var& v) { return tanh(layer(v)); });
   INFO(report.to_string());
   CHECK(report.passed);
 }
@@ -70,8 +74,10 @@ TEST_CASE("BatchNorm: batch statistics in training, running ones in evaluation",
   const auto expect = [&](const Tensor& x, const Tensor& y, const Statistics& s) {
     for (std::int64_t i = 0; i < x.size(); ++i) {
       const std::int64_t c = i / inner % 3;
-      const double plain = (x.at(i) - s.mean[static_cast<std::size_t>(c)]) / std::sqrt(s.variance[static_cast<std::size_t>(c)] + 1e-5);
-      const double expected = affine ? plain * layer.weight->value().at(c) + layer.bias->value().at(c) : plain;
+      const double plain = (x.at(i) - s.mean[static_cast<std::size_t>(c)]) /
+                           std::sqrt(s.variance[static_cast<std::size_t>(c)] + 1e-5);
+      const double expected =
+          affine ? plain * layer.weight->value().at(c) + layer.bias->value().at(c) : plain;
       CHECK(y.at(i) == Approx(expected).margin(1e-12));
     }
   };
@@ -102,7 +108,8 @@ TEST_CASE("derivatives of BatchNorm", "[norm]") {
   BatchNorm layer(3, {.dtype = DType::f64});
   set(layer.weight, 1), set(layer.bias, 2);
   set_training(layer, training);
-  const auto report = layers::check_gradients(layer, normal(shape, 3), [&](const Var& x) { return tanh(layer(x)); });
+  const auto report =
+      layers::check_gradients(layer, normal(shape, 3), [&](const Var& x) { return tanh(layer(x)); });
   INFO(report.to_string());
   CHECK(report.passed);
 }
@@ -147,14 +154,17 @@ TEST_CASE("BatchNorm inside a fixed point: its statistics move once a solve, at 
   REQUIRE(solved.report.nstep > 3);
   const Statistics at_solution = statistics((tanh(solved.z.detach()) + u).value());
   for (std::size_t c = 0; c < 3; ++c) {
-    CHECK(layer.running_mean.value.at(static_cast<std::int64_t>(c)) == Approx(at_solution.mean[c]).margin(1e-12));
-    CHECK(layer.running_variance.value.at(static_cast<std::int64_t>(c)) == Approx(at_solution.variance[c] * 6.0 / 5.0));
+    CHECK(layer.running_mean.value.at(static_cast<std::int64_t>(c)) ==
+          Approx(at_solution.mean[c]).margin(1e-12));
+    CHECK(layer.running_variance.value.at(static_cast<std::int64_t>(c)) ==
+          Approx(at_solution.variance[c] * 6.0 / 5.0));
   }
 }
 
 TEST_CASE("BatchNorm names what it expects", "[norm]") {
   BatchNorm layer(3);
-  CHECK_THROWS_WITH(layer(Var(Tensor::zeros({4, 5}))), Contains("[batch_norm]") && Contains("(n,3)") && Contains("(4,5)"));
+  CHECK_THROWS_WITH(layer(Var(Tensor::zeros({4, 5}))),
+                    Contains("[batch_norm]") && Contains("(n,3)") && Contains("(4,5)"));
   CHECK_THROWS_WITH(layer(Var(Tensor::zeros({4, 3, 2}))), Contains("[batch_norm]"));
   CHECK_THROWS_WITH(layer(Var(Tensor::zeros({1, 3}))), Contains("more than one value") && Contains("(1,3)"));
   eval(layer);

@@ -38,15 +38,19 @@ void sgd(Reference& r, Number g, const SgdOptions& o) {
 void adam(Reference& r, Number g, const AdamOptions& o, bool decoupled) {
   const Number b1 = o.beta1, b2 = o.beta2, rate = o.learning_rate, decay = o.weight_decay;
   ++r.t;
-  if (decoupled) r.p -= rate * decay * r.p;
-  else g += decay * r.p;
+  if (decoupled)
+    r.p -= rate * decay * r.p;
+  else
+    g += decay * r.p;
   r.first = b1 * r.first + (1 - b1) * g;
   r.second = b2 * r.second + (1 - b2) * g * g;
-  const Number m = r.first / (1 - std::pow(b1, static_cast<Number>(r.t))), v = r.second / (1 - std::pow(b2, static_cast<Number>(r.t)));
+  const Number m = r.first / (1 - std::pow(b1, static_cast<Number>(r.t))),
+               v = r.second / (1 - std::pow(b2, static_cast<Number>(r.t)));
   r.p -= rate * m / (std::sqrt(v) + static_cast<Number>(o.epsilon));
 }
 
-// Steps of `optimizer` on a parameter of 700 elements, along gradients that change sign and size, beside the reference.
+// Steps of `optimizer` on a parameter of 700 elements, along gradients that change sign and size, beside the
+// reference.
 void compare(DType dtype, const std::function<std::unique_ptr<Optimizer>(const ParameterList&)>& make,
              const std::function<void(Reference&, Number)>& reference) {
   Parameter parameter(normal({7, 100}, 1, dtype));
@@ -61,7 +65,8 @@ void compare(DType dtype, const std::function<std::unique_ptr<Optimizer>(const P
   const double tolerance = dtype == DType::f32 ? 2e-6 : 1e-14;
   double worst = 0.0;
   for (std::size_t i = 0; i < 700; ++i)
-    worst = std::max(worst, std::abs(static_cast<double>(expected[i].p) - parameter.value().at(static_cast<std::int64_t>(i))));
+    worst = std::max(worst, std::abs(static_cast<double>(expected[i].p) -
+                                     parameter.value().at(static_cast<std::int64_t>(i))));
   CHECK(worst < tolerance * 5.0);
   CHECK(optimizer->steps() == 7);
 }
@@ -70,23 +75,30 @@ void compare(DType dtype, const std::function<std::unique_ptr<Optimizer>(const P
 
 TEST_CASE("Sgd follows its recursion", "[optim]") {
   const DType dtype = GENERATE(DType::f32, DType::f64);
-  const SgdOptions options = GENERATE(
-      SgdOptions{.learning_rate = 0.1}, SgdOptions{.learning_rate = 0.1, .weight_decay = 0.3},
-      SgdOptions{.learning_rate = 0.1, .momentum = 0.9}, SgdOptions{.learning_rate = 0.05, .momentum = 0.9, .weight_decay = 0.1},
-      SgdOptions{.learning_rate = 0.05, .momentum = 0.8, .nesterov = true, .weight_decay = 0.1});
-  compare(dtype, [&](const ParameterList& list) { return std::make_unique<Sgd>(list, options); },
-          [&](Reference& r, Number g) { sgd(r, g, options); });
+  const SgdOptions options =
+      GENERATE(SgdOptions{.learning_rate = 0.1}, SgdOptions{.learning_rate = 0.1, .weight_decay = 0.3},
+               SgdOptions{.learning_rate = 0.1, .momentum = 0.9},
+               SgdOptions{.learning_rate = 0.05, .momentum = 0.9, .weight_decay = 0.1},
+               SgdOptions{.learning_rate = 0.05, .momentum = 0.8, .nesterov = true, .weight_decay = 0.1});
+  compare(
+      dtype, [&](const ParameterList& list) { return std::make_unique<Sgd>(list, options); },
+      [&](Reference& r, Number g) { sgd(r, g, options); });
 }
 
 TEST_CASE("Adam and AdamW follow their recursions", "[optim]") {
   const DType dtype = GENERATE(DType::f32, DType::f64);
   const AdamOptions options = GENERATE(
-      AdamOptions{}, AdamOptions{.learning_rate = 0.1}, AdamOptions{.learning_rate = 0.1, .weight_decay = 0.2},
+      AdamOptions{}, AdamOptions{.learning_rate = 0.1},
+      AdamOptions{.learning_rate = 0.1, .weight_decay = 0.2},
       AdamOptions{.learning_rate = 0.02, .beta1 = 0.5, .beta2 = 0.9, .epsilon = 1e-3, .weight_decay = 0.1});
-  compare(dtype, [&](const ParameterList& list) { return std::make_unique<Adam>(list, options); },
-          [&](Reference& r, Number g) { adam(r, g, options, false); });
-  compare(dtype, [&](const ParameterList& list) { return std::make_unique<AdamW>(list, options); },
-          [&](Reference& r, Number g) { adam(r, g, options, true); });
+  compare(
+      dtype, [&](const ParameterList& list) { return std::make_unique<Adam>(list, options); },
+      [&](Reference& r, Number g) { adam(r, g, options, false); });
+  const auto& [rate, beta1, beta2, epsilon, decay, check_finite] = options;
+  const AdamWOptions same{rate, beta1, beta2, epsilon, decay, check_finite};
+  compare(
+      dtype, [&](const ParameterList& list) { return std::make_unique<AdamW>(list, same); },
+      [&](Reference& r, Number g) { adam(r, g, options, true); });
 }
 
 TEST_CASE("first steps in closed form", "[optim]") {
@@ -159,9 +171,11 @@ TEST_CASE("groups have settings of their own and follow the schedule in proporti
 
 TEST_CASE("frozen parameters are left alone, and go on where they were", "[optim]") {
   Parameter a(tensor({1.0})), b(tensor({1.0}));
-  Adam optimizer(ParameterList{{"a", &a}, {"b", &b}}, {.learning_rate = 0.1, .epsilon = 0.0, .weight_decay = 0.5});
+  Adam optimizer(ParameterList{{"a", &a}, {"b", &b}},
+                 {.learning_rate = 0.1, .epsilon = 0.0, .weight_decay = 0.5});
   b.set_trainable(false);
-  for (int i = 0; i < 3; ++i) optimizer.step({Var(tensor({1.0})), Var(tensor({std::numeric_limits<double>::quiet_NaN()}))});
+  for (int i = 0; i < 3; ++i)
+    optimizer.step({Var(tensor({1.0})), Var(tensor({std::numeric_limits<double>::quiet_NaN()}))});
   CHECK(b.value().item() == 1.0);
   CHECK(a.value().item() < 0.8);
   b.set_trainable(true);  // its first step has its own bias correction
@@ -174,12 +188,15 @@ TEST_CASE("gradients that do not fit are refused before anything changes", "[opt
   Adam optimizer(ParameterList{{"net.a", &a}, {"net.b", &b}});
   const Var good(tensor({1.0, 1.0}));
   CHECK_THROWS_WITH(optimizer.step({good}), Contains("[adam] expects one gradient a parameter: 1 for 2"));
-  CHECK_THROWS_WITH(optimizer.step({good, Var(tensor({1.0, 2.0}))}), Contains("'net.b'") && Contains("f64(1)") && Contains("f64(2)"));
+  CHECK_THROWS_WITH(optimizer.step({good, Var(tensor({1.0, 2.0}))}),
+                    Contains("'net.b'") && Contains("f64(1)") && Contains("f64(2)"));
   CHECK_THROWS_WITH(optimizer.step({good, Var(tensor({1.0f}))}), Contains("'net.b'") && Contains("f32(1)"));
   CHECK_THROWS_WITH(optimizer.step({good, Var()}), Contains("'net.b' has none"));
-  const double bad = GENERATE(std::numeric_limits<double>::infinity(), std::numeric_limits<double>::quiet_NaN());
+  const double bad =
+      GENERATE(std::numeric_limits<double>::infinity(), std::numeric_limits<double>::quiet_NaN());
   CHECK_THROWS_AS(optimizer.step({good, Var(tensor({bad}))}), ValueError);
-  CHECK_THROWS_WITH(optimizer.step({good, Var(tensor({bad}))}), Contains("[adam]") && Contains("'net.b'") && Contains("step 1"));
+  CHECK_THROWS_WITH(optimizer.step({good, Var(tensor({bad}))}),
+                    Contains("[adam]") && Contains("'net.b'") && Contains("step 1"));
   CHECK(a.value().at(0) == 1.0);
   CHECK(optimizer.steps() == 0);
 
@@ -196,7 +213,8 @@ TEST_CASE("bad settings are refused", "[optim]") {
   CHECK_THROWS_WITH(Sgd(list, {.nesterov = true}), Contains("[sgd] nesterov"));
   CHECK_THROWS_WITH(Adam(list, {.beta2 = 1.0}), Contains("[adam] beta2"));
   CHECK_THROWS_WITH(AdamW(list, {.weight_decay = -1.0}), Contains("[adamw] weight_decay"));
-  CHECK_THROWS_WITH(Adam(ParameterList{{"a", &a}, {"b", &a}}), Contains("[adam]") && Contains("'b' comes twice"));
+  CHECK_THROWS_WITH(Adam(ParameterList{{"a", &a}, {"b", &a}}),
+                    Contains("[adam]") && Contains("'b' comes twice"));
   Adam adam_rule(list);
   CHECK_THROWS_WITH(adam_rule.set_learning_rate(NAN), Contains("[adam] learning_rate"));
   a.to(DType::f32);

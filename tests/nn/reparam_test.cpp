@@ -35,7 +35,8 @@ Tensor matrix_of(const Shape& input, Map map) {
     const Tensor column = map(Var(unit)).value();
     columns.insert(columns.end(), column.data<double>(), column.data<double>() + column.size());
   }
-  return tensor(columns, {n, static_cast<std::int64_t>(columns.size()) / n});  // its transpose: the same singular values
+  return tensor(columns, {n, static_cast<std::int64_t>(columns.size()) /
+                                 n});  // its transpose: the same singular values
 }
 
 const PowerIterationOptions exactly{.max_steps = 100000, .tolerance = 1e-15};
@@ -45,8 +46,10 @@ Tensor separated(std::int64_t rows, std::int64_t columns, double top, std::uint6
   Random random(seed);
   const std::int64_t r = std::min(rows, columns);
   Tensor scale = Tensor::zeros({r, r}, DType::f64);
-  for (std::int64_t i = 0; i < r; ++i) scale.mutable_data<double>()[i * r + i] = top * std::pow(0.6, static_cast<double>(i));
-  const Var u(init::orthogonal({rows, r}, random, 1.0, DType::f64)), v(init::orthogonal({r, columns}, random, 1.0, DType::f64));
+  for (std::int64_t i = 0; i < r; ++i)
+    scale.mutable_data<double>()[i * r + i] = top * std::pow(0.6, static_cast<double>(i));
+  const Var u(init::orthogonal({rows, r}, random, 1.0, DType::f64)),
+      v(init::orthogonal({r, columns}, random, 1.0, DType::f64));
   return matmul(matmul(u, Var(scale)), v).value();
 }
 
@@ -54,7 +57,8 @@ Tensor separated(std::int64_t rows, std::int64_t columns, double top, std::uint6
 
 TEST_CASE("SpectralLinear divides by the largest singular value, never multiplies", "[reparam]") {
   Random random(1);
-  const auto [out, in] = GENERATE(std::pair<int, int>{4, 7}, std::pair<int, int>{7, 4}, std::pair<int, int>{1, 5}, std::pair<int, int>{5, 1});
+  const auto [out, in] = GENERATE(std::pair<int, int>{4, 7}, std::pair<int, int>{7, 4},
+                                  std::pair<int, int>{1, 5}, std::pair<int, int>{5, 1});
   SpectralLinear layer(in, out, random, {.bound = 0.8, .power = exactly}, {.dtype = DType::f64});
   const double top = GENERATE(3.0, 0.8001, 0.5);
   layer.raw_weight.set(separated(out, in, top, 2));
@@ -85,10 +89,12 @@ TEST_CASE("sigma of SpectralConv2d is that of the convolution, padding and strid
   ConvOptions chosen = options;
   chosen.dtype = DType::f64;
   chosen.bias = false;
-  SpectralConv2d layer(2, 4, 3, {6, 5}, random, {.bound = 0.5, .power = {.max_steps = 100000, .tolerance = 1e-14}}, chosen);
+  SpectralConv2d layer(2, 4, 3, {6, 5}, random,
+                       {.bound = 0.5, .power = {.max_steps = 100000, .tolerance = 1e-14}}, chosen);
   layer.raw_weight.set(normal(layer.raw_weight.shape(), 6));
   const Shape image{1, 2, 6, 5};
-  const double exact = largest_singular_value(matrix_of(image, [&](const Var& x) { return conv2d(x, layer.raw_weight, layer.geometry); }));
+  const double exact = largest_singular_value(
+      matrix_of(image, [&](const Var& x) { return conv2d(x, layer.raw_weight, layer.geometry); }));
   CHECK(layer.singular_value().item() == Approx(exact).epsilon(1e-6));
   CHECK(largest_singular_value(matrix_of(image, layer)) == Approx(0.5).epsilon(1e-6));
 }
@@ -121,14 +127,17 @@ TEST_CASE("derivatives of the spectral layers", "[reparam]") {
   SECTION("linear") {
     SpectralLinear layer(4, 3, random, {.bound = bound, .power = exactly}, {.dtype = DType::f64});
     layer.raw_weight.set(separated(3, 4, 2.0, 11));
-    const auto report = layers::check_gradients(layer, normal({5, 4}, 12), [&](const Var& x) { return tanh(layer(x)); }, first);
+    const auto report = layers::check_gradients(
+        layer, normal({5, 4}, 12), [&](const Var& x) { return tanh(layer(x)); }, first);
     INFO(report.to_string());
     CHECK(report.passed);
   }
   SECTION("convolution") {
-    SpectralConv2d layer(1, 2, 3, {4, 4}, random, {.bound = bound, .power = exactly}, {.padding = 1, .dtype = DType::f64});
+    SpectralConv2d layer(1, 2, 3, {4, 4}, random, {.bound = bound, .power = exactly},
+                         {.padding = 1, .dtype = DType::f64});
     layer.raw_weight.set(normal({2, 1, 3, 3}, 13));
-    const auto report = layers::check_gradients(layer, normal({2, 1, 4, 4}, 14), [&](const Var& x) { return tanh(layer(x)); }, first);
+    const auto report = layers::check_gradients(
+        layer, normal({2, 1, 4, 4}, 14), [&](const Var& x) { return tanh(layer(x)); }, first);
     INFO(report.to_string());
     CHECK(report.passed);
   }
@@ -184,8 +193,9 @@ TEST_CASE("a spectral layer inside a fixed point is a fixed map", "[reparam]") {
   recur.raw_weight.set(normal({5, 5}, 19));
   const Var u(normal({4, 5}, 20));
   Tape tape;
-  const auto solved = fixed_point([&](const Var& z) { return tanh(recur(z) + u); }, Var(Tensor::zeros({4, 5}, DType::f64)),
-                                  {.solver = Picard{}, .tolerance = 1e-12, .max_steps = 500});
+  const auto solved =
+      fixed_point([&](const Var& z) { return tanh(recur(z) + u); }, Var(Tensor::zeros({4, 5}, DType::f64)),
+                  {.solver = Picard{}, .tolerance = 1e-12, .max_steps = 500});
   CHECK(solved.report.converged());
   for (const SampleReport& sample : solved.report.samples) CHECK(sample.rate < 0.71);
   const Vars g = grad(sum(solved.z), parameters(recur));
@@ -194,9 +204,16 @@ TEST_CASE("a spectral layer inside a fixed point is a fixed map", "[reparam]") {
 
 TEST_CASE("weight normalisation: length and direction", "[reparam]") {
   Random random(21);
-  const Linear plain = [] { Random r(22); return Linear(3, 4, r, {.dtype = DType::f64}); }();
-  WeightNormLinear layer = [] { Random r(22); return WeightNormLinear(3, 4, r, {.dtype = DType::f64}); }();
-  CHECK(largest_difference(layer.weight().value(), plain.weight.value()) < 1e-15);  // starts as the plain layer
+  const Linear plain = [] {
+    Random r(22);
+    return Linear(3, 4, r, {.dtype = DType::f64});
+  }();
+  WeightNormLinear layer = [] {
+    Random r(22);
+    return WeightNormLinear(3, 4, r, {.dtype = DType::f64});
+  }();
+  CHECK(largest_difference(layer.weight().value(), plain.weight.value()) <
+        1e-15);  // starts as the plain layer
   layer.magnitude.set(tensor({1.0, 2.0, 3.0, 4.0}));
   const Tensor w = layer.weight().value();
   for (std::int64_t o = 0; o < 4; ++o) {
@@ -208,19 +225,25 @@ TEST_CASE("weight normalisation: length and direction", "[reparam]") {
     CHECK(std::sqrt(length) == Approx(static_cast<double>(o + 1)));
     CHECK(along > 0.0);
   }
-  const auto report = layers::check_gradients(layer, normal({5, 3}, 23), [&](const Var& x) { return tanh(layer(x)); });
+  layer.direction.set(
+      (Var(plain.weight.value()) * 5.0).value());  // rows well away from zero, the kink of the norm
+  CHECK(largest_difference(layer.weight().value(), w) < 1e-14);  // their length does not matter
+  const auto report =
+      layers::check_gradients(layer, normal({5, 3}, 23), [&](const Var& x) { return tanh(layer(x)); });
   INFO(report.to_string());
   CHECK(report.passed);
 
   WeightNormConv2d conv(2, 3, 3, random, {.padding = 1, .dtype = DType::f64});
-  const auto second = layers::check_gradients(conv, normal({2, 2, 4, 4}, 24), [&](const Var& x) { return tanh(conv(x)); });
+  const auto second =
+      layers::check_gradients(conv, normal({2, 2, 4, 4}, 24), [&](const Var& x) { return tanh(conv(x)); });
   INFO(second.to_string());
   CHECK(second.passed);
 }
 
 TEST_CASE("bad options of spectral layers are refused", "[reparam]") {
   Random random(1);
-  CHECK_THROWS_WITH(SpectralLinear(2, 2, random, {.bound = 0.0}), Contains("[spectral] bound must be above 0"));
+  CHECK_THROWS_WITH(SpectralLinear(2, 2, random, {.bound = 0.0}),
+                    Contains("[spectral] bound must be above 0"));
   CHECK_THROWS_WITH(SpectralLinear(2, 2, random, {.power = {.max_steps = 0}}), Contains("[power_iteration]"));
   CHECK_THROWS_AS(SpectralConv2d(2, 2, 3, {1, 1}, random), ShapeError);
 }

@@ -42,7 +42,8 @@ TEST_CASE("cosine schedule with warmup", "[schedule]") {
 }
 
 TEST_CASE("one cycle", "[schedule]") {
-  const OneCycleSchedule cycle{.peak = 1.0, .steps = 100, .rise = 0.3, .start_divisor = 25.0, .last_divisor = 1000.0};
+  const OneCycleSchedule cycle{
+      .peak = 1.0, .steps = 100, .rise = 0.3, .start_divisor = 25.0, .last_divisor = 1000.0};
   CHECK(cycle(0) == Approx(0.04));
   CHECK(cycle(15) == Approx(0.52));
   CHECK(cycle(30) == Approx(1.0));

@@ -17,20 +17,22 @@ struct Case {
   Conv2dOptions options;
 };
 
-// Small and large images (several in a tile, several tiles in one), strides, margins, dilation, groups, 1 x 1 filters.
+// Small and large images (several in a tile, several tiles in one), strides, margins, dilation, groups, 1 x 1
+// filters.
 const std::vector<Case>& cases() {
-  static const std::vector<Case> all{{{2, 3, 6, 5}, {4, 3, 3, 3}, {.padding = 1}},
-                                     {{3, 2, 7, 8}, {3, 2, 3, 2}, {.stride = {2, 3}, .padding = {0, 1}}},
-                                     {{2, 4, 7, 8}, {6, 2, 2, 3}, {.padding = 2, .dilation = {3, 2}, .groups = 2}},
-                                     {{70, 2, 3, 3}, {3, 2, 3, 3}, {.padding = 1}},
-                                     {{5, 3, 9, 9}, {2, 3, 1, 1}, {}},
-                                     {{5, 2, 9, 9}, {2, 2, 1, 1}, {.stride = 2}},
-                                     {{2, 8, 40, 41}, {4, 8, 5, 5}, {.padding = 2}},
-                                     {{2, 8, 40, 70}, {4, 8, 5, 5}, {.stride = 2, .padding = 1}},
-                                     {{3, 6, 9, 9}, {6, 1, 3, 3}, {.padding = 1, .groups = 6}},
-                                     {{1, 1, 3, 3}, {1, 1, 1, 1}, {.padding = 2}},
-                                     {{1, 2, 1, 1}, {3, 2, 3, 3}, {.padding = 4}},
-                                     {{2, 1, 8, 4}, {1, 1, 8, 4}, {}}};
+  static const std::vector<Case> all{
+      {{2, 3, 6, 5}, {4, 3, 3, 3}, {.padding = 1}},
+      {{3, 2, 7, 8}, {3, 2, 3, 2}, {.stride = {2, 3}, .padding = {0, 1}}},
+      {{2, 4, 7, 8}, {6, 2, 2, 3}, {.padding = 2, .dilation = {3, 2}, .groups = 2}},
+      {{70, 2, 3, 3}, {3, 2, 3, 3}, {.padding = 1}},
+      {{5, 3, 9, 9}, {2, 3, 1, 1}, {}},
+      {{5, 2, 9, 9}, {2, 2, 1, 1}, {.stride = 2}},
+      {{2, 8, 40, 41}, {4, 8, 5, 5}, {.padding = 2}},
+      {{2, 8, 40, 70}, {4, 8, 5, 5}, {.stride = 2, .padding = 1}},
+      {{3, 6, 9, 9}, {6, 1, 3, 3}, {.padding = 1, .groups = 6}},
+      {{1, 1, 3, 3}, {1, 1, 1, 1}, {.padding = 2}},
+      {{1, 2, 1, 1}, {3, 2, 3, 3}, {.padding = 4}},
+      {{2, 1, 8, 4}, {1, 1, 8, 4}, {}}};
   return all;
 }
 
@@ -67,7 +69,8 @@ double inner(const Var& a, const Var& b) {
 }
 
 bool same_bits(const Var& a, const Var& b) {
-  return std::memcmp(a.value().data<float>(), b.value().data<float>(), static_cast<std::size_t>(a.size()) * 4) == 0;
+  return std::memcmp(a.value().data<float>(), b.value().data<float>(),
+                     static_cast<std::size_t>(a.size()) * 4) == 0;
 }
 
 }  // namespace
@@ -80,8 +83,10 @@ TEST_CASE("the three convolutions agree with their definition", "[conv]") {
     const Var u = g.normal(y.shape());
     Tensor sum_y = Tensor::zeros(y.shape(), DType::f64), sum_x = Tensor::zeros(c.x, DType::f64);
     Tensor sum_w = Tensor::zeros(c.w, DType::f64);
-    double *py = sum_y.mutable_data<double>(), *px = sum_x.mutable_data<double>(), *pw = sum_w.mutable_data<double>();
-    const double *vx = x.value().data<double>(), *vw = w.value().data<double>(), *vu = u.value().data<double>();
+    double *py = sum_y.mutable_data<double>(), *px = sum_x.mutable_data<double>(),
+           *pw = sum_w.mutable_data<double>();
+    const double *vx = x.value().data<double>(), *vw = w.value().data<double>(),
+                 *vu = u.value().data<double>();
     definition(c, y.shape(), [&](std::int64_t ix, std::int64_t iw, std::int64_t iy) {
       py[iy] += vx[ix] * vw[iw];
       px[ix] += vu[iy] * vw[iw];
@@ -117,7 +122,8 @@ TEST_CASE("convolutions are the same for any number of threads", "[conv]") {
     set_threads(1);
     const Var y = conv2d(x, w, c.options);
     const Pair input{c.x[2], c.x[3]}, kernel{c.w[2], c.w[3]};
-    const Var dx = conv2d_input_grad(y, w, input, c.options), dw = conv2d_weight_grad(x, y, kernel, c.options);
+    const Var dx = conv2d_input_grad(y, w, input, c.options),
+              dw = conv2d_weight_grad(x, y, kernel, c.options);
     for (const int threads : {2, 5}) {
       set_threads(threads);
       CHECK(same_bits(conv2d(x, w, c.options), y));
@@ -137,7 +143,8 @@ TEST_CASE("convolutions of nothing are zeros", "[conv]") {
 
 TEST_CASE("convolutions refuse what does not fit", "[conv]") {
   const Var x = Tensor::ones({1, 4, 5, 5}), w = Tensor::ones({2, 2, 3, 3});
-  CHECK_THROWS_WITH(conv2d(x, w), Contains("[conv2d] channels must agree") && Contains("(1,4,5,5)") && Contains("(2,2,3,3)"));
+  CHECK_THROWS_WITH(conv2d(x, w), Contains("[conv2d] channels must agree") && Contains("(1,4,5,5)") &&
+                                      Contains("(2,2,3,3)"));
   CHECK(conv2d(x, w, {.groups = 2}).shape() == Shape{1, 2, 3, 3});
   CHECK_THROWS_AS(conv2d(x, w, {.dilation = 3, .groups = 2}), ShapeError);
   CHECK_THROWS_AS(conv2d(x, w, {.padding = -1, .groups = 2}), ValueError);

@@ -16,7 +16,9 @@ struct Around {
   std::int64_t outer, count, inner;
   Around(const Shape& shape, int axis)
       : outer(shape.size(0, axis)), count(shape[axis]), inner(shape.size(axis + 1, shape.rank())) {}
-  std::int64_t at(std::int64_t o, std::int64_t j, std::int64_t i) const { return (o * count + j) * inner + i; }
+  std::int64_t at(std::int64_t o, std::int64_t j, std::int64_t i) const {
+    return (o * count + j) * inner + i;
+  }
 };
 
 }  // namespace
@@ -47,7 +49,8 @@ TEST_CASE("gather takes along an axis and scatter_add is its transpose", "[index
           sums[from] += y.value().at(at);
         }
     CHECK(equal);
-    CHECK(std::memcmp(sums, spread.value().data<double>(), static_cast<std::size_t>(expected.size()) * 8) == 0);
+    CHECK(std::memcmp(sums, spread.value().data<double>(), static_cast<std::size_t>(expected.size()) * 8) ==
+          0);
   }
 }
 
@@ -97,5 +100,6 @@ TEST_CASE("indices out of range name their position", "[index]") {
   // The last task finds it as well as the first.
   Tensor index = Tensor::zeros({100000}, DType::i64);
   index.mutable_data<std::int64_t>()[99999] = 4;
-  CHECK_THROWS_WITH(gather(Tensor::zeros({4}), 0, index), "[gather] indices must lie in [0, 4): got 4 at position (99999)");
+  CHECK_THROWS_WITH(gather(Tensor::zeros({4}), 0, index),
+                    "[gather] indices must lie in [0, 4): got 4 at position (99999)");
 }

@@ -12,7 +12,8 @@ using namespace banach;
 namespace {
 
 // (batch, m, k) x (batch, k, n) with strides of the batch, 0 where an operand is shared.
-Tensor naive(const Tensor& a, const Tensor& b, const MatmulOptions& o, std::int64_t batch, bool shared_a, bool shared_b) {
+Tensor naive(const Tensor& a, const Tensor& b, const MatmulOptions& o, std::int64_t batch, bool shared_a,
+             bool shared_b) {
   const auto [m, k] = o.transpose_a ? std::pair{a.size(-1), a.size(-2)} : std::pair{a.size(-2), a.size(-1)};
   const std::int64_t n = o.transpose_b ? b.size(-2) : b.size(-1);
   Tensor c = Tensor::zeros({batch, m, n}, DType::f64);
@@ -21,8 +22,9 @@ Tensor naive(const Tensor& a, const Tensor& b, const MatmulOptions& o, std::int6
     for (std::int64_t r = 0; r < m; ++r)
       for (std::int64_t s = 0; s < n; ++s)
         for (std::int64_t t = 0; t < k; ++t)
-          out[(i * m + r) * n + s] += a.at((shared_a ? 0 : i * m * k) + (o.transpose_a ? t * m + r : r * k + t)) *
-                                      b.at((shared_b ? 0 : i * k * n) + (o.transpose_b ? s * k + t : t * n + s));
+          out[(i * m + r) * n + s] +=
+              a.at((shared_a ? 0 : i * m * k) + (o.transpose_a ? t * m + r : r * k + t)) *
+              b.at((shared_b ? 0 : i * k * n) + (o.transpose_b ? s * k + t : t * n + s));
   return c;
 }
 
@@ -40,7 +42,8 @@ TEST_CASE("matmul agrees with three loops, transposed, batched and shared", "[ma
   const bool shared_a = GENERATE(false, true), shared_b = GENERATE(false, true);
   const MatmulOptions options{ta, tb};
   SampleGen g(5);
-  for (const auto& [m, k, n] : {std::tuple{3, 4, 5}, std::tuple{1, 7, 2}, std::tuple{6, 9, 1}, std::tuple{40, 33, 50}}) {
+  for (const auto& [m, k, n] :
+       {std::tuple{3, 4, 5}, std::tuple{1, 7, 2}, std::tuple{6, 9, 1}, std::tuple{40, 33, 50}}) {
     const std::int64_t batch = shared_a && shared_b ? 1 : 3;
     const Shape matrix_a = ta ? Shape{k, m} : Shape{m, k}, matrix_b = tb ? Shape{n, k} : Shape{k, n};
     const Tensor a = g.normal(shared_a ? matrix_a : Shape{batch, matrix_a[0], matrix_a[1]});
@@ -68,7 +71,8 @@ TEST_CASE("matmul broadcasts leading axes", "[matmul]") {
 TEST_CASE("gradients of shared operands are sums over the batch", "[matmul]") {
   SampleGen g(7);
   const bool ta = GENERATE(false, true), tb = GENERATE(false, true);
-  const Tensor a = g.normal({6, ta ? 4 : 3, ta ? 3 : 4}), b = g.normal({tb ? 5 : 4, tb ? 4 : 5}), u = g.normal({6, 3, 5});
+  const Tensor a = g.normal({6, ta ? 4 : 3, ta ? 3 : 4}), b = g.normal({tb ? 5 : 4, tb ? 4 : 5}),
+               u = g.normal({6, 3, 5});
   Tape tape;
   const Var x = leaf(a), y = leaf(b);
   const Var z = matmul(x, y, {.transpose_a = ta, .transpose_b = tb});
@@ -86,15 +90,17 @@ TEST_CASE("gradients of shared operands are sums over the batch", "[matmul]") {
 
 TEST_CASE("matmul is the same for any number of threads", "[matmul]") {
   SampleGen g(8);
-  for (const auto& [sa, sb] : {std::pair{Shape{300, 200}, Shape{200, 500}}, std::pair{Shape{64, 30, 40}, Shape{64, 40, 50}},
-                               std::pair{Shape{64, 30, 40}, Shape{40, 50}}}) {
+  for (const auto& [sa, sb] :
+       {std::pair{Shape{300, 200}, Shape{200, 500}}, std::pair{Shape{64, 30, 40}, Shape{64, 40, 50}},
+        std::pair{Shape{64, 30, 40}, Shape{40, 50}}}) {
     const Tensor a = g.normal(sa).to(DType::f32), b = g.normal(sb).to(DType::f32);
     set_threads(1);
     const Var one = matmul(a, b);
     for (const int threads : {2, 5}) {
       set_threads(threads);
       const Var many = matmul(a, b);
-      CHECK(std::memcmp(one.value().data<float>(), many.value().data<float>(), static_cast<std::size_t>(one.size()) * 4) == 0);
+      CHECK(std::memcmp(one.value().data<float>(), many.value().data<float>(),
+                        static_cast<std::size_t>(one.size()) * 4) == 0);
     }
     set_threads(0);
   }
@@ -108,9 +114,10 @@ TEST_CASE("matmul of nothing, and what it refuses", "[matmul]") {
                     "[matmul] inner dimensions must agree: (2,3) x (4,5)");
   CHECK_THROWS_WITH(matmul(Tensor::ones({2, 3}), Tensor::ones({3, 5}), {.transpose_b = true}),
                     "[matmul] inner dimensions must agree: (2,3) x (3,5)^T");
-  CHECK_THROWS_WITH(matmul(Tensor::ones({3}), Tensor::ones({3, 5})),
-                    "[matmul] operands must have rank 2 or more: (3) x (3,5) (reshape a vector of n to a row (1,n) or a "
-                    "column (n,1))");
+  CHECK_THROWS_WITH(
+      matmul(Tensor::ones({3}), Tensor::ones({3, 5})),
+      "[matmul] operands must have rank 2 or more: (3) x (3,5) (reshape a vector of n to a row (1,n) or a "
+      "column (n,1))");
   CHECK_THROWS_AS(matmul(Tensor::ones({2, 3}), Tensor::ones({3, 2}, DType::f64)), DTypeError);
   CHECK_THROWS_AS(matmul(Tensor::arange(4).reshape({2, 2}), Tensor::arange(4).reshape({2, 2})), DTypeError);
 }

@@ -30,10 +30,12 @@ TEST_CASE("max_pool2d takes the largest of every window", "[pool]") {
     const Tensor x = g.distinct(shape, 0.01);
     const Pair k = options.kernel, s = options.stride.value_or(k), p = options.padding;
     const Var y = max_pool2d(x, options), index = max_pool2d_indices(x, options);
-    REQUIRE(y.shape() == Shape{shape[0], shape[1], (shape[2] + 2 * p.h - k.h) / s.h + 1, (shape[3] + 2 * p.w - k.w) / s.w + 1});
+    REQUIRE(y.shape() == Shape{shape[0], shape[1], (shape[2] + 2 * p.h - k.h) / s.h + 1,
+                               (shape[3] + 2 * p.w - k.w) / s.w + 1});
     bool equal = true;
     for (std::int64_t i = 0; i < y.size(); ++i) {
-      const std::int64_t ow = i % y.size(3), oh = i / y.size(3) % y.size(2), plane = i / y.size(3) / y.size(2);
+      const std::int64_t ow = i % y.size(3), oh = i / y.size(3) % y.size(2),
+                         plane = i / y.size(3) / y.size(2);
       double largest = -std::numeric_limits<double>::infinity();
       for (std::int64_t h = oh * s.h - p.h; h < oh * s.h - p.h + k.h; ++h)
         for (std::int64_t w = ow * s.w - p.w; w < ow * s.w - p.w + k.w; ++w)
@@ -72,8 +74,9 @@ TEST_CASE("the winner gets the gradient, once for each window it wins", "[pool]"
 
 TEST_CASE("max_pool2d refuses what does not fit", "[pool]") {
   const Var x = Tensor::ones({1, 2, 4, 4});
-  CHECK_THROWS_WITH(max_pool2d(x, {.kernel = 5}),
-                    "[max_pool2d] kernel must fit the padded image: kernel (5,5), image (1,2,4,4), padding (0,0)");
+  CHECK_THROWS_WITH(
+      max_pool2d(x, {.kernel = 5}),
+      "[max_pool2d] kernel must fit the padded image: kernel (5,5), image (1,2,4,4), padding (0,0)");
   CHECK_THROWS_AS(max_pool2d(x, {.kernel = 2, .padding = 2}), ValueError);
   CHECK_THROWS_AS(max_pool2d(x, {.kernel = 0}), ValueError);
   CHECK_THROWS_AS(max_pool2d(x, {.stride = Pair(0)}), ValueError);

@@ -31,7 +31,8 @@ std::int64_t flat(const Shape& shape, const Position& at) {
 }
 
 // Every element of `y` is the element of `x` at the position that `source` names.
-void check_moves(const Var& y, const Var& x, const Shape& shape, const std::function<Position(Position)>& source) {
+void check_moves(const Var& y, const Var& x, const Shape& shape,
+                 const std::function<Position(Position)>& source) {
   REQUIRE(y.shape() == shape);
   REQUIRE(y.dtype() == x.dtype());
   bool equal = true;
@@ -77,7 +78,8 @@ TEST_CASE("permute puts every element in its place", "[shape_ops]") {
   for (const auto& [shape, axes] :
        {Case{{2, 3}, {1, 0}}, Case{{35, 50}, {1, 0}}, Case{{300, 257}, {1, 0}}, Case{{4, 20, 33}, {0, 2, 1}},
         Case{{3, 7, 4, 16}, {0, 2, 1, 3}}, Case{{5, 6, 7, 8}, {3, 1, 0, 2}}, Case{{40, 50, 60}, {2, 1, 0}},
-        Case{{2, 1, 3}, {2, -2, 0}}, Case{{0, 3}, {1, 0}}, Case{{2, 2, 2, 2, 2, 2, 2, 2}, {7, 0, 6, 1, 5, 2, 4, 3}}}) {
+        Case{{2, 1, 3}, {2, -2, 0}}, Case{{0, 3}, {1, 0}},
+        Case{{2, 2, 2, 2, 2, 2, 2, 2}, {7, 0, 6, 1, 5, 2, 4, 3}}}) {
     const Var x = values(shape, dtype);
     Ints extents;
     for (const std::int64_t axis : axes) extents.push_back(x.size(static_cast<int>(axis)));
@@ -85,7 +87,8 @@ TEST_CASE("permute puts every element in its place", "[shape_ops]") {
     check_moves(permute(x, axes), x, Shape(extents), [&](const Position& at) {
       Position from(at.size());
       for (int i = 0; i < order.count(); ++i)
-        from[static_cast<std::size_t>(normalize_axis(order[i], order.count(), "test"))] = at[static_cast<std::size_t>(i)];
+        from[static_cast<std::size_t>(normalize_axis(order[i], order.count(), "test"))] =
+            at[static_cast<std::size_t>(i)];
       return from;
     });
   }
@@ -99,7 +102,8 @@ TEST_CASE("broadcast_to repeats", "[shape_ops]") {
     check_moves(broadcast_to(x, to), x, to, [&](const Position& at) {
       Position source(static_cast<std::size_t>(from.rank()));
       for (int i = 0; i < from.rank(); ++i)
-        source[static_cast<std::size_t>(i)] = from[i] == 1 ? 0 : at[static_cast<std::size_t>(i + to.rank() - from.rank())];
+        source[static_cast<std::size_t>(i)] =
+            from[i] == 1 ? 0 : at[static_cast<std::size_t>(i + to.rank() - from.rank())];
       return source;
     });
   };
@@ -176,7 +180,8 @@ TEST_CASE("concat joins and its gradient splits", "[shape_ops]") {
   CHECK(g.shape() == Shape{1, 2});
   CHECK(g.value().at(1) == 115.0);
 
-  CHECK_THROWS_WITH(concat({a, values({3, 3})}, 1), "[concat] extents must agree but for axis 1: (2,3) with (3,3)");
+  CHECK_THROWS_WITH(concat({a, values({3, 3})}, 1),
+                    "[concat] extents must agree but for axis 1: (2,3) with (3,3)");
   CHECK_THROWS_WITH(concat({a, values({2, 3}, DType::f32)}, 0), "[concat] dtypes must agree: f64 with f32");
   CHECK_THROWS_AS(concat(Vars{}, 0), ShapeError);
 }

@@ -57,8 +57,12 @@ class Linearized {
 
   /// f at the state.
   Var value() const;
-  /// The same body linearised at another state.
-  Linearized at(const Var& z) const { return Linearized(body_, z, theta_); }
+  /// The same body linearised at another state. Its products count here too.
+  Linearized at(const Var& z) const {
+    Linearized moved(body_, z, theta_);
+    moved.evaluations_ = evaluations_;
+    return moved;
+  }
 
   /// ||lambda - J^T lambda - g||_2 / ||g||_2 for each problem, given J^T lambda.
   PoolVector<double> residual(const Var& lambda, const Var& pulled, const Var& g) const;
