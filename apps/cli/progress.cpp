@@ -51,8 +51,8 @@ std::string Progress::line(std::int64_t done, std::string_view note) const {
     text = fmt::format("[{}{}] ", std::string(filled, '#'), std::string(bar_width - filled, '.'));
   }
   text += fmt::format("{:3.0f} %  {}", 100.0 * part, note);
-  constexpr double settled = 2.0;  // seconds before a rate means anything
-  if (seconds < settled) return text;
+  constexpr std::int64_t settled = 50;  // steps before a rate means anything
+  if (done - start_done_ < settled && done < total_) return text;
   text += fmt::format("  {} steps/s", report::format_number(rate));
   if (done < total_) text += fmt::format("  {} left", report::format_duration(static_cast<double>(total_ - done) / rate));
   return text;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 
 #include <fmt/format.h>
 
@@ -85,20 +86,40 @@ std::vector<report::Block> quality_charts(const Results& results, std::vector<Ro
   return {std::move(cosine), std::move(tilt), std::move(length)};
 }
 
+/// The accuracies after the first quarter of training: before, all climb from chance, and would flatten the rest.
+std::optional<report::Range> accuracy_range(const Results& results) {
+  double low = 1.0, high = 0.0;
+  for (const RuleResult& rule : results.rules)
+    for (const Probe& p : rule.probes)
+      if (4 * p.step >= rule.probes.back().step) {
+        low = std::min(low, p.test_accuracy);
+        high = std::max(high, p.test_accuracy);
+      }
+  if (!(low < high)) return std::nullopt;
+  const double margin = 0.15 * (high - low);
+  return report::Range{std::max(0.0, low - margin), std::min(1.0, high + margin)};
+}
+
 }  // namespace
 
 std::vector<report::Block> accuracy_charts(const Results& results) {
   const auto accuracy = [](const Probe& p) { return p.test_accuracy; };
+  const std::optional<report::Range> range = accuracy_range(results);
+  const std::string note = range ? "Cut off below: the climb from chance at the start." : "";
   return {Chart{.title = "Test accuracy against training time",
                 .look_for = "Which curve is highest at a given time: this is what an estimator buys for its cost.",
                 .x_label = "seconds of training (probes not counted)",
                 .y_label = "test accuracy",
-                .series = curves(results, &RuleResult::probes, [](const Probe& p) { return p.seconds; }, accuracy)},
+                .series = curves(results, &RuleResult::probes, [](const Probe& p) { return p.seconds; }, accuracy),
+                .y_range = range,
+                .note = note},
           Chart{.title = "Test accuracy against steps",
                 .look_for = "Curves that coincide mean that the estimate is as good a direction as the exact gradient, step for step.",
                 .x_label = "training step",
                 .y_label = "test accuracy",
-                .series = curves(results, &RuleResult::probes, step_of<Probe>, accuracy)},
+                .series = curves(results, &RuleResult::probes, step_of<Probe>, accuracy),
+                .y_range = range,
+                .note = note},
           Chart{.title = "Training loss",
                 .look_for = "A rule whose loss stays above the others follows a worse direction, or takes shorter steps.",
                 .x_label = "training step",
@@ -145,34 +166,41 @@ std::vector<report::Block> cost_charts(const Results& results) {
 }
 
 std::vector<report::Block> equilibrium_charts(const Results& results) {
+  const auto radii = [&](double Probe::*member) {
+    return curves(results, &RuleResult::probes, step_of<Probe>, [=](const Probe& p) { return p.*member; });
+  };
   Chart radius{.title = "Spectral radius of df/dz at the solution",
                .look_for = "The nearer to 1, the slower plain iteration and the worse every truncated series.",
                .x_label = "training step",
-               .y_label = "spectral radius, median over samples",
-               .series = curves(results, &RuleResult::probes, step_of<Probe>, [](const Probe& p) { return p.radius_median; }),
-               .note = "Arnoldi's method on the exact Jacobian, 30 products."};
-  for (std::size_t i = 0, s = 0; i < results.rules.size() && s < radius.series.size(); ++i) {
-    if (results.rules[i].probes.empty()) continue;
-    Series& curve = radius.series[s++];
-    // Lower end of the band: the median itself, so that it shows only how far the worst sample lies above.
-    curve.lo = curve.y;
-    for (const Probe& p : results.rules[i].probes) curve.hi.push_back(p.radius_largest);
+               .y_label = "spectral radius",
+               .series = radii(&Probe::radius_median),
+               .note = "Median over the samples of the probe's batch; dashed: the largest of them, for the first rule. Arnoldi's "
+                       "method, 30 products."};
+  if (!radius.series.empty()) {
+    Series largest = radii(&Probe::radius_largest).front();
+    largest.looks_like = largest.name;
+    largest.name += ", largest";
+    largest.dashed = true;
+    radius.series.push_back(std::move(largest));
   }
-  radius.note += " The band reaches up to the largest over the samples.";
 
   Chart residuals{.title = "Convergence of the forward solve, at the end of training",
                   .look_for = "A straight line is a constant rate; the steeper, the fewer evaluations a solve takes.",
                   .x_label = "evaluation of f",
                   .y_label = "||f(z) - z|| / ||f(z)||",
-                  .log_y = true};
+                  .log_y = true,
+                  .note = "Median over the samples of the probe's batch; the bands, of the first rule and of unrolled, which has a "
+                          "solver of its own, span the smallest and the largest. A sample that has stopped keeps its last residual."};
   for (const RuleResult& rule : results.rules) {
     const Convergence& c = rule.convergence;
-    Series curve{.name = rule.spec, .y = c.median, .lo = c.smallest, .hi = c.largest};
+    Series curve{.name = rule.spec, .y = c.median};
     for (std::size_t i = 0; i < c.median.size(); ++i) curve.x.push_back(static_cast<double>(i + 1));
+    if (&rule == &results.rules.front() || rule.spec == "unrolled") {
+      curve.lo = c.smallest;
+      curve.hi = c.largest;
+    }
     if (!curve.y.empty()) residuals.series.push_back(std::move(curve));
   }
-  residuals.note = "Median over the samples of the probe's batch; the band spans the smallest and the largest. A sample that has "
-                   "stopped keeps its last residual.";
   return {std::move(radius), std::move(residuals)};
 }
 

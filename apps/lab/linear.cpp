@@ -143,7 +143,8 @@ LinearRule solve_with(const LinearSettings& settings, const Rule& rule, const Pr
   const Var a(problem.matrix()), b = leaf(Tensor::ones({1, settings.dimension}, DType::f64));
   const FixedPoint solved = fixed_point([&](const Var& z) { return matmul(z, a, {.transpose_b = true}) + b; },
                                         Var(Tensor::zeros(b.shape(), DType::f64)), options);
-  const Tensor gradient = grad(sum(solved.z), {b}).front().value();
+  // Unrolled may find no better iterate than the start, on which b has no influence.
+  const Tensor gradient = solved.z.recorded() ? grad(sum(solved.z), {b}).front().value() : Tensor::zeros(b.shape(), DType::f64);
 
   LinearRule result{.spec = rule.spec, .formula = rule.formula()};
   const SampleReport& forward = solved.report.samples.front();
@@ -217,19 +218,30 @@ LinearResults solve_linear_problem(const LinearSettings& settings) {
   return results;
 }
 
+std::string direction(const Quality& quality) {
+  return quality.descent ? "descent" : quality.norm_ratio > 0.0 ? "points uphill" : "none";
+}
+
+std::vector<std::string> remarks(const LinearRule& rule) {
+  std::vector<std::string> texts;
+  if (rule.quality.norm_ratio == 0.0) texts.push_back(fmt::format("{} gives no gradient at all: no step came closer to a solution.", rule.spec));
+  else if (!rule.quality.descent)
+    texts.push_back(fmt::format("{} points uphill: its cosine to the exact gradient is {:.4f}.", rule.spec, rule.quality.cosine));
+  if (!rule.matches)
+    texts.push_back(fmt::format("{} does not match its own closed form: relative difference {:.1e}.", rule.spec, rule.difference));
+  return texts;
+}
+
 std::string to_text(const LinearResults& results) {
   std::vector<std::vector<std::string>> rows;
   std::string words;
   for (const LinearRule& r : results.rules) {
     rows.push_back({r.spec, numbers(r.computed), numbers(r.closed_form), fmt::format("{:.1e}", r.difference),
                     fmt::format("{:.6f}", r.quality.cosine), fmt::format("{:.6g}", r.quality.norm_ratio),
-                    r.quality.descent ? "descent" : "points uphill", fmt::format("{} ({})", r.forward_status, r.forward_evaluations),
+                    direction(r.quality), fmt::format("{} ({})", r.forward_status, r.forward_evaluations),
                     r.adjoint_status.empty() ? "-" : fmt::format("{} ({})", r.adjoint_status, r.backward_evaluations),
                     r.matches ? "yes" : "NO"});
-    if (!r.quality.descent)
-      words += fmt::format("{} points uphill: its cosine to the exact gradient is {:.4f}.\n", r.spec, r.quality.cosine);
-    if (!r.matches)
-      words += fmt::format("{} does not match its own closed form: relative difference {:.1e}.\n", r.spec, r.difference);
+    for (const std::string& remark : remarks(r)) words += remark + "\n";
   }
   return fmt::format("z = A z + b, loss 1^T z; the exact gradient in b: {}\n\n", numbers(results.exact)) +
          cli::text_table({"rule", "gradient", "closed form", "difference", "cosine", "norm ratio", "direction", "forward (f)",

@@ -44,6 +44,11 @@ struct LinearResults {
 LinearSettings resolve_linear(const Options& options);
 LinearResults solve_linear_problem(const LinearSettings& settings);
 
+/// "descent", "points uphill" or "none".
+std::string direction(const Quality& quality);
+/// What must be said about a rule, if anything.
+std::vector<std::string> remarks(const LinearRule& rule);
+
 /// What is printed: the table and, for each rule that needs them, words.
 std::string to_text(const LinearResults& results);
 std::string summary_json(const LinearResults& results);

@@ -1,6 +1,7 @@
 #include <apps/lab/linear_page.hpp>
 
 #include <algorithm>
+#include <cmath>
 
 #include <fmt/format.h>
 
@@ -27,7 +28,7 @@ report::Table table_of(const LinearResults& results) {
   for (const LinearRule& r : results.rules)
     table.rows.push_back({r.spec, r.formula, fmt::format("{:.10g}", size(r.computed)), fmt::format("{:.10g}", size(r.closed_form)),
                           fmt::format("{:.1e}", r.difference), fmt::format("{:.6f}", r.quality.cosine),
-                          format_number(r.quality.norm_ratio, 6), r.quality.descent ? "descent" : "points uphill",
+                          format_number(r.quality.norm_ratio, 6), direction(r.quality),
                           fmt::format("{}, {}", r.forward_status, r.forward_evaluations),
                           r.adjoint_status.empty() ? "none" : fmt::format("{}, {}", r.adjoint_status, r.backward_evaluations)});
   return table;
@@ -62,11 +63,7 @@ report::Page make_page(const LinearResults& results) {
 
   std::vector<report::Block> blocks;
   for (const LinearRule& r : results.rules) {
-    if (!r.matches)
-      blocks.push_back(report::Callout{"", fmt::format("{} does not match its closed form.", r.spec), report::Callout::Tone::warning});
-    if (!r.quality.descent)
-      blocks.push_back(report::Callout{"", fmt::format("{} points uphill: its cosine to the exact gradient is {:.4f}.", r.spec, r.quality.cosine),
-                                       report::Callout::Tone::warning});
+    for (const std::string& remark : remarks(r)) blocks.push_back(report::Callout{"", remark, report::Callout::Tone::warning});
   }
   blocks.push_back(table_of(results));
   blocks.push_back(bars(results, "Cosine to the exact gradient", "1 is the right direction; a bar to the left of 0 points uphill.", "cosine",

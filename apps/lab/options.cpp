@@ -25,7 +25,7 @@ Defaults defaults_for(const std::string& model, const std::string& data) {
   // Fung, Heaton et al. 2021, the settings of their MNIST run.
   if (model == "conv") return {3, 100, 2e-4, 1e-6, false, 0.1};
   if (data == "digits") return {30, 64, 3e-3, 0.0, true, 1e-4};
-  return {4, 128, 2e-3, 0.0, true, 1e-4};
+  return {6, 128, 2e-3, 0.0, true, 1e-4};
 }
 
 }  // namespace
@@ -67,7 +67,7 @@ void add_options(CLI::App& app, Options& o) {
       ->check(CLI::Range(1, 1'000'000));
 
   const auto training = group("Training");
-  training(app.add_option("--epochs", o.epochs, "Passes over the images for each rule (default: digits 30, mlp 4, conv 3)"), "N")
+  training(app.add_option("--epochs", o.epochs, "Passes over the images for each rule (default: digits 30, mlp 6, conv 3)"), "N")
       ->check(count);
   training(app.add_option("--steps", o.steps, "Steps for each rule, instead of --epochs"), "N")->check(count)->excludes("--epochs");
   training(app.add_option("--batch-size", o.batch_size, "Images a step (default: digits 64, mlp 128, conv 100)"), "N")->check(count);

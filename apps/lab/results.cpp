@@ -269,10 +269,8 @@ SummaryTable summary_table(const Results& results) {
                 {"lowest", "", "lowest such cosine"},
                 {"norm ratio", "", "mean of ||estimate|| / ||exact||, along the rule's own training"},
                 {"descent", "", "share of the probes at which a step against the estimate goes downhill"},
-                {"forward", "ms", "median time of a forward pass"},
-                {"backward", "ms", "median time of a backward pass"},
-                {"f", "", "evaluations of f in a forward pass, median"},
-                {"vjp", "", "vector-Jacobian products of f in a backward pass, median"},
+                {"forward / backward", "ms", "median times of a forward and of a backward pass"},
+                {"f / vjp", "", "medians of the evaluations of f in a forward and of its vector-Jacobian products in a backward pass"},
                 {"peak", "MiB", "memory of tape and solver history in a step, median of the steps' peaks"},
                 {"time", "s", "of all training steps, probes not counted"}};
   for (const RuleResult& rule : results.rules) {
@@ -281,8 +279,8 @@ SummaryTable summary_table(const Results& results) {
     table.rows.push_back({rule.spec, report::format_percent(rule.accuracy, 2), fmt::format("{:.4f}", rule.final_loss(100)),
                           fmt::format("{:.5f}", own.cosine_mean), fmt::format("{:.5f}", own.cosine_smallest),
                           fmt::format("{:.3f}", own.norm_ratio_mean), report::format_percent(own.descent_share, 0),
-                          fmt::format("{:.2f}", 1e3 * cost.forward_seconds), fmt::format("{:.2f}", 1e3 * cost.backward_seconds),
-                          format_number(cost.forward_evaluations), format_number(cost.backward_evaluations),
+                          fmt::format("{:.2f} / {:.2f}", 1e3 * cost.forward_seconds, 1e3 * cost.backward_seconds),
+                          fmt::format("{} / {}", format_number(cost.forward_evaluations), format_number(cost.backward_evaluations)),
                           fmt::format("{:.2f}", cost.peak_bytes / (1024.0 * 1024.0)), fmt::format("{:.1f}", rule.seconds())});
   }
   return table;

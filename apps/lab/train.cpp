@@ -24,7 +24,7 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr std::int64_t test_batch = 500;
-constexpr std::size_t shown_images = 32;
+constexpr std::size_t shown_images = 30;
 constexpr std::uint64_t step_stream = 2;  // random numbers of the steps, apart from those of the parameters
 
 FixedPointOptions solve_options(const TrainSettings& s, const Rule& rule) {

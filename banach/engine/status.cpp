@@ -16,7 +16,8 @@ std::string tally(const PoolVector<Sample>& samples, Member Sample::*member, int
   std::string text;
   for (int kind = 0; kind < kinds; ++kind) {
     const auto value = static_cast<Member>(kind);
-    const auto found = std::count_if(samples.begin(), samples.end(), [&](const Sample& s) { return s.*member == value; });
+    const auto found =
+        std::count_if(samples.begin(), samples.end(), [&](const Sample& s) { return s.*member == value; });
     if (found > 0) text += fmt::format("{}{} {}", text.empty() ? "" : ", ", found, name(value));
   }
   return text;
@@ -35,7 +36,7 @@ double largest(const PoolVector<Sample>& samples, double Sample::*member) {
   return result;
 }
 
-constexpr std::array<std::string_view, 6> status_names = {"converged",  "max_steps",  "diverged",
+constexpr std::array<std::string_view, 6> status_names = {"converged", "max_steps",  "diverged",
                                                           "stagnated", "non_finite", "singular"};
 constexpr std::array<std::string_view, 4> kind_names = {"exact", "approximate", "least_squares",
                                                         "non_differentiable"};
@@ -67,15 +68,14 @@ bool AdjointReport::exact() const {
 
 std::string AdjointReport::to_string() const {
   if (samples.empty()) return fmt::format("{}: {}", rule, head(0));
-  return fmt::format("{}: {}: {}; adjoint {}; {} products; largest residual {:.1e}", rule, head(samples.size()),
-                     tally(samples, &GradientStatus::kind, kind_names.size()),
+  return fmt::format("{}: {}: {}; adjoint {}; {} products; largest residual {:.1e}", rule,
+                     head(samples.size()), tally(samples, &GradientStatus::kind, kind_names.size()),
                      tally(samples, &GradientStatus::adjoint, status_names.size()), evaluations,
                      largest(samples, &GradientStatus::adjoint_residual));
 }
 
 const AdjointReport& AdjointLog::last() const {
-  if (!run())
-    fail<ValueError>("adjoint", "no backward sweep ran through this node yet: its log is empty");
+  if (!run()) fail<ValueError>("adjoint", "no backward sweep ran through this node yet: its log is empty");
   return reports_->back();
 }
 

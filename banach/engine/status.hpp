@@ -18,7 +18,7 @@ enum class Status : std::uint8_t {
   converged,  ///< r_k <= atol + rtol ||f(z_k)|| and e_k <= error_factor (atol + rtol ||f(z_k)||); or r_k <= 2
               ///< eps ||f(z_k)||
   max_steps,  ///< the allowed evaluations were spent first
-  diverged,   ///< r_k > divergence_factor * max(r_1, smallest residual so far)
+  diverged,   ///< r_k > divergence_factor * r_1, or r_k itself overflows
   stagnated,  ///< over `stagnation_window` evaluations the smallest residual fell by less than 0.1 %
   non_finite,  ///< f(z_k) has a NaN or an infinity; nstep tells k
   singular,    ///< a linear system without a (unique) solution
@@ -34,13 +34,16 @@ enum class Policy : std::uint8_t {
 
 struct SampleReport {
   Status status = Status::max_steps;
-  int nstep = 0;      ///< evaluations of f until this sample stopped
-  int best_step = 0;  ///< the evaluation (from 1) with the smallest residual, whose iterate is the answer
-  double abs_lowest = 0.0;  ///< smallest residual ||f(z) - z||_2
+  int nstep = 0;  ///< evaluations of f until this sample stopped
+  /// The evaluation (from 1) whose iterate is the answer: the last if it converged, else that of the smallest
+  /// residual; 0 if none was measured, and the start is the answer.
+  int best_step = 0;
+  double abs_lowest = 0.0;  ///< residual ||f(z) - z||_2 of the answer; infinite if none was measured
   double rel_lowest = 0.0;  ///< that residual over ||f(z)||_2
-  double rate = 0.0;        ///< observed convergence rate: geometric mean of the last residual ratios
+  double rate = 0.0;        ///< observed rate: geometric mean of the last 5 residual ratios; 1 if unknown
   /// residual * (last step length / residual before that step) / (1 - rate): for Picard, damped or not, this
   /// is residual / (1 - contraction rate); for quasi-Newton steps the middle factor stands for ||(I-J)^-1||.
+  /// Infinite unless the rate is below 1. An estimate, not a bound.
   double error_estimate = 0.0;
 };
 

@@ -7,9 +7,10 @@
 namespace banach {
 namespace {
 
-// Solves (A + ridge diag(A)) x = b for a symmetric A of m x m (row-major, stride `lda`) by Cholesky's factorisation of
-// the matrix scaled to a unit diagonal: the columns of a fast solve differ in size by many orders of magnitude, and
-// their share must not. A column of zeros gets x = 0. False if the matrix is not positive definite.
+// Solves (A + ridge diag(A)) x = b for a symmetric A of m x m (row-major, stride `lda`) by Cholesky's
+// factorisation of the matrix scaled to a unit diagonal: the columns of a fast solve differ in size by many
+// orders of magnitude, and their share must not. A column of zeros gets x = 0. False if the matrix is not
+// positive definite.
 bool solve_ridge(const double* a, int lda, int m, double ridge, double* work, double* b) {
   double *l = work, *scale = work + m * m;
   for (int i = 0; i < m; ++i) scale[i] = a[i * lda + i] > 0.0 ? 1.0 / std::sqrt(a[i * lda + i]) : 0.0;
@@ -17,9 +18,12 @@ bool solve_ridge(const double* a, int lda, int m, double ridge, double* work, do
     for (int j = 0; j <= i; ++j) {
       double sum = i == j ? 1.0 + ridge : a[i * lda + j] * scale[i] * scale[j];
       for (int k = 0; k < j; ++k) sum -= l[i * m + k] * l[j * m + k];
-      if (i != j) l[i * m + j] = sum / l[j * m + j];
-      else if (sum > 0.0) l[i * m + i] = std::sqrt(sum);
-      else return false;
+      if (i != j)
+        l[i * m + j] = sum / l[j * m + j];
+      else if (sum > 0.0)
+        l[i * m + i] = std::sqrt(sum);
+      else
+        return false;
     }
   }
   for (int i = 0; i < m; ++i) {
@@ -41,18 +45,22 @@ template <class T>
 class AndersonStepper final : public Stepper {
  public:
   AndersonStepper(const Anderson& options, std::int64_t batch, std::int64_t n, DType dtype)
-      : options_(options), memory_(options.memory), n_(n), states_(static_cast<std::size_t>(batch)),
+      : options_(options),
+        memory_(options.memory),
+        n_(n),
+        states_(static_cast<std::size_t>(batch)),
         gram_(static_cast<std::size_t>(batch) * memory_ * memory_),
-        dg_(Tensor::empty({batch, memory_, n}, dtype)), df_(Tensor::empty({batch, memory_, n}, dtype)),
-        dg_data_(dg_.mutable_data<T>()), df_data_(df_.mutable_data<T>()),
+        dg_(Tensor::empty({batch, memory_, n}, dtype)),
+        df_(Tensor::empty({batch, memory_, n}, dtype)),
+        dg_data_(dg_.mutable_data<T>()),
+        df_data_(df_.mutable_data<T>()),
         guard_(batch, n, dtype, {.growth = 10.0, .patience = 10, .restarts = 2}) {}
 
   void propose(const Tensor& z, const Tensor& fz, std::span<const char> active, Tensor& next) override {
     const T *z_data = z.data<T>(), *f_data = fz.data<T>();
     T* out = next.mutable_data<T>();
-    vec::for_active(active, n_ * memory_, [&](std::int64_t s) {
-      propose(s, z_data + s * n_, f_data + s * n_, out + s * n_);
-    });
+    vec::for_active(active, n_ * memory_,
+                    [&](std::int64_t s) { propose(s, z_data + s * n_, f_data + s * n_, out + s * n_); });
   }
 
   std::int64_t history_bytes() const override {
@@ -61,8 +69,8 @@ class AndersonStepper final : public Stepper {
   }
 
  private:
-  // The differences of one sample stand in slots 0 ... count - 1 of a ring. Slot `head` is the one to be written
-  // next; once `pending`, it holds the last g and f, of which the next ones will make differences.
+  // The differences of one sample stand in slots 0 ... count - 1 of a ring. Slot `head` is the one to be
+  // written next; once `pending`, it holds the last g and f, of which the next ones will make differences.
   struct State {
     int count = 0, head = 0;
     bool pending = false;
@@ -113,8 +121,6 @@ class AndersonStepper final : public Stepper {
     }
     return vec::all_finite(next, n_);
   }
-
-  
 
   Anderson options_;
   int memory_;

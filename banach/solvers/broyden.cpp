@@ -7,26 +7,32 @@
 namespace banach {
 namespace {
 
-// The inverse Jacobian of g(z) = f(z) - z is kept as H = -I + sum_i u_i v_i^T. After a step dz that changed g by dg,
+// The inverse Jacobian of g(z) = f(z) - z is kept as H = -I + sum_i u_i v_i^T. After a step dz that changed g
+// by dg,
 //   H <- H + (dz - H dg) (dz^T H) / (dz^T H dg)
-// makes H dg = dz (Broyden 1965, by the formula of Sherman and Morrison). The next step is -H g. H dg is a difference of
-// the H g that the steps need anyway, which leaves two products with the memory a step.
+// makes H dg = dz (Broyden 1965, by the formula of Sherman and Morrison). The next step is -H g. H dg is a
+// difference of the H g that the steps need anyway, which leaves two products with the memory a step.
 template <class T>
 class BroydenStepper final : public Stepper {
  public:
   BroydenStepper(const Broyden& options, std::int64_t batch, std::int64_t n, DType dtype)
-      : options_(options), memory_(options.memory), n_(n), states_(static_cast<std::size_t>(batch)),
-        u_(Tensor::empty({batch, memory_, n}, dtype)), v_(Tensor::empty({batch, memory_, n}, dtype)),
-        last_(Tensor::empty({batch, 3, n}, dtype)), u_data_(u_.mutable_data<T>()),
-        v_data_(v_.mutable_data<T>()), last_data_(last_.mutable_data<T>()),
+      : options_(options),
+        memory_(options.memory),
+        n_(n),
+        states_(static_cast<std::size_t>(batch)),
+        u_(Tensor::empty({batch, memory_, n}, dtype)),
+        v_(Tensor::empty({batch, memory_, n}, dtype)),
+        last_(Tensor::empty({batch, 3, n}, dtype)),
+        u_data_(u_.mutable_data<T>()),
+        v_data_(v_.mutable_data<T>()),
+        last_data_(last_.mutable_data<T>()),
         guard_(batch, n, dtype, {.growth = 100.0, .patience = 2 * memory_, .restarts = no_picard}) {}
 
   void propose(const Tensor& z, const Tensor& fz, std::span<const char> active, Tensor& next) override {
     const T *z_data = z.data<T>(), *f_data = fz.data<T>();
     T* out = next.mutable_data<T>();
-    vec::for_active(active, n_ * 8, [&](std::int64_t s) {
-      propose(s, z_data + s * n_, f_data + s * n_, out + s * n_);
-    });
+    vec::for_active(active, n_ * 8,
+                    [&](std::int64_t s) { propose(s, z_data + s * n_, f_data + s * n_, out + s * n_); });
   }
 
   std::int64_t history_bytes() const override {

@@ -18,8 +18,8 @@ void check_map(std::string_view op, const Tensor& argument, const Tensor& value)
     fail<ShapeError>(op, fmt::format("the map must keep the shape: {} -> {}", argument.shape().to_string(),
                                      value.shape().to_string()));
   if (value.dtype() != argument.dtype())
-    fail<DTypeError>(op, fmt::format("the map must keep the dtype: {} -> {}; cast inside it", name(argument.dtype()),
-                                     name(value.dtype())));
+    fail<DTypeError>(op, fmt::format("the map must keep the dtype: {} -> {}; cast inside it",
+                                     name(argument.dtype()), name(value.dtype())));
 }
 
 void check_positive(std::string_view op, std::string_view option, double value) {

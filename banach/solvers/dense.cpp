@@ -7,8 +7,8 @@
 namespace banach {
 namespace {
 
-// Solves (I - M) x = b in double for one sample. Row j of `columns` is column j of M. Singular if the reciprocal
-// condition number is lost in rounding: then x is the least-squares solution of least norm.
+// Solves (I - M) x = b in double for one sample. Row j of `columns` is column j of M. Singular if the
+// reciprocal condition number is lost in rounding: then x is the least-squares solution of least norm.
 template <class T>
 Status solve_sample(std::int64_t n, const T* columns, const T* b, T* x) {
   constexpr double epsilon = static_cast<double>(std::numeric_limits<T>::epsilon());
@@ -29,7 +29,8 @@ Status solve_sample(std::int64_t n, const T* columns, const T* b, T* x) {
   if (singular) {
     fill(true);
     const PoolVector<double> rhs = y;
-    if (blas::least_squares(n, n, 1, transposed.data(), rhs.data(), y.data(), lost).info > 0) return Status::singular;
+    if (blas::least_squares(n, n, 1, transposed.data(), rhs.data(), y.data(), lost).info > 0)
+      return Status::singular;
   } else {
     blas::lu_solve(true, n, 1, transposed.data(), pivots.data(), y.data());
   }
@@ -66,7 +67,8 @@ LinearSolution solve(const StateMap& apply, const Tensor& b) {
   T* x = solution.x.mutable_data<T>();
   vec::for_pieces(batch, n * n, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t s = begin; s < end; ++s)
-      solution.status[static_cast<std::size_t>(s)] = solve_sample(n, columns_data + s * n * n, b_data + s * n, x + s * n);
+      solution.status[static_cast<std::size_t>(s)] =
+          solve_sample(n, columns_data + s * n * n, b_data + s * n, x + s * n);
   });
 
   const Tensor product = image(solution.x);

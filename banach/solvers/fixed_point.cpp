@@ -19,8 +19,8 @@ void check_options(const StopOptions& o) {
     if (!holds) fail<ValueError>(op, fmt::format("{}: got {}", what, given));
   };
   check_budget(op, o.max_steps, o.tolerance);
-  require(o.absolute_tolerance >= 0.0 && std::isfinite(o.absolute_tolerance),
-          "absolute_tolerance must be finite and not negative", o.absolute_tolerance);
+  require(o.atol() >= 0.0 && std::isfinite(o.atol()),
+          "absolute_tolerance must be finite and not negative", o.atol());
   require(o.error_factor > 0.0, "error_factor must be positive", o.error_factor);
   require(o.divergence_factor >= 1.0, "divergence_factor must be at least 1", o.divergence_factor);
   require(o.stagnation_window >= 1, "stagnation_window must be at least 1", o.stagnation_window);
@@ -31,8 +31,13 @@ template <class T>
 class Solve {
  public:
   Solve(const Tensor& z0, const StopOptions& options)
-      : batch_(z0.shape()[0]), n_(z0.shape()[1]), z_(z0), next_(Tensor::empty(z0.shape(), z0.dtype())),
-        best_z_(z0.clone()), best_fz_(z0.clone()), active_(static_cast<std::size_t>(batch_), 1),
+      : batch_(z0.shape()[0]),
+        n_(z0.shape()[1]),
+        z_(z0),
+        next_(Tensor::empty(z0.shape(), z0.dtype())),
+        best_z_(z0.clone()),
+        best_fz_(z0.clone()),
+        active_(static_cast<std::size_t>(batch_), 1),
         monitors_(static_cast<std::size_t>(batch_),
                   SampleMonitor(options, static_cast<double>(std::numeric_limits<T>::epsilon()))),
         trace_(static_cast<std::size_t>(batch_), options.whole_trace) {}
@@ -42,8 +47,9 @@ class Solve {
       const Tensor fz = f(z_);
       check_map(op, z_, fz);
       const bool any_stopped = observe(fz);
-      trace_.record(k, [&](std::size_t s) { return monitors_[s].residual(); },
-                    [&](std::size_t s) { return monitors_[s].relative_residual(); });
+      trace_.record(
+          k, [&](std::size_t s) { return monitors_[s].residual(); },
+          [&](std::size_t s) { return monitors_[s].relative_residual(); });
       if (any_stopped && !freeze()) return finish(k, stepper);
       stepper.propose(z_, fz, active_, next_);
       std::swap(z_, next_);
@@ -51,8 +57,8 @@ class Solve {
   }
 
  private:
-  // Measures the residual of every active sample and keeps its iterate if it is the best. True if a sample stopped.
-  // next_ still holds the previous iterate.
+  // Measures the residual of every active sample and keeps its iterate if it is the best. True if a sample
+  // stopped. next_ still holds the previous iterate.
   bool observe(const Tensor& fz) {
     const T *z = z_.data<T>(), *f = fz.data<T>(), *previous = next_.data<T>();
     T *best_z = best_z_.mutable_data<T>(), *best_f = best_fz_.mutable_data<T>();
@@ -62,7 +68,8 @@ class Solve {
       const double norm = vec::norm(f + row, n_);
       const bool finite = std::isfinite(norm) || vec::all_finite(f + row, n_);
       const double residual = finite ? vec::distance(f + row, z + row, n_) : 0.0;
-      const double step_length = monitor.report().nstep > 0 ? vec::distance(z + row, previous + row, n_) : 0.0;
+      const double step_length =
+          monitor.report().nstep > 0 ? vec::distance(z + row, previous + row, n_) : 0.0;
       if (!monitor.observe({residual, norm, step_length, finite})) return;
       vec::copy(z + row, best_z + row, n_);
       vec::copy(f + row, best_f + row, n_);
@@ -108,7 +115,8 @@ class Solve {
 // max_steps = 0: the start is the answer, and nothing is known about it.
 FixedPointSolution unsolved(const Tensor& z0, const StopOptions& options) {
   FixedPointSolution solution{z0, z0, {}};
-  solution.report.samples.assign(static_cast<std::size_t>(z0.shape()[0]), SampleMonitor(options, 0.0).report());
+  solution.report.samples.assign(static_cast<std::size_t>(z0.shape()[0]),
+                                 SampleMonitor(options, 0.0).report());
   return solution;
 }
 

@@ -8,14 +8,19 @@
 namespace banach {
 namespace {
 
-// One sample's solve: it names a vector, is given M times that vector, and names the next. Whether it is building its
-// Krylov space or checking an iterate is its own affair, so that samples never wait for each other.
+// One sample's solve: it names a vector, is given M times that vector, and names the next. Whether it is
+// building its Krylov space or checking an iterate is its own affair, so that samples never wait for each
+// other.
 template <class T>
 class GmresSample {
  public:
   GmresSample(const Gmres& options, std::int64_t n, int columns)
-      : options_(&options), n_(n), columns_(columns), tiny_(4.0 * std::sqrt(static_cast<double>(n)) * epsilon),
-        r_(static_cast<std::size_t>(columns * columns)), givens_(static_cast<std::size_t>(columns)),
+      : options_(&options),
+        n_(n),
+        columns_(columns),
+        tiny_(4.0 * std::sqrt(static_cast<double>(n)) * epsilon),
+        r_(static_cast<std::size_t>(columns * columns)),
+        givens_(static_cast<std::size_t>(columns)),
         rhs_(static_cast<std::size_t>(columns + 1)) {}
 
   /// `basis` holds columns + 1 rows; `x` the answer; the first vector goes to `argument`.
@@ -34,8 +39,10 @@ class GmresSample {
   void advance(const T* product, T* argument) {
     ++steps_;
     if (!vec::all_finite(product, n_)) return stop(Status::non_finite, argument);
-    if (checking_) check(product, argument);
-    else extend(product, argument);
+    if (checking_)
+      check(product, argument);
+    else
+      extend(product, argument);
   }
 
   bool running() const { return running_; }
@@ -116,8 +123,8 @@ class GmresSample {
     largest_pivot_ = std::max(largest_pivot_, length);
   }
 
-  // The iterate of smallest residual in the space so far; its true residual is asked for. A pivot of zero stands for a
-  // direction in which I - M does nothing: it is left out.
+  // The iterate of smallest residual in the space so far; its true residual is asked for. A pivot of zero
+  // stands for a direction in which I - M does nothing: it is left out.
   void end_cycle(T* argument) {
     degenerate_ = r(size_ - 1, size_ - 1) <= tiny_ * largest_pivot_;
     const int used = degenerate_ ? size_ - 1 : size_;
@@ -142,10 +149,14 @@ class GmresSample {
       best_ = residual;
       vec::copy(argument, x_, n_);
     }
-    if (solved(residual, image_norm, b_norm_, options_->tolerance, epsilon)) stop(Status::converged, argument);
-    else if (residual > 0.999 * previous) stop(degenerate_ ? Status::singular : Status::stagnated, argument);
-    else if (steps_ + 2 > options_->max_steps) stop(Status::max_steps, argument);
-    else begin_cycle(image, residual, argument);
+    if (solved(residual, image_norm, b_norm_, options_->tolerance, epsilon))
+      stop(Status::converged, argument);
+    else if (residual > 0.999 * previous)
+      stop(degenerate_ ? Status::singular : Status::stagnated, argument);
+    else if (steps_ + 2 > options_->max_steps)
+      stop(Status::max_steps, argument);
+    else
+      begin_cycle(image, residual, argument);
   }
 
   static constexpr double epsilon = static_cast<double>(std::numeric_limits<T>::epsilon());
@@ -166,7 +177,8 @@ class GmresSample {
 };
 
 void check_options(const Gmres& o) {
-  if (o.restart < 1) fail<ValueError>(Gmres::name, fmt::format("restart must be at least 1: got {}", o.restart));
+  if (o.restart < 1)
+    fail<ValueError>(Gmres::name, fmt::format("restart must be at least 1: got {}", o.restart));
   check_budget(Gmres::name, o.max_steps, o.tolerance);
 }
 
@@ -188,7 +200,8 @@ LinearSolution solve(const Gmres& options, const StateMap& apply, const Tensor& 
   };
   bool running = for_running([&, b_data = b.data<T>(), basis_data = basis.mutable_data<T>(),
                               x_data = solution.x.mutable_data<T>()](std::int64_t s, T* row) {
-    samples[static_cast<std::size_t>(s)].start(b_data + s * n, basis_data + s * (columns + 1) * n, x_data + s * n, row);
+    samples[static_cast<std::size_t>(s)].start(b_data + s * n, basis_data + s * (columns + 1) * n,
+                                               x_data + s * n, row);
   });
   while (running) {
     const Tensor product = apply(argument);

@@ -22,7 +22,8 @@ Tensor scale_rows(const Tensor& t, const PoolVector<double>& factors, bool divid
   return result;
 }
 
-// Each system is solved for a right-hand side of unit length, so that one absolute tolerance is relative for all.
+// Each system is solved for a right-hand side of unit length, so that one absolute tolerance is relative for
+// all.
 template <class T>
 LinearSolution solve(const Iterative& options, const StateMap& apply, const Tensor& b) {
   const std::int64_t batch = b.shape()[0], n = b.shape()[1];
@@ -34,7 +35,8 @@ LinearSolution solve(const Iterative& options, const StateMap& apply, const Tens
   const Tensor unit_b = scale_rows<T>(b, norms, true);
   Tensor start = unit_b.clone();
   T* start_data = start.mutable_data<T>();
-  std::replace_if(start_data, start_data + start.size(), [](T value) { return !std::isfinite(value); }, T{0});
+  std::replace_if(
+      start_data, start_data + start.size(), [](T value) { return !std::isfinite(value); }, T{0});
   const StateMap map = [&](const Tensor& x) {
     Tensor result = apply(x);
     check_map(op, x, result);
@@ -47,9 +49,10 @@ LinearSolution solve(const Iterative& options, const StateMap& apply, const Tens
 
   LinearSolution solution{scale_rows<T>(found.z, norms, false), {}, {}, found.report.nstep};
   for (const SampleReport& sample : found.report.samples) {
-    const bool small = solved(sample.abs_lowest, std::numeric_limits<double>::infinity(), 1.0, options.tolerance,
-                              static_cast<double>(std::numeric_limits<T>::epsilon()));
-    solution.status.push_back(sample.status == Status::converged && !small ? Status::stagnated : sample.status);
+    const bool small = solved(sample.abs_lowest, std::numeric_limits<double>::infinity(), 1.0,
+                              options.tolerance, static_cast<double>(std::numeric_limits<T>::epsilon()));
+    solution.status.push_back(sample.status == Status::converged && !small ? Status::stagnated
+                                                                           : sample.status);
     solution.residual.push_back(sample.abs_lowest);
   }
   return solution;

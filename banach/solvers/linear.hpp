@@ -2,16 +2,17 @@
 // Solving x = M x + b, one system a sample, for the adjoint equation lambda = J^T lambda + g.
 //
 // Statuses, with r = M x + b - x: converged if ||r|| <= tolerance ||b||, or if r is at rounding level,
-// ||r|| <= 2 eps ||M x + b|| and ||r|| <= sqrt(eps) ||b||; singular if I - M is, to rounding, and r cannot be reduced;
-// stagnated if r cannot be reduced for another reason; non_finite if b or a product has a NaN or an infinity; max_steps
-// if the products were spent first. The answer is the iterate of smallest residual, x = 0 if there is none.
+// ||r|| <= 2 eps ||M x + b|| and ||r|| <= sqrt(eps) ||b||; singular if I - M is, to rounding, and r cannot be
+// reduced; stagnated if r cannot be reduced for another reason; non_finite if b or a product has a NaN or an
+// infinity; max_steps if the products were spent first. The answer is the iterate of smallest residual, x = 0
+// if there is none.
 
 #include <banach/solvers/fixed_point.hpp>
 
 namespace banach {
 
-/// GMRES (Saad and Schultz 1986) on (I - M) x = b, restarted, one Krylov space a sample; all samples share the
-/// applications of M.
+/// GMRES (Saad and Schultz 1986) on (I - M) x = b, restarted, one Krylov space a sample; all samples share
+/// the applications of M.
 struct Gmres {
   int restart = 30;
   int max_steps = 300;      ///< applications of M, those that check a residual included
@@ -19,14 +20,16 @@ struct Gmres {
   static constexpr std::string_view name = "gmres";
 };
 
-/// The n x n matrix of each sample from n applications of M, and an LU factorisation in f64 (LAPACK). For small n. A
-/// singular system (reciprocal condition number below max(n eps of f64, eps of the data)) is answered by its least-squares
-/// solution of least norm. There is no tolerance: converged means ||r|| <= sqrt(eps) ||b||.
+/// The n x n matrix of each sample from n applications of M, and an LU factorisation in f64 (LAPACK). For
+/// small n. A singular system (reciprocal condition number below max(n eps of f64, eps of the data)) is
+/// answered by its least-squares solution of least norm. There is no tolerance: converged means ||r|| <=
+/// sqrt(eps) ||b||.
 struct Dense {
   static constexpr std::string_view name = "dense";
 };
 
-/// x <- M x + b by a fixed-point solver, from x = b. The statuses are those of the fixed point, for b scaled to length 1.
+/// x <- M x + b by a fixed-point solver, from x = b. The statuses are those of the fixed point, for b scaled
+/// to length 1.
 struct Iterative {
   Solver solver = Picard{};
   int max_steps = 300;

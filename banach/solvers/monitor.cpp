@@ -13,7 +13,8 @@ double ratio(double part, double whole) { return part == 0.0 ? 0.0 : part / whol
 
 }  // namespace
 
-SampleMonitor::SampleMonitor(const StopOptions& options, double epsilon) : options_(&options), epsilon_(epsilon) {
+SampleMonitor::SampleMonitor(const StopOptions& options, double epsilon)
+    : options_(&options), epsilon_(epsilon) {
   // Before the first finite evaluation nothing is known.
   report_.rate = 1.0;
   report_.abs_lowest = report_.rel_lowest = report_.error_estimate = infinity;
@@ -30,12 +31,12 @@ bool SampleMonitor::observe(const Measurement& m) {
   residual_ = m.residual;
   relative_ = ratio(m.residual, m.norm);
   if (k == 1) first_ = m.residual;
-  const double error = m.residual == 0.0      ? 0.0
+  const double error = m.residual == 0.0    ? 0.0
                        : report_.rate < 1.0 ? m.residual * step_gain / (1.0 - report_.rate)
                                             : infinity;
 
-  // A converged iterate is the answer even where an earlier one had a smaller residual: near another, repelling
-  // fixed point the residual is small too, but not in proportion to f(z).
+  // A converged iterate is the answer even where an earlier one had a smaller residual: near another,
+  // repelling fixed point the residual is small too, but not in proportion to f(z).
   const bool done = converged(m, error);
   const bool best = done || m.residual < report_.abs_lowest;
   if (best) {
@@ -49,10 +50,14 @@ bool SampleMonitor::observe(const Measurement& m) {
     anchor_step_ = k;
   }
 
-  if (done) stop(Status::converged);
-  else if (!(m.residual < infinity) || m.residual > options_->divergence_factor * first_) stop(Status::diverged);
-  else if (k - anchor_step_ >= options_->stagnation_window) stop(Status::stagnated);
-  else if (k >= options_->max_steps) stop(Status::max_steps);
+  if (done)
+    stop(Status::converged);
+  else if (!(m.residual < infinity) || m.residual > options_->divergence_factor * first_)
+    stop(Status::diverged);
+  else if (k - anchor_step_ >= options_->stagnation_window)
+    stop(Status::stagnated);
+  else if (k >= options_->max_steps)
+    stop(Status::max_steps);
   return best;
 }
 
@@ -64,7 +69,7 @@ void SampleMonitor::stop(Status status) {
 bool SampleMonitor::converged(const Measurement& m, double error) const {
   if (!(m.residual < infinity && m.norm < infinity)) return false;
   if (m.residual <= 2.0 * epsilon_ * m.norm) return true;
-  const double bound = options_->absolute_tolerance + options_->tolerance * m.norm;
+  const double bound = options_->atol() + options_->tolerance * m.norm;
   return m.residual <= bound && error <= options_->error_factor * bound;
 }
 
@@ -73,8 +78,10 @@ void SampleMonitor::update_rate(double residual) {
   const int k = report_.nstep, ratios = std::min(k - 1, rate_window);
   const auto slot = [](int step) { return static_cast<std::size_t>(step % (rate_window + 1)); };
   recent_[slot(k)] = residual;
-  if (residual == 0.0) report_.rate = 0.0;
-  else if (ratios > 0) report_.rate = std::pow(residual / recent_[slot(k - ratios)], 1.0 / ratios);
+  if (residual == 0.0)
+    report_.rate = 0.0;
+  else if (ratios > 0)
+    report_.rate = std::pow(residual / recent_[slot(k - ratios)], 1.0 / ratios);
 }
 
 }  // namespace banach

@@ -41,7 +41,7 @@ class SampleMonitor {
   SampleReport report_;
   bool stopped_ = false;
   double residual_ = 0.0, relative_ = 0.0, first_ = 0.0;  // at the last evaluation, and at the first
-  std::array<double, rate_window + 1> recent_{};  // the last residuals, a ring
+  std::array<double, rate_window + 1> recent_{};          // the last residuals, a ring
   double anchor_ = 0.0;  // the smallest residual when it last fell by 0.1 %, ...
   int anchor_step_ = 0;  // ... and the evaluation at which it did
 };

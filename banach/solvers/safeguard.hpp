@@ -13,21 +13,25 @@ struct SafeguardLimits {
   int restarts;   ///< in a row without success, after which only Picard steps are taken
 };
 
-/// Watches the samples of one solve. A sample in trouble forgets its history and goes on with a Picard step from its best
-/// iterate; where f is a contraction, that step improves on it. A restart that leads to no better iterate widens the
-/// limits of the next, as the way may lead over larger residuals. After too many of those the sample takes plain Picard
-/// steps until its residual is a tenth, or until they run away: so it converges where Picard does, but for
-/// detours longer than the stagnation window.
+/// Watches the samples of one solve. A sample in trouble forgets its history and goes on with a Picard step
+/// from its best iterate; where f is a contraction, that step improves on it. A restart that leads to no
+/// better iterate widens the limits of the next, as the way may lead over larger residuals. After too many of
+/// those the sample takes plain Picard steps until its residual is a tenth, or until they run away: so it
+/// converges where Picard does, but for detours longer than the stagnation window.
 template <class T>
 class Safeguard {
  public:
   Safeguard(std::int64_t batch, std::int64_t n, DType dtype, const SafeguardLimits& limits)
-      : n_(n), limits_(limits), watches_(static_cast<std::size_t>(batch)),
-        z_(Tensor::empty({batch, n}, dtype)), f_(Tensor::empty({batch, n}, dtype)),
-        best_z_(z_.mutable_data<T>()), best_f_(f_.mutable_data<T>()) {}
+      : n_(n),
+        limits_(limits),
+        watches_(static_cast<std::size_t>(batch)),
+        z_(Tensor::empty({batch, n}, dtype)),
+        f_(Tensor::empty({batch, n}, dtype)),
+        best_z_(z_.mutable_data<T>()),
+        best_f_(f_.mutable_data<T>()) {}
 
-  /// Takes in one iterate. True if the sample must forget its history and take a Picard step from z and f, which have
-  /// been set to the best iterate where it must go back.
+  /// Takes in one iterate. True if the sample must forget its history and take a Picard step from z and f,
+  /// which have been set to the best iterate where it must go back.
   bool restart(std::int64_t sample, const T*& z, const T*& f) {
     Watch& watch = watches_[static_cast<std::size_t>(sample)];
     T *best_z = best_z_ + sample * n_, *best_f = best_f_ + sample * n_;
@@ -42,7 +46,8 @@ class Safeguard {
     const bool picard = watch.restarts >= limits_.restarts;
     if (picard && residual <= runaway * watch.best) return true;
     const double slack = std::exp2(watch.restarts);
-    if (!picard && residual <= limits_.growth * slack * slack * watch.best && ++watch.age <= limits_.patience * slack)
+    if (!picard && residual <= limits_.growth * slack * slack * watch.best &&
+        ++watch.age <= limits_.patience * slack)
       return false;
 
     watch.restarts = picard ? 1 : watch.restarts + 1;

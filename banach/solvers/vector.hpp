@@ -1,6 +1,6 @@
 #pragma once
-// What the solvers do with one sample's row of n numbers. Inner products and norms are doubles for f32 rows too, and no
-// norm overflows or underflows on the way: only where the result itself does.
+// What the solvers do with one sample's row of n numbers. Inner products and norms are doubles for f32 rows
+// too, and no norm overflows or underflows on the way: only where the result itself does.
 
 #include <banach/engine/parallel.hpp>
 #include <banach/engine/simd.hpp>
@@ -14,15 +14,19 @@
 
 namespace banach::vec {
 
-inline double dot(const double* a, const double* b, std::int64_t n) { return simd::kernels<double>().dot(a, b, n); }
+inline double dot(const double* a, const double* b, std::int64_t n) {
+  return simd::kernels<double>().dot(a, b, n);
+}
 
-/// Summed in double: a Gram matrix squares the condition of its vectors, which single precision does not stand.
+/// Summed in double: a Gram matrix squares the condition of its vectors, which single precision does not
+/// stand.
 inline double dot(const float* a, const float* b, std::int64_t n) {
   constexpr std::int64_t lanes = 8;
   double sums[lanes] = {};
   std::int64_t i = 0;
   for (; i + lanes <= n; i += lanes)
-    for (std::int64_t l = 0; l < lanes; ++l) sums[l] += static_cast<double>(a[i + l]) * static_cast<double>(b[i + l]);
+    for (std::int64_t l = 0; l < lanes; ++l)
+      sums[l] += static_cast<double>(a[i + l]) * static_cast<double>(b[i + l]);
   double result = 0.0;
   for (; i < n; ++i) result += static_cast<double>(a[i]) * static_cast<double>(b[i]);
   for (const double sum : sums) result += sum;
@@ -47,11 +51,13 @@ double scaled_norm(std::int64_t n, Value value) {
   return largest * std::sqrt(sum);
 }
 
-/// The root of a sum of squares that a kernel has found, or `exact()` where squares may have over- or underflowed.
+/// The root of a sum of squares that a kernel has found, or `exact()` where squares may have over- or
+/// underflowed.
 template <class T, class Exact>
 double root(T sum, Exact exact) {
   constexpr T low = std::numeric_limits<T>::min() / std::numeric_limits<T>::epsilon();
-  return sum > low && sum < std::numeric_limits<T>::infinity() ? std::sqrt(static_cast<double>(sum)) : exact();
+  return sum > low && sum < std::numeric_limits<T>::infinity() ? std::sqrt(static_cast<double>(sum))
+                                                               : exact();
 }
 
 /// ||a||_2
@@ -65,7 +71,8 @@ double norm(const T* a, std::int64_t n) {
 template <class T>
 double distance(const T* a, const T* b, std::int64_t n) {
   return root(simd::kernels<T>().squared_distance(a, b, n), [&] {
-    return scaled_norm(n, [&](std::int64_t i) { return static_cast<double>(a[i]) - static_cast<double>(b[i]); });
+    return scaled_norm(n,
+                       [&](std::int64_t i) { return static_cast<double>(a[i]) - static_cast<double>(b[i]); });
   });
 }
 
@@ -100,15 +107,16 @@ void damped_step(const T* z, const T* f, double damping, T* out, std::int64_t n)
   for (std::int64_t i = 0; i < n; ++i) out[i] = z[i] + factor * (f[i] - z[i]);
 }
 
-/// Whether a difference of two residuals f - z is no more than the rounding of f: it then says nothing about the Jacobian,
-/// and a step that relied on it could land anywhere.
+/// Whether a difference of two residuals f - z is no more than the rounding of f: it then says nothing about
+/// the Jacobian, and a step that relied on it could land anywhere.
 template <class T>
 bool is_rounding(const T* difference, const T* f, std::int64_t n) {
   return norm(difference, n) <= 10.0 * static_cast<double>(std::numeric_limits<T>::epsilon()) * norm(f, n);
 }
 
 /// Calls body(begin, end) on pieces of the batch whose size depends on n alone, possibly at the same time.
-inline void for_pieces(std::int64_t batch, std::int64_t n, FunctionRef<void(std::int64_t, std::int64_t)> body) {
+inline void for_pieces(std::int64_t batch, std::int64_t n,
+                       FunctionRef<void(std::int64_t, std::int64_t)> body) {
   constexpr std::int64_t elements = 8192;  // some microseconds of work
   parallel_for(batch, std::max<std::int64_t>(1, elements / std::max<std::int64_t>(1, n)), body);
 }

@@ -79,9 +79,10 @@ TEST_CASE("files that are missing, damaged or cannot be written end with 1") {
   check_failure("lab --data fashion-mnist --data-dir '" + folder.path() + "'" + out, 1, "dataset-fashion-mnist");
   check_failure("lab --data digits --resume" + out, 1, "there is no checkpoint");
 
-  const std::string truncated = "train-images-idx3-ubyte";
-  std::ofstream(folder / truncated, std::ios::binary) << std::string("\0\0\x08\x03\0\0\xea\x60", 8);
-  check_failure("lab --data mnist --data-dir '" + folder.path() + "'" + out, 1, truncated);
+  // The header promises 60,000 images, of which there are none.
+  for (const char* name : {"train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"})
+    std::ofstream(folder / name, std::ios::binary) << std::string("\0\0\x08\x03\0\0\xea\x60\0\0\0\x1c\0\0\0\x1c", 16);
+  check_failure("lab --data mnist --data-dir '" + folder.path() + "'" + out, 1, "train-images-idx3-ubyte");
 
   std::ofstream(folder / "file") << "not a folder";
   check_failure("lab --data digits --out '" + (folder / "file/out") + "'", 1, "file/out");

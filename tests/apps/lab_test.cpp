@@ -147,6 +147,12 @@ TEST_CASE("linear problems of any size and radius match") {
   }
 }
 
+TEST_CASE("an iteration that diverges at once has no gradient, and the lab says so") {
+  const LinearResults results = linear(1.5, {"unrolled"});
+  CHECK(results.rules.front().computed == std::vector<double>{0.0});
+  CHECK(to_text(results).find("unrolled gives no gradient at all") != std::string::npos);
+}
+
 TEST_CASE("plain iteration reports that it ran out of steps") {
   Options options;
   options.rho = 0.999;
@@ -177,7 +183,7 @@ TEST_CASE("the exact gradient of the lab is that of finite differences") {
   CHECK(exact.adjoint_residual < 1e-10);
   CHECK(exact.forward_residual < 1e-10);
 
-  // Along a direction in all parameters. The spectral norm's derivative is part of it.
+  // Along a direction in all parameters.
   const FixedPointOptions tight{.tolerance = 1e-13, .max_steps = 1000};
   const auto loss_at = [&](double t) {
     const auto moved = model->clone();
@@ -191,9 +197,9 @@ TEST_CASE("the exact gradient of the lab is that of finite differences") {
   };
   double slope = 0.0;
   for (std::size_t i = 0; i < exact.values.size(); ++i) slope += exact.values[i] * std::sin(static_cast<double>(i));
-  const double h = 1e-3;
+  const double h = 1e-4;
   const double measured = (loss_at(-2 * h) - 8 * loss_at(-h) + 8 * loss_at(h) - loss_at(2 * h)) / (12 * h);
-  CHECK(slope == Approx(measured).epsilon(1e-4));
+  CHECK(slope == Approx(measured).epsilon(1e-7));
 }
 
 TEST_CASE("a training measures every rule and is reproducible") {
@@ -212,7 +218,8 @@ TEST_CASE("a training measures every rule and is reproducible") {
     CHECK(rule.probes.front().test_accuracy == results.rules.front().probes.front().test_accuracy);
     for (const Probe& probe : rule.probes) CHECK(probe.quality.descent);
     CHECK(rule.median_cost().peak_bytes > 0.0);
-    CHECK(rule.steps.front().loss == results.rules.front().steps.front().loss);
+    // The same model on the same batch, up to the solver's tolerance.
+    CHECK(rule.steps.front().loss == Approx(results.rules.front().steps.front().loss).epsilon(1e-3));
     CHECK_FALSE(rule.convergence.median.empty());
   }
   const RuleResult &implicit = results.rules[0], &jfb = results.rules[1];

@@ -649,3 +649,53 @@ TEST_CASE("an empty batch, and no steps at all", "[fixed_point]") {
   CHECK(zero.z.value().at(1) == 1.0);
   CHECK(zero.report.samples[0].status == Status::max_steps);
 }
+
+TEST_CASE("forward mode passes through the node, with and without a tape", "[fixed_point][higher_order]") {
+  FixedPointOptions options = with_rule(Implicit{Dense{}});
+  options.batch = Batch::none;
+  const auto f = [&](const Vars& in) {
+    return Vars{
+        fixed_point([&](const Var& z) { return 1.0 + in[0] * z; }, Var(scalar(0.0, DType::f64)), options).z};
+  };
+  const Vars at{Var(scalar(0.5, DType::f64))}, tangent{Var(scalar(3.0, DType::f64))};
+  CHECK(jvp(f, at, tangent).tangents[0].item() == Approx(12.0).epsilon(1e-10));
+  Tape tape;
+  const Var t = leaf(at[0].value());
+  const Var pushed = jvp(f, {t}, tangent).tangents[0];  // 3 / (1 - t)^2
+  CHECK(pushed.item() == Approx(12.0).epsilon(1e-10));
+  CHECK(grad(pushed, {t})[0].item() == Approx(48.0).epsilon(1e-8));
+}
+
+TEST_CASE("Unrolled: a sample that breaks does not harm the gradient of the others", "[fixed_point][rules][status]") {
+  FixedPointOptions options = with_rule(Unrolled{});
+  options.tolerance = 1e-9;
+  Tape tape;
+  const Var w = leaf(tensor({0.5}));
+  const Tensor kick = tensor({1.0, 1.0}, {2, 1});
+  int evaluation = 0;
+  const auto f = [&](const Var& z) {
+    ++evaluation;
+    // Sample 1 meets log of a negative number at its third evaluation.
+    const Tensor sign = evaluation == 3 ? tensor({1.0, -1.0}, {2, 1}) : kick;
+    return w * z + 1.0 + 0.0 * log(Var(sign));
+  };
+  const auto solved = fixed_point(f, Var(Tensor::zeros({2, 1}, DType::f64)), options);
+  CHECK(solved.report.samples[0].status == Status::converged);
+  CHECK(solved.report.samples[1].status == Status::non_finite);
+  CHECK(solved.z.value().all_finite());
+  const Tensor g = grad(sum(solved.z), {w})[0].value();
+  CHECK(g.all_finite());
+  CHECK(g.item() > 3.9);  // 1 / (1 - w)^2 of the good sample, and the broken one's two steps
+}
+
+TEST_CASE("z = 0.9 z converges to zero, z = z + 1 never, under the default tolerances", "[fixed_point][status]") {
+  const Var one(Tensor::ones({1, 1}, DType::f64));
+  for (const Solver& solver : {Solver(Picard{}), Solver(Picard{.damping = 0.5}), Solver(Anderson{}), Solver(Broyden{})}) {
+    INFO(solver.name());
+    const FixedPointOptions options{.solver = solver, .max_steps = 2000};
+    const auto zero = fixed_point([](const Var& z) { return 0.9 * z; }, one, options);
+    CHECK(zero.report.converged());
+    CHECK(std::abs(zero.z.item()) < 1e-8);
+    CHECK_FALSE(fixed_point([](const Var& z) { return z + 1.0; }, one, options).report.converged());
+  }
+}

@@ -13,28 +13,29 @@ namespace {
 constexpr double infinity = std::numeric_limits<double>::infinity();
 const double not_a_number = std::nan("");
 
-FixedPointSolution solve_scalar(const Solver& solver, const StateMap& f, double z0, const StopOptions& options,
-                                DType dtype = DType::f64) {
+FixedPointSolution solve_scalar(const Solver& solver, const StateMap& f, double z0,
+                                const StopOptions& options, DType dtype = DType::f64) {
   return solve_fixed_point(solver, f, Tensor::full({1, 1}, z0, dtype), options);
 }
 
 const std::vector<Solver>& all_solvers() {
-  static const std::vector<Solver> solvers{Picard{}, Picard{.damping = 0.5}, Anderson{}, Anderson{.memory = 2, .damping = 0.7},
-                                           Broyden{}, Broyden{.memory = 3, .damping = 0.8}};
+  static const std::vector<Solver> solvers{Picard{},   Picard{.damping = 0.5},
+                                           Anderson{}, Anderson{.memory = 2, .damping = 0.7},
+                                           Broyden{},  Broyden{.memory = 3, .damping = 0.8}};
   return solvers;
 }
 
 bool same_bits(const Tensor& a, const Tensor& b) {
-  return a.shape() == b.shape() && a.dtype() == b.dtype() &&
-         dispatch_floating(a.dtype(), [&](auto zero) {
+  return a.shape() == b.shape() && a.dtype() == b.dtype() && dispatch_floating(a.dtype(), [&](auto zero) {
            using T = decltype(zero);
            return std::memcmp(a.data<T>(), b.data<T>(), static_cast<std::size_t>(a.size()) * sizeof(T)) == 0;
          });
 }
 
 bool same(const SampleReport& a, const SampleReport& b) {
-  return a.status == b.status && a.nstep == b.nstep && a.best_step == b.best_step && a.abs_lowest == b.abs_lowest &&
-         a.rel_lowest == b.rel_lowest && a.rate == b.rate && a.error_estimate == b.error_estimate;
+  return a.status == b.status && a.nstep == b.nstep && a.best_step == b.best_step &&
+         a.abs_lowest == b.abs_lowest && a.rel_lowest == b.rel_lowest && a.rate == b.rate &&
+         a.error_estimate == b.error_estimate;
 }
 
 }  // namespace
@@ -60,8 +61,8 @@ TEST_CASE("z = 0.9 z converges") {
 
 TEST_CASE("Picard's rate and error estimate are those of the linear map, damped or not") {
   const double damping = GENERATE(1.0, 0.5, 0.25);
-  const auto s = solve_scalar(Picard{.damping = damping}, elementwise([](double z) { return 0.9 * z + 1.0; }), 0.0,
-                              {.max_steps = 2000, .tolerance = 1e-6});
+  const auto s = solve_scalar(Picard{.damping = damping}, elementwise([](double z) { return 0.9 * z + 1.0; }),
+                              0.0, {.max_steps = 2000, .tolerance = 1e-6});
   const SampleReport& r = s.report.samples[0];
   CHECK(r.status == Status::converged);
   CHECK(r.rate == Approx(1.0 - 0.1 * damping).epsilon(1e-6));
@@ -98,7 +99,8 @@ TEST_CASE("the statuses of scalar maps") {
     const auto s = solve_scalar(picard, f, -0.5, {.max_steps = 500, .tolerance = 1e-2, .error_factor = 10.0});
     CHECK(s.report.samples[0].status == Status::max_steps);
     CHECK(s.report.samples[0].rel_lowest < 1e-2);
-    const auto loose = solve_scalar(picard, f, -0.5, {.max_steps = 500, .tolerance = 1e-2, .error_factor = 1000.0});
+    const auto loose =
+        solve_scalar(picard, f, -0.5, {.max_steps = 500, .tolerance = 1e-2, .error_factor = 1000.0});
     CHECK(loose.report.samples[0].status == Status::converged);
     CHECK(std::abs(loose.z.item()) < 1000.0 * 1e-2 * std::abs(loose.fz.item()));
   }
@@ -113,7 +115,8 @@ TEST_CASE("the statuses of scalar maps") {
 
 TEST_CASE("a constant map takes two evaluations, and so does a start that is good enough") {
   for (const Solver& solver : {Solver(Picard{}), Solver(Anderson{}), Solver(Broyden{})}) {
-    const auto constant = solve_scalar(solver, elementwise([](double) { return 5.0; }), 0.5, {.tolerance = 1e-12});
+    const auto constant =
+        solve_scalar(solver, elementwise([](double) { return 5.0; }), 0.5, {.tolerance = 1e-12});
     CHECK(constant.report.converged());
     CHECK(constant.report.nstep == 2);
     CHECK(constant.z.item() == 5.0);
@@ -157,7 +160,8 @@ TEST_CASE("a NaN in one sample neither harms nor delays the others") {
     for (int i = 0; i < 8; ++i) {
       if (i == 3) continue;
       CHECK(same_bits(s.z.rows(i, i + 1), expected.z.rows(i, i + 1)));
-      CHECK(same(s.report.samples[static_cast<std::size_t>(i)], expected.report.samples[static_cast<std::size_t>(i)]));
+      CHECK(same(s.report.samples[static_cast<std::size_t>(i)],
+                 expected.report.samples[static_cast<std::size_t>(i)]));
     }
     const SampleReport& bad = s.report.samples[3];
     CHECK(bad.status == Status::non_finite);
@@ -186,8 +190,9 @@ TEST_CASE("an infinity is not finite, but large values are") {
                                      std::pair(DType::f32, 1e30), std::pair(DType::f32, 1e-30)})
     for (const Solver& solver : {Solver(Picard{}), Solver(Anderson{}), Solver(Broyden{})}) {
       const Tensor z0 = Tensor::zeros({2, 50}, dtype);
-      const auto big = solve_fixed_point(
-          solver, elementwise([scale = scale](double z) { return 0.5 * z + scale; }), z0, {.tolerance = 1e-5});
+      const auto big =
+          solve_fixed_point(solver, elementwise([scale = scale](double z) { return 0.5 * z + scale; }), z0,
+                            {.tolerance = 1e-5});
       CHECK(big.report.converged());
       CHECK(big.z.at(99) / scale == Approx(2.0).epsilon(1e-4));
       CHECK(big.report.samples[0].rel_lowest < 1e-5);
@@ -240,28 +245,34 @@ TEST_CASE("results do not depend on the number of threads") {
     std::vector<FixedPointSolution> solutions;
     for (const int threads : {1, 2, 4}) {
       set_threads(threads);
-      solutions.push_back(solve_fixed_point(solver, f, Tensor::zeros({64, 300}), {.max_steps = 12, .tolerance = 1e-6}));
+      solutions.push_back(
+          solve_fixed_point(solver, f, Tensor::zeros({64, 300}), {.max_steps = 12, .tolerance = 1e-6}));
     }
     set_threads(0);
     for (int i : {1, 2}) {
       CHECK(same_bits(solutions[0].z, solutions[static_cast<std::size_t>(i)].z));
-      CHECK(solutions[0].report.trace.abs_trace == solutions[static_cast<std::size_t>(i)].report.trace.abs_trace);
+      CHECK(solutions[0].report.trace.abs_trace ==
+            solutions[static_cast<std::size_t>(i)].report.trace.abs_trace);
     }
   }
 }
 
 TEST_CASE("maps that return their argument, or keep it, are safe") {
-  const auto identity = solve_fixed_point(Picard{}, [](const Tensor& z) { return z; }, tensor({1.0, 2.0}, {2, 1}), {});
+  const auto identity =
+      solve_fixed_point(Picard{}, [](const Tensor& z) { return z; }, tensor({1.0, 2.0}, {2, 1}), {});
   CHECK(identity.report.converged());
   CHECK(identity.z.at(1) == 2.0);
   std::vector<Tensor> kept;
   const Tensor z0 = Tensor::zeros({2, 1}, DType::f64);
-  const auto s = solve_fixed_point(Picard{}, [&](const Tensor& z) {
-    kept.push_back(z);
-    return elementwise([](double x) { return 0.5 * x + 1.0; })(z);
-  }, z0, {.tolerance = 1e-9});
+  const auto s = solve_fixed_point(Picard{},
+                                   [&](const Tensor& z) {
+                                     kept.push_back(z);
+                                     return elementwise([](double x) { return 0.5 * x + 1.0; })(z);
+                                   },
+                                   z0, {.tolerance = 1e-9});
   CHECK(z0.at(0) == 0.0);
-  for (std::size_t k = 0; k < kept.size(); ++k) CHECK(kept[k].at(1) == Approx(2.0 - std::pow(0.5, double(k) - 1.0)));
+  for (std::size_t k = 0; k < kept.size(); ++k)
+    CHECK(kept[k].at(1) == Approx(2.0 - std::pow(0.5, double(k) - 1.0)));
   CHECK(s.z.at(0) == kept.back().at(0));
 }
 
@@ -284,7 +295,8 @@ TEST_CASE("the trace is whole, or at most 64 evenly spaced rows") {
     }
     StopOptions whole = options;
     whole.whole_trace = true;
-    CHECK(solve_fixed_point(Picard{}, f, z0, whole).report.trace.steps.size() == static_cast<std::size_t>(steps));
+    CHECK(solve_fixed_point(Picard{}, f, z0, whole).report.trace.steps.size() ==
+          static_cast<std::size_t>(steps));
   }
 }
 
@@ -300,7 +312,8 @@ TEST_CASE("no evaluations, no samples, no elements") {
     const auto empty = solve_fixed_point(solver, never, Tensor::zeros({0, 5}), {});
     CHECK(empty.z.shape() == Shape{0, 5});
     CHECK(empty.report.converged());
-    const auto narrow = solve_fixed_point(solver, [](const Tensor& z) { return z; }, Tensor::zeros({3, 0}), {});
+    const auto narrow =
+        solve_fixed_point(solver, [](const Tensor& z) { return z; }, Tensor::zeros({3, 0}), {});
     CHECK(narrow.report.count(Status::converged) == 3);
   }
 }
@@ -308,7 +321,11 @@ TEST_CASE("no evaluations, no samples, no elements") {
 TEST_CASE("wrong maps and options are named") {
   const Tensor z0 = Tensor::zeros({2, 3});
   const StateMap id = [](const Tensor& z) { return z; };
-  CHECK_THROWS_WITH(solve_fixed_point(Picard{}, [](const Tensor&) { return Tensor::zeros({2, 4}); }, z0, {}),
+  CHECK_THROWS_WITH(solve_fixed_point(Picard{},
+                                      [](const Tensor&) {
+                                        return Tensor::zeros({2, 4});
+                                      },
+                                      z0, {}),
                     "[fixed_point] the map must keep the shape: (2,3) -> (2,4)");
   CHECK_THROWS_WITH(solve_fixed_point(Picard{}, [](const Tensor& z) { return z.to(DType::f64); }, z0, {}),
                     "[fixed_point] the map must keep the dtype: f32 -> f64; cast inside it");
@@ -341,23 +358,30 @@ struct HalfwayStepper final : Stepper {
 
 struct Halfway {
   static constexpr std::string_view name = "halfway";
-  std::unique_ptr<Stepper> start(std::int64_t, std::int64_t, DType) const { return std::make_unique<HalfwayStepper>(); }
+  std::unique_ptr<Stepper> start(std::int64_t, std::int64_t, DType) const {
+    return std::make_unique<HalfwayStepper>();
+  }
 };
 
 }  // namespace
 
 TEST_CASE("a solver of one's own") {
-  const auto s = solve_scalar(Halfway{}, elementwise([](double z) { return std::cos(z); }), 0.0, {.tolerance = 1e-10});
-  const auto picard = solve_scalar(Picard{.damping = 0.5}, elementwise([](double z) { return std::cos(z); }), 0.0,
-                                   {.tolerance = 1e-10});
+  const auto s =
+      solve_scalar(Halfway{}, elementwise([](double z) { return std::cos(z); }), 0.0, {.tolerance = 1e-10});
+  const auto picard = solve_scalar(Picard{.damping = 0.5}, elementwise([](double z) { return std::cos(z); }),
+                                   0.0, {.tolerance = 1e-10});
   CHECK(s.report.converged());
   CHECK(s.report.solver == "halfway");
   CHECK(s.report.nstep == picard.report.nstep);
 }
 
 TEST_CASE("the monitor decides by the formulas of status.hpp") {
-  const StopOptions options{.max_steps = 1000, .tolerance = 1e-2, .absolute_tolerance = 1e-3, .error_factor = 10.0,
-                            .divergence_factor = 50.0, .stagnation_window = 8};
+  const StopOptions options{.max_steps = 1000,
+                            .tolerance = 1e-2,
+                            .absolute_tolerance = 1e-3,
+                            .error_factor = 10.0,
+                            .divergence_factor = 50.0,
+                            .stagnation_window = 8};
   SampleMonitor monitor(options, 1e-16);
   SECTION("the error estimate needs a rate, so one small residual is not enough") {
     CHECK(monitor.observe({1e-3, 1.0, 0.0}));

@@ -10,15 +10,16 @@ namespace {
 
 // M x for one matrix a sample.
 StateMap multiply(std::vector<Matrix> matrices) {
-  return per_sample([matrices = std::move(matrices)](std::int64_t s, const auto* in, auto* out, std::int64_t n) {
-    using T = std::decay_t<decltype(*in)>;
-    const Matrix& m = matrices[static_cast<std::size_t>(s)];
-    for (std::int64_t i = 0; i < n; ++i) {
-      double sum = 0.0;
-      for (std::int64_t j = 0; j < n; ++j) sum += m(i, j) * static_cast<double>(in[j]);
-      out[i] = static_cast<T>(sum);
-    }
-  });
+  return per_sample(
+      [matrices = std::move(matrices)](std::int64_t s, const auto* in, auto* out, std::int64_t n) {
+        using T = std::decay_t<decltype(*in)>;
+        const Matrix& m = matrices[static_cast<std::size_t>(s)];
+        for (std::int64_t i = 0; i < n; ++i) {
+          double sum = 0.0;
+          for (std::int64_t j = 0; j < n; ++j) sum += m(i, j) * static_cast<double>(in[j]);
+          out[i] = static_cast<T>(sum);
+        }
+      });
 }
 
 struct Systems {
@@ -41,7 +42,8 @@ struct Systems {
       const auto exact = solve_identity_minus(m[s], rhs);
       double squares = 0.0, scale = 0.0;
       for (std::int64_t i = 0; i < n; ++i) {
-        squares += std::pow(x.at(static_cast<std::int64_t>(s) * n + i) - exact[static_cast<std::size_t>(i)], 2);
+        squares +=
+            std::pow(x.at(static_cast<std::int64_t>(s) * n + i) - exact[static_cast<std::size_t>(i)], 2);
         scale += std::pow(exact[static_cast<std::size_t>(i)], 2);
       }
       worst = std::max(worst, std::sqrt(squares / scale));
@@ -77,12 +79,14 @@ double growth(const Tensor& b, const Tensor& x, std::int64_t s) {
 StateMap of_matrix(std::int64_t n, const std::vector<double>& a) {
   Matrix m(n);
   for (std::int64_t i = 0; i < n; ++i)
-    for (std::int64_t j = 0; j < n; ++j) m(i, j) = (i == j ? 1.0 : 0.0) - a[static_cast<std::size_t>(i * n + j)];
+    for (std::int64_t j = 0; j < n; ++j)
+      m(i, j) = (i == j ? 1.0 : 0.0) - a[static_cast<std::size_t>(i * n + j)];
   return multiply({m});
 }
 
 bool all_converged(const LinearSolution& s) {
-  return std::all_of(s.status.begin(), s.status.end(), [](Status status) { return status == Status::converged; });
+  return std::all_of(s.status.begin(), s.status.end(),
+                     [](Status status) { return status == Status::converged; });
 }
 
 const double not_a_number = std::nan("");
@@ -93,7 +97,8 @@ TEST_CASE("GMRES and dense against LU on random systems") {
   const std::int64_t n = GENERATE(1, 2, 5, 30, 70);
   const double radius = GENERATE(0.3, 0.9, 0.99, 1.5, 3.0);
   const Systems systems(4, n, radius, DType::f64, static_cast<std::uint64_t>(n));
-  const auto gmres = solve_linear(Gmres{.restart = 80, .max_steps = 400, .tolerance = 1e-12}, systems.apply, systems.b);
+  const auto gmres =
+      solve_linear(Gmres{.restart = 80, .max_steps = 400, .tolerance = 1e-12}, systems.apply, systems.b);
   CHECK(all_converged(gmres));
   CHECK(systems.error(gmres.x) < 1e-8);
   CHECK(gmres.evaluations <= n + 10);
@@ -110,9 +115,11 @@ TEST_CASE("GMRES and dense against LU on random systems") {
 
 TEST_CASE("restarted GMRES and the iterative solvers reach the same answer") {
   const Systems systems(6, 50, 0.9, DType::f64, 4);
-  CHECK(systems.error(solve_linear(Gmres{.restart = 10, .tolerance = 1e-11}, systems.apply, systems.b).x) < 1e-9);
+  CHECK(systems.error(solve_linear(Gmres{.restart = 10, .tolerance = 1e-11}, systems.apply, systems.b).x) <
+        1e-9);
   for (const Solver& solver : {Solver(Picard{}), Solver(Anderson{}), Solver(Broyden{})}) {
-    const auto s = solve_linear(Iterative{.solver = solver, .max_steps = 1000, .tolerance = 1e-11}, systems.apply, systems.b);
+    const auto s = solve_linear(Iterative{.solver = solver, .max_steps = 1000, .tolerance = 1e-11},
+                                systems.apply, systems.b);
     CHECK(all_converged(s));
     CHECK(systems.error(s.x) < 1e-8);
     for (std::int64_t i = 0; i < 6; ++i)
@@ -150,8 +157,9 @@ TEST_CASE("a zero right-hand side costs nothing") {
   // Beside others it stays zero.
   Systems systems(2, 4, 0.5, DType::f64, 1);
   std::fill_n(systems.b.mutable_data<double>(), 4, 0.0);
-  for (const auto& s : {solve_linear(Gmres{}, systems.apply, systems.b), solve_linear(Dense{}, systems.apply, systems.b),
-                        solve_linear(Iterative{}, systems.apply, systems.b)}) {
+  for (const auto& s :
+       {solve_linear(Gmres{}, systems.apply, systems.b), solve_linear(Dense{}, systems.apply, systems.b),
+        solve_linear(Iterative{}, systems.apply, systems.b)}) {
     CHECK(all_converged(s));
     CHECK(s.x.at(3) == 0.0);
     CHECK(s.residual[0] == 0.0);
@@ -163,7 +171,8 @@ TEST_CASE("empty batches and rows") {
   const StateMap id = [](const Tensor& x) { return x; };
   for (const Shape& shape : {Shape{0, 3}, Shape{2, 0}}) {
     const Tensor b = Tensor::zeros(shape);
-    for (const auto& s : {solve_linear(Gmres{}, id, b), solve_linear(Dense{}, id, b), solve_linear(Iterative{}, id, b)}) {
+    for (const auto& s :
+         {solve_linear(Gmres{}, id, b), solve_linear(Dense{}, id, b), solve_linear(Iterative{}, id, b)}) {
       CHECK(s.x.shape() == shape);
       CHECK(static_cast<std::int64_t>(s.status.size()) == shape[0]);
     }
@@ -244,9 +253,10 @@ TEST_CASE("a random singular system in a batch of regular ones") {
 
 TEST_CASE("GMRES: breakdown with the exact solution is a success") {
   // Three distinct eigenvalues of A: three steps and one check.
-  const auto s = solve_linear(Gmres{.tolerance = 1e-14},
-                              of_matrix(5, {1, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 4}),
-                              tensor({1.0, 2.0, 3.0, 4.0, 5.0}, {1, 5}));
+  const auto s =
+      solve_linear(Gmres{.tolerance = 1e-14},
+                   of_matrix(5, {1, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 4}),
+                   tensor({1.0, 2.0, 3.0, 4.0, 5.0}, {1, 5}));
   CHECK(all_converged(s));
   CHECK(s.evaluations == 4);
   CHECK(s.x.at(4) == Approx(1.25));
@@ -256,14 +266,16 @@ TEST_CASE("GMRES: the budget counts every application") {
   const Systems systems(3, 40, 0.99, DType::f64, 8);
   double last = 1.0;
   for (const int steps : {0, 1, 2, 5, 20, 41}) {
-    const auto s = solve_linear(Gmres{.restart = 50, .max_steps = steps, .tolerance = 1e-12}, systems.apply, systems.b);
+    const auto s =
+        solve_linear(Gmres{.restart = 50, .max_steps = steps, .tolerance = 1e-12}, systems.apply, systems.b);
     CHECK(s.evaluations <= steps);
     const double worst = *std::max_element(s.residual.begin(), s.residual.end());
     CHECK(worst <= last * (1.0 + 1e-12));
     last = worst;
     if (steps < 41) CHECK(s.status[0] == Status::max_steps);
     for (std::int64_t i = 0; i < 3; ++i)
-      CHECK(s.residual[static_cast<std::size_t>(i)] == Approx(true_residual(systems.apply, systems.b, s.x, i)));
+      CHECK(s.residual[static_cast<std::size_t>(i)] ==
+            Approx(true_residual(systems.apply, systems.b, s.x, i)));
   }
   CHECK(last < 1e-6);
 }
@@ -273,7 +285,8 @@ TEST_CASE("GMRES(1) on a rotation cannot get anywhere and says so") {
   const auto s = solve_linear(Gmres{.restart = 1}, of_matrix(2, {0, 1, -1, 0}), tensor({1.0, 0.0}, {1, 2}));
   CHECK(s.status[0] == Status::stagnated);
   CHECK(s.evaluations == 2);
-  CHECK(all_converged(solve_linear(Gmres{.restart = 2}, of_matrix(2, {0, 1, -1, 0}), tensor({1.0, 0.0}, {1, 2}))));
+  CHECK(all_converged(
+      solve_linear(Gmres{.restart = 2}, of_matrix(2, {0, 1, -1, 0}), tensor({1.0, 0.0}, {1, 2}))));
 }
 
 TEST_CASE("a NaN in one system leaves the others untouched") {
@@ -309,7 +322,8 @@ TEST_CASE("a system in a batch is solved as if alone, with any number of threads
   const Systems systems(7, 300, 0.9, DType::f32, 12);
   const auto together = solve_linear(Gmres{}, systems.apply, systems.b);
   for (std::int64_t i = 0; i < 7; ++i) {
-    const auto alone = solve_linear(Gmres{}, multiply({systems.m[static_cast<std::size_t>(i)]}), systems.b.rows(i, i + 1));
+    const auto alone =
+        solve_linear(Gmres{}, multiply({systems.m[static_cast<std::size_t>(i)]}), systems.b.rows(i, i + 1));
     for (std::int64_t j = 0; j < 300; ++j) REQUIRE(alone.x.at(j) == together.x.at(i * 300 + j));
   }
   for (const int threads : {1, 4}) {
@@ -327,7 +341,8 @@ TEST_CASE("extreme scales of the right-hand side") {
     Tensor b = systems.b.to(DType::f64);
     double* values = b.mutable_data<double>();
     for (std::int64_t i = 0; i < b.size(); ++i) values[i] *= scale;
-    for (const auto& s : {solve_linear(Gmres{}, systems.apply, b.to(dtype)), solve_linear(Dense{}, systems.apply, b.to(dtype)),
+    for (const auto& s : {solve_linear(Gmres{}, systems.apply, b.to(dtype)),
+                          solve_linear(Dense{}, systems.apply, b.to(dtype)),
                           solve_linear(Iterative{}, systems.apply, b.to(dtype))}) {
       CHECK(all_converged(s));
       Tensor x = s.x.to(DType::f64);
@@ -342,12 +357,14 @@ TEST_CASE("linear solvers name what is wrong") {
   const StateMap id = [](const Tensor& x) { return x; };
   const Tensor b = Tensor::ones({2, 3});
   CHECK_THROWS_AS(solve_linear(Gmres{.restart = 0}, id, b), ValueError);
-  CHECK_THROWS_WITH(solve_linear(Gmres{.max_steps = -1}, id, b), "[gmres] max_steps must not be negative: got -1");
+  CHECK_THROWS_WITH(solve_linear(Gmres{.max_steps = -1}, id, b),
+                    "[gmres] max_steps must not be negative: got -1");
   CHECK_THROWS_AS(solve_linear(Gmres{.tolerance = not_a_number}, id, b), ValueError);
   CHECK_THROWS_AS(solve_linear(Iterative{.tolerance = -1.0}, id, b), ValueError);
   CHECK_THROWS_AS(solve_linear(Dense{}, id, Tensor::ones({3})), ShapeError);
   const StateMap wrong = [](const Tensor&) { return Tensor::ones({2, 2}); };
   CHECK_THROWS_WITH(solve_linear(Gmres{}, wrong, b), "[gmres] the map must keep the shape: (2,3) -> (2,2)");
   CHECK_THROWS_WITH(solve_linear(Dense{}, wrong, b), "[dense] the map must keep the shape: (2,3) -> (2,2)");
-  CHECK_THROWS_WITH(solve_linear(Iterative{}, wrong, b), "[iterative] the map must keep the shape: (2,3) -> (2,2)");
+  CHECK_THROWS_WITH(solve_linear(Iterative{}, wrong, b),
+                    "[iterative] the map must keep the shape: (2,3) -> (2,2)");
 }

@@ -108,15 +108,16 @@ StateMap elementwise(Phi phi) {
 /// z -> phi(W z + u), with one u for each sample; sums in double.
 template <class Phi>
 StateMap layer(const Matrix& w, const Tensor& u, Phi phi) {
-  return per_sample([w, shift = u.to(DType::f64), phi](std::int64_t s, const auto* in, auto* out, std::int64_t n) {
-    using T = std::decay_t<decltype(*in)>;
-    const double* b = shift.data<double>() + s * n;
-    for (std::int64_t i = 0; i < n; ++i) {
-      double sum = b[i];
-      for (std::int64_t j = 0; j < n; ++j) sum += w(i, j) * static_cast<double>(in[j]);
-      out[i] = static_cast<T>(phi(sum));
-    }
-  });
+  return per_sample(
+      [w, shift = u.to(DType::f64), phi](std::int64_t s, const auto* in, auto* out, std::int64_t n) {
+        using T = std::decay_t<decltype(*in)>;
+        const double* b = shift.data<double>() + s * n;
+        for (std::int64_t i = 0; i < n; ++i) {
+          double sum = b[i];
+          for (std::int64_t j = 0; j < n; ++j) sum += w(i, j) * static_cast<double>(in[j]);
+          out[i] = static_cast<T>(phi(sum));
+        }
+      });
 }
 inline StateMap linear_map(const Matrix& w, const Tensor& u) {
   return layer(w, u, [](double x) { return x; });
@@ -125,7 +126,8 @@ inline StateMap tanh_map(const Matrix& w, const Tensor& u) {
   return layer(w, u, [](double x) { return std::tanh(x); });
 }
 
-/// Seven rotations in seven planes about the point (1, 2, ..., 14): an isometry, so that Picard never gets nearer.
+/// Seven rotations in seven planes about the point (1, 2, ..., 14): an isometry, so that Picard never gets
+/// nearer.
 inline StateMap seven_rotations() {
   return per_sample([](std::int64_t, const auto* in, auto* out, std::int64_t) {
     using T = std::decay_t<decltype(*in)>;

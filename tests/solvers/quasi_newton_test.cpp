@@ -6,7 +6,8 @@ using namespace banach::test;
 
 namespace {
 
-FixedPointSolution solve(const Solver& solver, const StateMap& f, const Tensor& like, const StopOptions& options) {
+FixedPointSolution solve(const Solver& solver, const StateMap& f, const Tensor& like,
+                         const StopOptions& options) {
   return solve_fixed_point(solver, f, Tensor::zeros(like.shape(), like.dtype()), options);
 }
 
@@ -15,7 +16,8 @@ FixedPointSolution solve(const Solver& solver, const StateMap& f, const Tensor& 
 TEST_CASE("Anderson is no slower than Picard on a slow isotropic contraction") {
   const auto seed = static_cast<std::uint64_t>(GENERATE(range(0, 5)));
   Random random(seed);
-  const StateMap f = linear_map(scaled(random_orthogonal(64, random), 0.9), random_state(8, 64, DType::f32, random));
+  const StateMap f =
+      linear_map(scaled(random_orthogonal(64, random), 0.9), random_state(8, 64, DType::f32, random));
   const Tensor z0 = Tensor::zeros({8, 64});
   const StopOptions options{.max_steps = 300, .tolerance = 1e-6};
   const auto picard = solve(Picard{}, f, z0, options);
@@ -46,15 +48,17 @@ TEST_CASE("linear maps of complex spectra against the dense solution") {
   Random random(static_cast<std::uint64_t>(n) + 100);
   const Matrix w = random_with_radius(n, radius, random);
   const Tensor u = random_state(4, n, DType::f64, random);
-  for (const Solver& solver : {Solver(Picard{}), Solver(Anderson{}), Solver(Anderson{.memory = 10, .damping = 0.5}),
-                               Solver(Broyden{}), Solver(Broyden{.memory = 5})}) {
+  for (const Solver& solver :
+       {Solver(Picard{}), Solver(Anderson{}), Solver(Anderson{.memory = 10, .damping = 0.5}),
+        Solver(Broyden{}), Solver(Broyden{.memory = 5})}) {
     const auto s = solve(solver, linear_map(w, u), u, {.max_steps = 6000, .tolerance = 1e-10});
     CHECK(s.report.converged());
     for (std::int64_t i = 0; i < 4; ++i) {
       const auto row = u.rows(i, i + 1).values<double>();
       const auto exact = solve_identity_minus(w, {row.begin(), row.end()});
       double error = 0.0;
-      for (std::int64_t j = 0; j < n; ++j) error += std::pow(s.z.at(i * n + j) - exact[static_cast<std::size_t>(j)], 2);
+      for (std::int64_t j = 0; j < n; ++j)
+        error += std::pow(s.z.at(i * n + j) - exact[static_cast<std::size_t>(j)], 2);
       CHECK(std::sqrt(error) <= 10.0 * s.report.samples[static_cast<std::size_t>(i)].error_estimate + 1e-9);
     }
   }
@@ -120,7 +124,8 @@ TEST_CASE("Broyden: a bounded memory is enough for more steps than it holds") {
   const Tensor u = random_state(4, 60, DType::f64, random);
   for (const int memory : {5, 10, 30}) {
     CAPTURE(memory);
-    const auto s = solve(Broyden{.memory = memory}, linear_map(w, u), u, {.max_steps = 1000, .tolerance = 1e-8});
+    const auto s =
+        solve(Broyden{.memory = memory}, linear_map(w, u), u, {.max_steps = 1000, .tolerance = 1e-8});
     CHECK(s.report.converged());
     CHECK(s.report.history_bytes < (2 * memory + 6) * u.size() * 8);
   }
@@ -129,7 +134,9 @@ TEST_CASE("Broyden: a bounded memory is enough for more steps than it holds") {
 TEST_CASE("the history of Anderson is as large as its memory says") {
   const Tensor z0 = Tensor::zeros({4, 100});
   const StateMap f = elementwise([](double z) { return 0.5 * z + 1.0; });
-  const auto bytes = [&](int memory) { return solve(Anderson{.memory = memory}, f, z0, {}).report.history_bytes; };
+  const auto bytes = [&](int memory) {
+    return solve(Anderson{.memory = memory}, f, z0, {}).report.history_bytes;
+  };
   CHECK(bytes(6) - bytes(5) == 2 * 4 * 100 * 4 + 4 * (36 - 25) * 8);
   CHECK(solve(Picard{}, f, z0, {}).report.history_bytes == 0);
 }

@@ -40,8 +40,9 @@ TEST_CASE("an adjoint report is exact only if every sample is") {
         "implicit: 2 samples: 2 exact; adjoint 2 converged; 12 products; largest residual 1.0e-07");
   report.samples[1] = {GradientKind::approximate, Status::converged, Status::stagnated, 2e-3};
   CHECK_FALSE(report.exact());
-  CHECK(report.to_string() == "implicit: 2 samples: 1 exact, 1 approximate; adjoint 1 converged, 1 stagnated; "
-                              "12 products; largest residual 2.0e-03");
+  CHECK(report.to_string() ==
+        "implicit: 2 samples: 1 exact, 1 approximate; adjoint 1 converged, 1 stagnated; "
+        "12 products; largest residual 2.0e-03");
 }
 
 TEST_CASE("an adjoint log is shared by its copies") {

@@ -10,7 +10,8 @@ struct FixedPointOptions {
   Solver solver = Anderson{};
   BackwardRule backward = Implicit{};
   double tolerance = 1e-4;          ///< on ||f(z) - z|| / ||f(z)||, each sample
-  double absolute_tolerance = 0.0;  ///< added to it, in units of z
+  /// Added to tolerance ||f(z)||, in units of z; unless given, 1e-6 tolerance, for the sake of solutions of zero.
+  std::optional<double> absolute_tolerance = {};
   int max_steps = 100;              ///< evaluations of f
   Batch batch = Batch::axis0;
   Policy policy = Policy::report;
