@@ -56,6 +56,17 @@ const Op accumulate_op{{
         [](const VjpContext& c) {
           return Vars{c.cotangent, c.cotangent};
         },
+    .samples =
+        [](SampleGen& g) {
+          return Samples{{{g.normal({3, 4}), g.normal({3, 4})}},
+                         {{g.normal({0}), g.normal({0})}},
+                         {{g.normal({}), g.normal({})}}};
+        },
+    .errors =
+        [] {
+          return ErrorSamples{
+              {{Tensor::zeros({2}), Tensor::zeros({1})}, {}, "shapes must be equal: (2) with (1)"}};
+        },
 }};
 
 // Adds to a cotangent, in place where nobody else can see it.
