@@ -148,7 +148,8 @@ std::vector<report::Block> cost_charts(const Results& results) {
   forward.y_label = "ms, median over training";
   Chart memory = bars(results, [](const RuleResult& r) { return r.median_cost().peak_bytes / (1024.0 * 1024.0); });
   memory.title = "Peak memory of a step";
-  memory.look_for = "Implicit differentiation needs the same memory however many steps the solver takes; unrolling pays for each.";
+  memory.look_for = "Rules that work at the solution need the same memory however many steps led there, and the exact one that of its "
+                    "linear solver; unrolling pays for every step.";
   memory.y_label = "MiB of tape and solver history";
   Chart evaluations = bars(results, [](const RuleResult& r) { return r.median_cost().backward_evaluations; });
   evaluations.title = "Vector-Jacobian products of a backward pass";

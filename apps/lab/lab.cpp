@@ -32,7 +32,7 @@ void print_table(const Results& results) {
 }
 
 void train_rules(const Options& options) {
-  const std::string out = options.out.value_or("out/lab");
+  const std::string out = options.common.out.value_or("out/lab");
   parse_rules(options.rules.empty() ? std::vector<std::string>{"jfb"} : options.rules);  // complain before loading anything
   parse_solver(options.solver);
   const cli::OutputFolder folder(out);
@@ -47,7 +47,7 @@ void train_rules(const Options& options) {
   }
   const cli::Interrupt interrupt;
   const auto stop = [&] { return interrupt.requested(); };
-  train(settings, data.images, folder.file("checkpoint.safetensors"), options.resume, stop, results);
+  train(settings, data.images, folder.file("checkpoint.safetensors"), options.common.resume, stop, results);
 
   nn::write_atomically(folder.file("metrics.csv"), metrics_csv(results));
   nn::write_atomically(folder.file("summary.json"), summary_json(results));
@@ -60,8 +60,8 @@ void train_rules(const Options& options) {
 }
 
 void solve_linear(const Options& options) {
-  const std::string out = options.out.value_or("out/linear");
-  if (options.resume) throw cli::UsageError("--resume: there is nothing to resume with --problem linear");
+  const std::string out = options.common.out.value_or("out/linear");
+  if (options.common.resume) throw cli::UsageError("--resume: there is nothing to resume with --problem linear");
   const LinearSettings settings = resolve_linear(options);
   const cli::OutputFolder folder(out);
   LinearResults results = solve_linear_problem(settings);
@@ -83,7 +83,7 @@ cli::Subcommand add_lab(CLI::App& app) {
   const auto options = std::make_shared<Options>();
   add_options(*command, *options);
   const auto job = [options] {
-    set_threads(options->threads);
+    set_threads(options->common.threads);
     if (options->problem) solve_linear(*options);
     else train_rules(*options);
   };

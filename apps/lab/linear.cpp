@@ -198,7 +198,7 @@ LinearSettings resolve_linear(const Options& o) {
   parse_solver(s.solver);
   s.tolerance = o.tolerance.value_or(s.tolerance);
   s.max_steps = o.max_steps.value_or(s.max_steps);
-  s.seed = o.seed;
+  s.seed = o.common.seed;
   return s;
 }
 

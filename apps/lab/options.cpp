@@ -35,7 +35,7 @@ void add_options(CLI::App& app, Options& o) {
   const CLI::Range count(std::int64_t{1}, std::int64_t{1'000'000'000});
   const CLI::Range positive(1e-300, huge);
   const auto group = [&](const std::string& title) {
-    return [&app, title](CLI::Option* option, const std::string& value = " ") { return option->option_text(value)->group(title); };
+    return [title](CLI::Option* option, const std::string& value = " ") { return option->option_text(value)->group(title); };
   };
 
   const auto what = group("What is trained");
@@ -77,7 +77,6 @@ void add_options(CLI::App& app, Options& o) {
   training(app.add_option("--probe-every", o.probe_every,
                           "Steps between two comparisons with the exact gradient\n(default: a sixteenth of the steps)"), "N")
       ->check(count);
-  training(app.add_option("--seed", o.seed, "Of the parameters and of the order of the images (default: 0)"), "N");
 
   const auto known = group("A problem with known answers, instead of training");
   known(app.add_option("--problem", o.problem, "linear: z = A z + b"), "NAME")->check(CLI::IsMember({"linear"}));
@@ -86,11 +85,7 @@ void add_options(CLI::App& app, Options& o) {
   known(app.add_option("--dimension", o.dimension, "Size of z (default: 1, nonnormal 2)"), "N")
       ->check(CLI::Range(1, 2000))->needs("--problem");
 
-  const auto running = group("Running");
-  running(app.add_option("--out", o.out, "Folder for the results (default: out/lab, linear out/linear)"), "DIR");
-  running(app.add_option("--threads", o.threads, "Threads, 0 for all cores (default); the results do not depend on it"), "N")
-      ->check(CLI::Range(0, 1024));
-  running(app.add_flag("--resume", o.resume, "Go on with the checkpoint in the folder for the results"));
+  cli::add_common_options(app, o.common, "out/lab, linear out/linear");
 }
 
 TrainSettings resolve(const Options& o, const std::string& data, std::int64_t training_images) {
@@ -113,7 +108,7 @@ TrainSettings resolve(const Options& o, const std::string& data, std::int64_t tr
   s.tolerance = o.tolerance.value_or(d.tolerance);
   s.max_steps = o.max_steps.value_or(50);
   s.probe_every = o.probe_every.value_or(std::max<std::int64_t>(1, (s.steps + 15) / 16));
-  s.seed = o.seed;
+  s.seed = o.common.seed;
   if (s.model == "conv" && data == "digits")
     throw cli::UsageError("--model conv needs images of 28 x 28: use --data fashion-mnist or mnist");
   return s;

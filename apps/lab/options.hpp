@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include <apps/cli/common.hpp>
 #include <apps/lab/rules.hpp>
 
 namespace CLI {
@@ -17,6 +18,7 @@ namespace banach::lab {
 
 /// The command line as given; what was left out is empty.
 struct Options {
+  cli::CommonOptions common;
   std::optional<std::string> data;
   std::string data_dir;
   std::string model = "mlp";
@@ -26,10 +28,6 @@ struct Options {
   std::optional<double> learning_rate, tolerance;
   std::optional<int> max_steps;
   std::int64_t hidden = 128;
-  std::uint64_t seed = 0;
-  int threads = 0;
-  std::optional<std::string> out;
-  bool resume = false;
 
   std::optional<std::string> problem;
   double rho = 0.9;

@@ -11,6 +11,7 @@
 #include <cblas.h>
 
 #include <banach/engine/error.hpp>
+#include <banach/engine/memory.hpp>
 #include <banach/engine/parallel.hpp>
 
 // LAPACK by its Fortran names. The lengths of character arguments follow the others, as gfortran passes them.
@@ -114,8 +115,8 @@ bool all_finite(const T* x, std::int64_t n) {
 }
 
 template <class T>
-std::vector<T> buffer(std::int64_t n) {
-  return std::vector<T>(static_cast<std::size_t>(std::max<std::int64_t>(n, 1)));
+PoolVector<T> buffer(std::int64_t n) {
+  return PoolVector<T>(static_cast<std::size_t>(std::max<std::int64_t>(n, 1)));
 }
 
 // ---- Products

@@ -82,7 +82,7 @@ struct GradientStatus {
 
 /// One backward sweep through an implicit node.
 struct AdjointReport {
-  std::string rule;
+  std::string_view rule = "";
   PoolVector<GradientStatus> samples;
   int evaluations = 0;  ///< vector-Jacobian products of f
 
@@ -94,15 +94,15 @@ struct AdjointReport {
 /// a sweep. Readable after the tape is gone.
 class AdjointLog {
  public:
-  AdjointLog() : reports_(std::make_shared<std::vector<AdjointReport>>()) {}
+  AdjointLog() : reports_(std::allocate_shared<PoolVector<AdjointReport>>(memory::PoolAllocator<char>())) {}
   bool run() const { return !reports_->empty(); }
-  const std::vector<AdjointReport>& sweeps() const { return *reports_; }
+  const PoolVector<AdjointReport>& sweeps() const { return *reports_; }
   /// The newest entry. Throws ValueError if no sweep ran.
   const AdjointReport& last() const;
   void add(AdjointReport report) const { reports_->push_back(std::move(report)); }
 
  private:
-  std::shared_ptr<std::vector<AdjointReport>> reports_;
+  std::shared_ptr<PoolVector<AdjointReport>> reports_;
 };
 
 }  // namespace banach

@@ -1,4 +1,5 @@
-// Parameters and implicit nodes: capture, updates while a tape lives, freezing, and calling a model with other parameters.
+// Parameters and implicit nodes: capture, updates while a tape lives, freezing, and calling a model with
+// other parameters.
 #include <banach/nn/parameter.hpp>
 #include <banach/ops/implicit/fixed_point.hpp>
 #include <banach/ops/ops.hpp>
@@ -16,7 +17,8 @@ const FixedPointOptions exact{.solver = Picard{}, .tolerance = 1e-14, .max_steps
 
 // z = w z + b: z = b / (1 - w).
 Var solve(const Parameter& w, const Parameter& b) {
-  return fixed_point([&](const Var& z) { return w * z + b; }, Var(Tensor::zeros({1, 1}, DType::f64)), exact).z;
+  return fixed_point([&](const Var& z) { return w * z + b; }, Var(Tensor::zeros({1, 1}, DType::f64)), exact)
+      .z;
 }
 
 }  // namespace
@@ -65,9 +67,10 @@ TEST_CASE("frozen parameters are constants, and inputs alone can be asked for", 
   CHECK(grad(sum(z), {x})[0].item() == Approx(2.0));
 }
 
-TEST_CASE("a model called with parameters passed in: the gradient through a step of descent", "[nn][fixed_point]") {
-  // Inner loss z^2 / 2 with z = b / (1 - w): b' = b - r b / (1 - w)^2; outer loss z(b'). With w = 1/2, r = 1/8:
-  // b' = b / 2, so dz'/db = 2 (1 - r 4) = 1 and dz'/dw = b'/(1-w)^2 + (1/(1-w)) (-2 r b / (1-w)^3).
+TEST_CASE("a model called with parameters passed in: the gradient through a step of descent",
+          "[nn][fixed_point]") {
+  // Inner loss z^2 / 2 with z = b / (1 - w): b' = b - r b / (1 - w)^2; outer loss z(b'). With w = 1/2, r =
+  // 1/8: b' = b / 2, so dz'/db = 2 (1 - r 4) = 1 and dz'/dw = b'/(1-w)^2 + (1/(1-w)) (-2 r b / (1-w)^3).
   Parameter w = f64(0.5), b = f64(3.0);
   const nn::ParameterList list{{"w", &w}, {"b", &b}};
   Tape tape;

@@ -666,7 +666,8 @@ TEST_CASE("forward mode passes through the node, with and without a tape", "[fix
   CHECK(grad(pushed, {t})[0].item() == Approx(48.0).epsilon(1e-8));
 }
 
-TEST_CASE("Unrolled: a sample that breaks does not harm the gradient of the others", "[fixed_point][rules][status]") {
+TEST_CASE("Unrolled: a sample that breaks does not harm the gradient of the others",
+          "[fixed_point][rules][status]") {
   FixedPointOptions options = with_rule(Unrolled{});
   options.tolerance = 1e-9;
   Tape tape;
@@ -688,9 +689,11 @@ TEST_CASE("Unrolled: a sample that breaks does not harm the gradient of the othe
   CHECK(g.item() > 3.9);  // 1 / (1 - w)^2 of the good sample, and the broken one's two steps
 }
 
-TEST_CASE("z = 0.9 z converges to zero, z = z + 1 never, under the default tolerances", "[fixed_point][status]") {
+TEST_CASE("z = 0.9 z converges to zero, z = z + 1 never, under the default tolerances",
+          "[fixed_point][status]") {
   const Var one(Tensor::ones({1, 1}, DType::f64));
-  for (const Solver& solver : {Solver(Picard{}), Solver(Picard{.damping = 0.5}), Solver(Anderson{}), Solver(Broyden{})}) {
+  for (const Solver& solver :
+       {Solver(Picard{}), Solver(Picard{.damping = 0.5}), Solver(Anderson{}), Solver(Broyden{})}) {
     INFO(solver.name());
     const FixedPointOptions options{.solver = solver, .max_steps = 2000};
     const auto zero = fixed_point([](const Var& z) { return 0.9 * z; }, one, options);

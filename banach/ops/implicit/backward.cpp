@@ -44,7 +44,7 @@ Adjoint Phantom::solve(const Linearized& f, const Var& g) const {
     return {.lambda = tau * sum, .last_term = term};
   }
 
-  std::vector<Linearized> path{f};
+  PoolVector<Linearized> path{f};
   for (int i = 1; i < steps; ++i) {
     const Linearized& last = path.back();
     path.push_back(f.at((1.0 - tau) * last.state() + tau * last.value()));

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <limits>
 
 namespace banach {
@@ -49,7 +50,7 @@ Tensor solve(FunctionRef<Var(const Var&)> f, const Tensor& z0, const FixedPointO
     return fz.value().reshape(rows);
   };
   FixedPointSolution solution =
-      solve_fixed_point(options.solver, map, z0.reshape(rows), stop_options(options));
+      solve_fixed_point(options.solver, std::ref(map), z0.reshape(rows), stop_options(options));
   report = std::move(solution.report);
   return solution.z.reshape(z0.shape());
 }
@@ -63,8 +64,7 @@ Status truncated_status(double residual, double last_term, double tolerance) {
 
 AdjointReport judge(const NodeAttrs& node, const Linearized& f, const Adjoint& adjoint, const Var& pulled,
                     const Var& g) {
-  AdjointReport report{
-      .rule = std::string(node.options.backward.name()), .samples = {}, .evaluations = f.evaluations()};
+  AdjointReport report{.rule = node.options.backward.name(), .samples = {}, .evaluations = f.evaluations()};
   const PoolVector<double> residual = f.residual(adjoint.lambda, pulled, g);
   const PoolVector<double> scale = f.norms(g);
   const PoolVector<double> last =
@@ -177,7 +177,7 @@ FixedPoint fixed_point(FunctionRef<Var(const Var&)> f, const Var& z0, const Fixe
   const Tensor z = solve(f, z0.value(), options, result.report);
   result.z = Var(z);
   if (recording()) {
-    auto body = std::make_shared<ImplicitBody>();
+    auto body = std::allocate_shared<ImplicitBody>(memory::PoolAllocator<char>());
     body->batch = options.batch;
     body->trace = trace([&](const Vars& state) { return Vars{f(state.front())}; }, {&z, 1});
     const Vars theta = body->trace.captured;

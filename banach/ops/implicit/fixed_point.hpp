@@ -9,10 +9,11 @@ namespace banach {
 struct FixedPointOptions {
   Solver solver = Anderson{};
   BackwardRule backward = Implicit{};
-  double tolerance = 1e-4;          ///< on ||f(z) - z|| / ||f(z)||, each sample
-  /// Added to tolerance ||f(z)||, in units of z; unless given, 1e-6 tolerance, for the sake of solutions of zero.
+  double tolerance = 1e-4;  ///< on ||f(z) - z|| / ||f(z)||, each sample
+  /// Added to tolerance ||f(z)||, in units of z; unless given, 1e-6 tolerance, for the sake of solutions of
+  /// zero.
   std::optional<double> absolute_tolerance = {};
-  int max_steps = 100;              ///< evaluations of f
+  int max_steps = 100;  ///< evaluations of f
   Batch batch = Batch::axis0;
   Policy policy = Policy::report;
   double error_factor = 100.0;  ///< see Status::converged

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 
 namespace banach {
 namespace {
@@ -102,7 +103,7 @@ const Trace& Linearized::values() const {
       point);
   moved.captures.assign(moved.inputs.begin() + 1, moved.inputs.end());
   moved.inputs.resize(1);
-  values_ = std::make_shared<const Trace>(std::move(moved));
+  values_ = std::allocate_shared<const Trace>(memory::PoolAllocator<char>(), std::move(moved));
   return *values_;
 }
 
@@ -117,7 +118,7 @@ const Trace& Linearized::transposed() const {
           .cotangents;
     };
     const std::array<Tensor, 1> at{Tensor::zeros(z_.shape(), z_.dtype())};
-    transposed_ = std::make_shared<const Trace>(trace(pulled, at));
+    transposed_ = std::allocate_shared<const Trace>(memory::PoolAllocator<char>(), trace(pulled, at));
   }
   return *transposed_;
 }
@@ -132,7 +133,7 @@ const Linearized::Recorded& Linearized::recorded() const {
       if (!nodes.theta.back().recorded()) nodes.theta.back() = leaf(value.value());
     }
     nodes.value = body_->trace.replay({&nodes.state, 1}, nodes.theta).front();
-    recorded_ = std::make_shared<const Recorded>(std::move(nodes));
+    recorded_ = std::allocate_shared<const Recorded>(memory::PoolAllocator<char>(), std::move(nodes));
   }
   return *recorded_;
 }
@@ -188,8 +189,8 @@ Tensor Linearized::apply(const Tensor& rows, bool transpose) const {
 AdjointSolve Linearized::solve(const LinearSolver& solver, const Var& g, bool transpose) const {
   const Shape rows = state_rows(z_.shape(), body_->batch);
   const auto map = [&](const Tensor& x) { return apply(x, transpose); };
-  LinearSolution solved =
-      std::visit([&](const auto& s) { return solve_linear(s, map, g.value().reshape(rows)); }, solver);
+  LinearSolution solved = std::visit(
+      [&](const auto& s) { return solve_linear(s, std::ref(map), g.value().reshape(rows)); }, solver);
 
   Vars inputs{z_};
   inputs.insert(inputs.end(), theta_.begin(), theta_.end());

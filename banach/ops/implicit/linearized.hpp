@@ -85,7 +85,7 @@ class Linearized {
   std::shared_ptr<const ImplicitBody> body_;
   Var z_;
   Vars theta_;
-  std::shared_ptr<int> evaluations_ = std::make_shared<int>(0);
+  std::shared_ptr<int> evaluations_ = std::allocate_shared<int>(memory::PoolAllocator<char>(), 0);
   mutable std::shared_ptr<const Trace> values_, transposed_;
   mutable std::shared_ptr<const Recorded> recorded_;
 };

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <functional>
 
 namespace banach {
 namespace {
@@ -94,7 +95,8 @@ FixedPoint solve_unrolled(FunctionRef<Var(const Var&)> f, const Var& z0, const F
   };
   FixedPoint result;
   const Tensor start = z0.value().reshape(record.rows);
-  result.report = solve_fixed_point(RecordedPicard{&record}, map, start, stop_options(options)).report;
+  result.report =
+      solve_fixed_point(RecordedPicard{&record}, std::ref(map), start, stop_options(options)).report;
   result.z = record.path.back();
 
   // Usually the newest iterate is the best. Where it is not (a sample went astray, or broke), the steps up to
