@@ -1,4 +1,5 @@
-// The `banach` command. Each subcommand adds its options to the command line and names the job that they set up.
+// The `banach` command. Each subcommand adds its options to the command line and names the job that they set
+// up.
 
 #include <apps/cli/run.hpp>
 #include <apps/lab/lab.hpp>

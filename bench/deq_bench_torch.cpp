@@ -1,5 +1,5 @@
-// The Picard cases of deq_bench.cpp in LibTorch, written as its users write an equilibrium layer: iterate under NoGrad, one more
-// evaluation with a graph, and the adjoint equation by Picard through that graph.
+// The Picard cases of deq_bench.cpp in LibTorch, written as its users write an equilibrium layer: iterate
+// under NoGrad, one more evaluation with a graph, and the adjoint equation by Picard through that graph.
 #include <benchmark/benchmark.h>
 #include <torch/torch.h>
 
@@ -74,8 +74,8 @@ void product(benchmark::State& state) {
 }
 
 BENCHMARK(product)->Name("deq/one_product_with_W/torch")->Unit(benchmark::kMillisecond);
-BENCHMARK_CAPTURE(step, picard_exact/torch, true)->Unit(benchmark::kMillisecond);
-BENCHMARK_CAPTURE(step, picard_jacobian_free/torch, false)->Unit(benchmark::kMillisecond);
+BENCHMARK_CAPTURE(step, picard_exact / torch, true)->Unit(benchmark::kMillisecond);
+BENCHMARK_CAPTURE(step, picard_jacobian_free / torch, false)->Unit(benchmark::kMillisecond);
 BENCHMARK(forward_only)->Name("forward_only/picard/torch")->Unit(benchmark::kMillisecond);
 
 }  // namespace

@@ -33,10 +33,12 @@ void backward(benchmark::State& state, const Case& f, const Tensors& inputs) {
 }
 
 void add(const std::string& name, const Case& f, const Tensors& inputs) {
-  benchmark::RegisterBenchmark((name + "/forward/banach").c_str(), [=](benchmark::State& s) { forward(s, f, inputs); })
-      ->Unit(benchmark::kMicrosecond);
-  benchmark::RegisterBenchmark((name + "/backward/banach").c_str(), [=](benchmark::State& s) { backward(s, f, inputs); })
-      ->Unit(benchmark::kMicrosecond);
+  benchmark::RegisterBenchmark((name + "/forward/banach").c_str(), [=](benchmark::State& s) {
+    forward(s, f, inputs);
+  })->Unit(benchmark::kMicrosecond);
+  benchmark::RegisterBenchmark((name + "/backward/banach").c_str(), [=](benchmark::State& s) {
+    backward(s, f, inputs);
+  })->Unit(benchmark::kMicrosecond);
 }
 
 const bool registered = [] {
@@ -57,7 +59,8 @@ const bool registered = [] {
   add("mul_1e6", [](const Vars& in) { return in[0] * in[1]; }, {million, million});
   add("div_1e6", [](const Vars& in) { return in[0] / in[1]; }, {million, positive});
   add("add_row_1e6", [](const Vars& in) { return in[0] + in[1]; }, {million, row});
-  add("where_1e6", [](const Vars& in) { return where(greater(in[0], in[1]), in[0], in[1]); }, {million, positive});
+  add("where_1e6", [](const Vars& in) { return where(greater(in[0], in[1]), in[0], in[1]); },
+      {million, positive});
   add("sum_all_1e6", [](const Vars& in) { return sum(in[0]); }, {million});
   add("sum_rows_1e6", [](const Vars& in) { return sum(in[0], {1}); }, {million});
   add("sum_columns_1e6", [](const Vars& in) { return sum(in[0], {0}); }, {million});
@@ -65,17 +68,21 @@ const bool registered = [] {
   add("max_rows_1e6", [](const Vars& in) { return max(in[0], {1}); }, {million});
   add("logsumexp_1000x1000", [](const Vars& in) { return logsumexp(in[0], {1}); }, {million});
   add("log_softmax_1000x1000", [](const Vars& in) { return log_softmax(in[0]); }, {million});
-  add("layer_norm_1000x1000", [](const Vars& in) { return layer_norm(in[0], in[1], in[2]); }, {million, row, row});
+  add("layer_norm_1000x1000", [](const Vars& in) { return layer_norm(in[0], in[1], in[2]); },
+      {million, row, row});
   add("transpose_1000x1000", [](const Vars& in) { return transpose(in[0]); }, {million});
   add("slice_1e6", [](const Vars& in) { return slice(in[0], 1, 100, 900); }, {million});
   add("concat_1e6", [](const Vars& in) { return concat({in[0], in[1]}, 1); }, {million, million});
-  add("matmul_128x256x256", [](const Vars& in) { return matmul(in[0], in[1]); }, {normal({128, 256}), normal({256, 256})});
-  add("matmul_512x512x512", [](const Vars& in) { return matmul(in[0], in[1]); }, {normal({512, 512}), normal({512, 512})});
+  add("matmul_128x256x256", [](const Vars& in) { return matmul(in[0], in[1]); },
+      {normal({128, 256}), normal({256, 256})});
+  add("matmul_512x512x512", [](const Vars& in) { return matmul(in[0], in[1]); },
+      {normal({512, 512}), normal({512, 512})});
   add("conv2d_64x32x28x28_3x3", [](const Vars& in) { return conv2d(in[0], in[1], {.padding = 1}); },
       {normal({64, 32, 28, 28}), normal({32, 32, 3, 3})});
   add("conv2d_100x32x9x9_3x3", [](const Vars& in) { return conv2d(in[0], in[1], {.padding = 1}); },
       {normal({100, 32, 9, 9}), normal({32, 32, 3, 3})});
-  add("max_pool2d_100x32x28x28", [](const Vars& in) { return max_pool2d(in[0], 2, 2); }, {normal({100, 32, 28, 28})});
+  add("max_pool2d_100x32x28x28", [](const Vars& in) { return max_pool2d(in[0], 2, 2); },
+      {normal({100, 32, 28, 28})});
   return true;
 }();
 

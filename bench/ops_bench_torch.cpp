@@ -47,17 +47,21 @@ const bool registered = [] {
   add("max_rows_1e6", [](In in) { return in[0].amax(1); }, {million});
   add("logsumexp_1000x1000", [](In in) { return in[0].logsumexp(1); }, {million});
   add("log_softmax_1000x1000", [](In in) { return in[0].log_softmax(1); }, {million});
-  add("layer_norm_1000x1000", [](In in) { return torch::layer_norm(in[0], {1000}, in[1], in[2]); }, {million, row, row});
+  add("layer_norm_1000x1000", [](In in) { return torch::layer_norm(in[0], {1000}, in[1], in[2]); },
+      {million, row, row});
   add("transpose_1000x1000", [](In in) { return in[0].t().contiguous(); }, {million});
   add("slice_1e6", [](In in) { return in[0].slice(1, 100, 900).contiguous(); }, {million});
   add("concat_1e6", [](In in) { return torch::cat({in[0], in[1]}, 1); }, {million, million});
-  add("matmul_128x256x256", [](In in) { return in[0].matmul(in[1]); }, {torch::randn({128, 256}), torch::randn({256, 256})});
-  add("matmul_512x512x512", [](In in) { return in[0].matmul(in[1]); }, {torch::randn({512, 512}), torch::randn({512, 512})});
+  add("matmul_128x256x256", [](In in) { return in[0].matmul(in[1]); },
+      {torch::randn({128, 256}), torch::randn({256, 256})});
+  add("matmul_512x512x512", [](In in) { return in[0].matmul(in[1]); },
+      {torch::randn({512, 512}), torch::randn({512, 512})});
   add("conv2d_64x32x28x28_3x3", [](In in) { return torch::conv2d(in[0], in[1], {}, 1, 1); },
       {torch::randn({64, 32, 28, 28}), torch::randn({32, 32, 3, 3})});
   add("conv2d_100x32x9x9_3x3", [](In in) { return torch::conv2d(in[0], in[1], {}, 1, 1); },
       {torch::randn({100, 32, 9, 9}), torch::randn({32, 32, 3, 3})});
-  add("max_pool2d_100x32x28x28", [](In in) { return torch::max_pool2d(in[0], 2, 2); }, {torch::randn({100, 32, 28, 28})});
+  add("max_pool2d_100x32x28x28", [](In in) { return torch::max_pool2d(in[0], 2, 2); },
+      {torch::randn({100, 32, 28, 28})});
   return true;
 }();
 

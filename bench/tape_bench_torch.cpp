@@ -5,7 +5,10 @@
 namespace {
 
 constexpr int links = 1000;
-const bool one_thread = [] { torch::set_num_threads(1); return true; }();
+const bool one_thread = [] {
+  torch::set_num_threads(1);
+  return true;
+}();
 
 template <class Link>
 void chain(benchmark::State& state, Link link) {
@@ -28,9 +31,12 @@ void forward_only(benchmark::State& state) {
   state.SetItemsProcessed(state.iterations() * links);
 }
 
-BENCHMARK_CAPTURE(chain, add_16_floats_x1000/torch, [](const torch::Tensor& y, const torch::Tensor& x) { return y + x; });
-BENCHMARK_CAPTURE(chain, tanh_16_floats_x1000/torch, [](const torch::Tensor& y, const torch::Tensor&) { return torch::tanh(y); });
-BENCHMARK_CAPTURE(chain, mul_scalar_16_floats_x1000/torch, [](const torch::Tensor& y, const torch::Tensor&) { return y * 1.01; });
+BENCHMARK_CAPTURE(chain, add_16_floats_x1000 / torch,
+                  [](const torch::Tensor& y, const torch::Tensor& x) { return y + x; });
+BENCHMARK_CAPTURE(chain, tanh_16_floats_x1000 / torch,
+                  [](const torch::Tensor& y, const torch::Tensor&) { return torch::tanh(y); });
+BENCHMARK_CAPTURE(chain, mul_scalar_16_floats_x1000 / torch,
+                  [](const torch::Tensor& y, const torch::Tensor&) { return y * 1.01; });
 BENCHMARK(forward_only)->Name("unrecorded/tanh_16_floats_x1000/torch");
 
 }  // namespace

@@ -6,11 +6,18 @@ namespace banach::cli {
 
 void add_common_options(CLI::App& command, CommonOptions& o, const std::string& default_out) {
   const std::string group = "Running";
-  command.add_option("--out", o.out, "Folder for the results (default: " + default_out + ")")->option_text("DIR")->group(group);
+  command.add_option("--out", o.out, "Folder for the results (default: " + default_out + ")")
+      ->option_text("DIR")
+      ->group(group);
   command.add_option("--seed", o.seed, "Of all random numbers (default: 0)")->option_text("N")->group(group);
-  command.add_option("--threads", o.threads, "Threads, 0 for all cores (default); the results do not depend on it")
-      ->check(CLI::Range(0, 1024))->option_text("N")->group(group);
-  command.add_flag("--resume", o.resume, "Go on with the checkpoint in the folder for the results")->group(group);
+  command
+      .add_option("--threads", o.threads,
+                  "Threads, 0 for all cores (default); the results do not depend on it")
+      ->check(CLI::Range(0, 1024))
+      ->option_text("N")
+      ->group(group);
+  command.add_flag("--resume", o.resume, "Go on with the checkpoint in the folder for the results")
+      ->group(group);
 }
 
 }  // namespace banach::cli

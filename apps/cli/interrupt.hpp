@@ -4,8 +4,8 @@
 
 namespace banach::cli {
 
-/// While alive, Ctrl-C (or a termination signal) only asks to stop, so that work can be saved first; a second one ends
-/// the program as usual. One at a time.
+/// While alive, Ctrl-C (or a termination signal) only asks to stop, so that work can be saved first; a second
+/// one ends the program as usual. One at a time.
 class Interrupt {
  public:
   Interrupt();

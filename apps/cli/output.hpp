@@ -4,7 +4,8 @@
 
 namespace banach::cli {
 
-/// A folder for results. Made if it is not there, and tried at once, so that a long job does not fail at its end.
+/// A folder for results. Made if it is not there, and tried at once, so that a long job does not fail at its
+/// end.
 class OutputFolder {
  public:
   /// Throws FileError saying why nothing can be written there.

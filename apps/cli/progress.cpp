@@ -31,13 +31,17 @@ Progress::~Progress() {
 void Progress::update(std::int64_t done, std::string_view note) {
   const auto now = Clock::now();
   const bool news = note != last_note_ || done >= total_;
-  if (!news && now - last_shown_ < (terminal_ ? Clock::duration(bar_interval) : Clock::duration(line_interval))) return;
+  if (!news &&
+      now - last_shown_ < (terminal_ ? Clock::duration(bar_interval) : Clock::duration(line_interval)))
+    return;
   last_shown_ = now;
   last_note_ = note;
   shown_ = true;
   // "\033[K" wipes what a longer line left behind.
-  if (terminal_) fmt::print(stderr, "\r{}\033[K", line(done, note));
-  else fmt::print(stderr, "{}\n", line(done, note));
+  if (terminal_)
+    fmt::print(stderr, "\r{}\033[K", line(done, note));
+  else
+    fmt::print(stderr, "{}\n", line(done, note));
   std::fflush(stderr);
 }
 
@@ -54,7 +58,8 @@ std::string Progress::line(std::int64_t done, std::string_view note) const {
   constexpr std::int64_t settled = 50;  // steps before a rate means anything
   if (done - start_done_ < settled && done < total_) return text;
   text += fmt::format("  {} steps/s", report::format_number(rate));
-  if (done < total_) text += fmt::format("  {} left", report::format_duration(static_cast<double>(total_ - done) / rate));
+  if (done < total_)
+    text += fmt::format("  {} left", report::format_duration(static_cast<double>(total_ - done) / rate));
   return text;
 }
 

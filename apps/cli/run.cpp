@@ -20,7 +20,8 @@ int complain(std::string line, int code) {
 }
 
 const Subcommand* chosen(const std::vector<Subcommand>& subcommands) {
-  const auto found = std::find_if(subcommands.begin(), subcommands.end(), [](const Subcommand& s) { return s.app->parsed(); });
+  const auto found = std::find_if(subcommands.begin(), subcommands.end(),
+                                  [](const Subcommand& s) { return s.app->parsed(); });
   return found == subcommands.end() ? nullptr : &*found;
 }
 

@@ -1,6 +1,6 @@
 #pragma once
-// From the command line to an exit code: 0 done, 1 failed, 2 bad usage. Results go to stdout, one clear line about a
-// failure to stderr.
+// From the command line to an exit code: 0 done, 1 failed, 2 bad usage. Results go to stdout, one clear line
+// about a failure to stderr.
 
 #include <functional>
 #include <stdexcept>

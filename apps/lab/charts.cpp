@@ -64,29 +64,37 @@ Chart bars(const Results& results, Value value) {
 double angle(double cosine) { return std::acos(std::clamp(cosine, -1.0, 1.0)) * 180.0 / std::acos(-1.0); }
 
 template <class Row>
-std::vector<report::Block> quality_charts(const Results& results, std::vector<Row> RuleResult::*rows, const std::string& where) {
+std::vector<report::Block> quality_charts(const Results& results, std::vector<Row> RuleResult::*rows,
+                                          const std::string& where) {
   Chart cosine{.title = "Cosine to the exact gradient, " + where,
-               .look_for = "1 is the right direction, 0 is useless, below 0 points uphill: look for rules that sink as training goes on.",
+               .look_for =
+                   "1 is the right direction, 0 is useless, below 0 points uphill: look for rules that sink "
+                   "as training goes on.",
                .x_label = "training step",
                .y_label = "cosine",
                .series = curves(results, rows, step_of<Row>, [](const Row& r) { return r.quality.cosine; }),
                .references = {{1.0, "exact"}}};
-  Chart tilt{.title = "Angle to the exact gradient, " + where,
-             .look_for = "The same on a log scale, where the good rules can be told apart: each ten times lower is ten times closer.",
-             .x_label = "training step",
-             .y_label = "angle, degrees",
-             .log_y = true,
-             .series = curves(results, rows, step_of<Row>, [](const Row& r) { return angle(r.quality.cosine); })};
-  Chart length{.title = "Length beside the exact gradient, " + where,
-               .look_for = "1 is the right length; below it the rule takes smaller steps than gradient descent would.",
-               .x_label = "training step",
-               .y_label = "||estimate|| / ||exact||",
-               .series = curves(results, rows, step_of<Row>, [](const Row& r) { return r.quality.norm_ratio; }),
-               .references = {{1.0, "exact"}}};
+  Chart tilt{
+      .title = "Angle to the exact gradient, " + where,
+      .look_for =
+          "The same on a log scale, where the good rules can be told apart: each ten times lower is ten "
+          "times closer.",
+      .x_label = "training step",
+      .y_label = "angle, degrees",
+      .log_y = true,
+      .series = curves(results, rows, step_of<Row>, [](const Row& r) { return angle(r.quality.cosine); })};
+  Chart length{
+      .title = "Length beside the exact gradient, " + where,
+      .look_for = "1 is the right length; below it the rule takes smaller steps than gradient descent would.",
+      .x_label = "training step",
+      .y_label = "||estimate|| / ||exact||",
+      .series = curves(results, rows, step_of<Row>, [](const Row& r) { return r.quality.norm_ratio; }),
+      .references = {{1.0, "exact"}}};
   return {std::move(cosine), std::move(tilt), std::move(length)};
 }
 
-/// The accuracies after the first quarter of training: before, all climb from chance, and would flatten the rest.
+/// The accuracies after the first quarter of training: before, all climb from chance, and would flatten the
+/// rest.
 std::optional<report::Range> accuracy_range(const Results& results) {
   double low = 1.0, high = 0.0;
   for (const RuleResult& rule : results.rules)
@@ -106,27 +114,32 @@ std::vector<report::Block> accuracy_charts(const Results& results) {
   const auto accuracy = [](const Probe& p) { return p.test_accuracy; };
   const std::optional<report::Range> range = accuracy_range(results);
   const std::string note = range ? "Cut off below: the climb from chance at the start." : "";
-  return {Chart{.title = "Test accuracy against training time",
-                .look_for = "Which curve is highest at a given time: this is what an estimator buys for its cost.",
-                .x_label = "seconds of training (probes not counted)",
-                .y_label = "test accuracy",
-                .series = curves(results, &RuleResult::probes, [](const Probe& p) { return p.seconds; }, accuracy),
-                .y_range = range,
-                .note = note},
-          Chart{.title = "Test accuracy against steps",
-                .look_for = "Curves that coincide mean that the estimate is as good a direction as the exact gradient, step for step.",
-                .x_label = "training step",
-                .y_label = "test accuracy",
-                .series = curves(results, &RuleResult::probes, step_of<Probe>, accuracy),
-                .y_range = range,
-                .note = note},
-          Chart{.title = "Training loss",
-                .look_for = "A rule whose loss stays above the others follows a worse direction, or takes shorter steps.",
-                .x_label = "training step",
-                .y_label = "cross entropy",
-                .log_y = true,
-                .series = loss_curves(results),
-                .note = "Each point is the mean over a hundredth of the training."}};
+  return {
+      Chart{
+          .title = "Test accuracy against training time",
+          .look_for = "Which curve is highest at a given time: this is what an estimator buys for its cost.",
+          .x_label = "seconds of training (probes not counted)",
+          .y_label = "test accuracy",
+          .series = curves(
+              results, &RuleResult::probes, [](const Probe& p) { return p.seconds; }, accuracy),
+          .y_range = range,
+          .note = note},
+      Chart{.title = "Test accuracy against steps",
+            .look_for = "Curves that coincide mean that the estimate is as good a direction as the exact "
+                        "gradient, step for step.",
+            .x_label = "training step",
+            .y_label = "test accuracy",
+            .series = curves(results, &RuleResult::probes, step_of<Probe>, accuracy),
+            .y_range = range,
+            .note = note},
+      Chart{.title = "Training loss",
+            .look_for =
+                "A rule whose loss stays above the others follows a worse direction, or takes shorter steps.",
+            .x_label = "training step",
+            .y_label = "cross entropy",
+            .log_y = true,
+            .series = loss_curves(results),
+            .note = "Each point is the mean over a hundredth of the training."}};
 }
 
 std::vector<report::Block> same_point_charts(const Results& results) {
@@ -144,12 +157,17 @@ std::vector<report::Block> cost_charts(const Results& results) {
   backward.y_label = "ms, median over training";
   Chart forward = bars(results, [](const RuleResult& r) { return 1e3 * r.median_cost().forward_seconds; });
   forward.title = "Time of a forward pass";
-  forward.look_for = "All but unrolled share one solver, so they should be alike; unrolled takes plain steps and records each of them.";
+  forward.look_for =
+      "All but unrolled share one solver, so they should be alike; unrolled takes plain steps and records "
+      "each of them.";
   forward.y_label = "ms, median over training";
-  Chart memory = bars(results, [](const RuleResult& r) { return r.median_cost().peak_bytes / (1024.0 * 1024.0); });
+  Chart memory =
+      bars(results, [](const RuleResult& r) { return r.median_cost().peak_bytes / (1024.0 * 1024.0); });
   memory.title = "Peak memory of a step";
-  memory.look_for = "Rules that work at the solution need the same memory however many steps led there, and the exact one that of its "
-                    "linear solver; unrolling pays for every step.";
+  memory.look_for =
+      "Rules that work at the solution need the same memory however many steps led there, and the exact one "
+      "that of its "
+      "linear solver; unrolling pays for every step.";
   memory.y_label = "MiB of tape and solver history";
   Chart evaluations = bars(results, [](const RuleResult& r) { return r.median_cost().backward_evaluations; });
   evaluations.title = "Vector-Jacobian products of a backward pass";
@@ -163,20 +181,24 @@ std::vector<report::Block> cost_charts(const Results& results) {
                 .kind = Chart::Kind::scatter};
   for (const RuleResult& rule : results.rules)
     scatter.series.push_back({.name = rule.spec, .x = {rule.seconds()}, .y = {rule.accuracy}});
-  return {std::move(backward), std::move(forward), std::move(memory), std::move(evaluations), std::move(scatter)};
+  return {std::move(backward), std::move(forward), std::move(memory), std::move(evaluations),
+          std::move(scatter)};
 }
 
 std::vector<report::Block> equilibrium_charts(const Results& results) {
   const auto radii = [&](double Probe::*member) {
     return curves(results, &RuleResult::probes, step_of<Probe>, [=](const Probe& p) { return p.*member; });
   };
-  Chart radius{.title = "Spectral radius of df/dz at the solution",
-               .look_for = "The nearer to 1, the slower plain iteration and the worse every truncated series.",
-               .x_label = "training step",
-               .y_label = "spectral radius",
-               .series = radii(&Probe::radius_median),
-               .note = "Median over the samples of the probe's batch; dashed: the largest of them, for the first rule. Arnoldi's "
-                       "method, 30 products."};
+  Chart radius{
+      .title = "Spectral radius of df/dz at the solution",
+      .look_for = "The nearer to 1, the slower plain iteration and the worse every truncated series.",
+      .x_label = "training step",
+      .y_label = "spectral radius",
+      .series = radii(&Probe::radius_median),
+      .note =
+          "Median over the samples of the probe's batch; dashed: the largest of them, for the first rule. "
+          "Arnoldi's "
+          "method, 30 products."};
   if (!radius.series.empty()) {
     Series largest = radii(&Probe::radius_largest).front();
     largest.looks_like = largest.name;
@@ -185,13 +207,17 @@ std::vector<report::Block> equilibrium_charts(const Results& results) {
     radius.series.push_back(std::move(largest));
   }
 
-  Chart residuals{.title = "Convergence of the forward solve, at the end of training",
-                  .look_for = "A straight line is a constant rate; the steeper, the fewer evaluations a solve takes.",
-                  .x_label = "evaluation of f",
-                  .y_label = "||f(z) - z|| / ||f(z)||",
-                  .log_y = true,
-                  .note = "Median over the samples of the probe's batch; the bands, of the first rule and of unrolled, which has a "
-                          "solver of its own, span the smallest and the largest. A sample that has stopped keeps its last residual."};
+  Chart residuals{
+      .title = "Convergence of the forward solve, at the end of training",
+      .look_for = "A straight line is a constant rate; the steeper, the fewer evaluations a solve takes.",
+      .x_label = "evaluation of f",
+      .y_label = "||f(z) - z|| / ||f(z)||",
+      .log_y = true,
+      .note =
+          "Median over the samples of the probe's batch; the bands, of the first rule and of unrolled, which "
+          "has a "
+          "solver of its own, span the smallest and the largest. A sample that has stopped keeps its last "
+          "residual."};
   for (const RuleResult& rule : results.rules) {
     const Convergence& c = rule.convergence;
     Series curve{.name = rule.spec, .y = c.median};

@@ -19,8 +19,9 @@ std::string steps_name(std::size_t rule) { return fmt::format("lab.steps.{}", ru
 Tensor to_tensor(const std::vector<Step>& steps) {
   std::vector<double> values;
   for (const Step& s : steps)
-    values.insert(values.end(), {s.loss, s.cost.forward_seconds, s.cost.backward_seconds, s.cost.forward_evaluations,
-                                 s.cost.backward_evaluations, s.cost.peak_bytes, s.seconds});
+    values.insert(values.end(),
+                  {s.loss, s.cost.forward_seconds, s.cost.backward_seconds, s.cost.forward_evaluations,
+                   s.cost.backward_evaluations, s.cost.peak_bytes, s.seconds});
   return tensor(values, {static_cast<std::int64_t>(steps.size()), step_fields});
 }
 
@@ -36,8 +37,9 @@ void check_settings(const std::string& path, const nn::Metadata& metadata, const
   for (const auto& [name, value] : settings) {
     const auto found = metadata.find(setting_prefix + name);
     if (found == metadata.end() || found->second != value)
-      fail<FileError>("resume", fmt::format("{} was made with {} {}, not {}: give the same settings, or another --out", path,
-                                            name, found == metadata.end() ? "unset" : found->second, value));
+      fail<FileError>("resume",
+                      fmt::format("{} was made with {} {}, not {}: give the same settings, or another --out",
+                                  path, name, found == metadata.end() ? "unset" : found->second, value));
   }
 }
 
@@ -58,11 +60,13 @@ std::size_t take_results(const std::string& path, Results& results) {
   const nn::Safetensors file = nn::load_safetensors(path);
   const auto position = file.metadata.find(position_key);
   if (position == file.metadata.end())
-    fail<FileError>("resume", fmt::format("{} is not a checkpoint of banach lab: its metadata has no {}", path, position_key));
+    fail<FileError>("resume", fmt::format("{} is not a checkpoint of banach lab: its metadata has no {}",
+                                          path, position_key));
   check_settings(path, file.metadata, results.settings);
   for (std::size_t i = 0; i < results.rules.size(); ++i) {
     const auto text = file.metadata.find(rule_prefix + std::to_string(i));
-    if (text == file.metadata.end()) fail<FileError>("resume", fmt::format("{} lacks the results of {}", path, results.rules[i].spec));
+    if (text == file.metadata.end())
+      fail<FileError>("resume", fmt::format("{} lacks the results of {}", path, results.rules[i].spec));
     results.rules[i] = from_text(text->second);
     const auto steps = file.tensors.find("extra." + steps_name(i));
     if (steps != file.tensors.end()) results.rules[i].steps = from_tensor(steps->second);
@@ -70,7 +74,9 @@ std::size_t take_results(const std::string& path, Results& results) {
   std::size_t rule = results.rules.size() + 1;
   const std::string& digits = position->second;
   std::from_chars(digits.data(), digits.data() + digits.size(), rule);
-  if (rule > results.rules.size()) fail<FileError>("resume", fmt::format("{}: {} must be the place of a rule: got '{}'", path, position_key, digits));
+  if (rule > results.rules.size())
+    fail<FileError>("resume",
+                    fmt::format("{}: {} must be the place of a rule: got '{}'", path, position_key, digits));
   return rule;
 }
 

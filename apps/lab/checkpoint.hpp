@@ -13,7 +13,8 @@ namespace banach::lab {
 void put_results(nn::Progress& progress, const Results& results, std::size_t rule);
 
 /// Reads them back into `results`, whose settings and rules must be in place; returns the rule in training.
-/// Throws FileError if there is no checkpoint, if it is not one of the lab, or naming the first setting that differs.
+/// Throws FileError if there is no checkpoint, if it is not one of the lab, or naming the first setting that
+/// differs.
 std::size_t take_results(const std::string& path, Results& results);
 
 }  // namespace banach::lab

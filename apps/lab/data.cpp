@@ -14,7 +14,8 @@ ChosenData choose_data(const Options& options) {
   } catch (const FileError& error) {
     // A folder that was named is meant.
     if (!options.data_dir.empty()) throw;
-    return {"digits", nn::load_digits(), fmt::format("Fashion-MNIST cannot be read, so the embedded digits were used: {}", error.what())};
+    return {"digits", nn::load_digits(),
+            fmt::format("Fashion-MNIST cannot be read, so the embedded digits were used: {}", error.what())};
   }
 }
 

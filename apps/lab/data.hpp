@@ -13,8 +13,8 @@ struct ChosenData {
   std::string notice;  ///< what the reader must know, if anything
 };
 
-/// The images that were asked for. If none were, and Fashion-MNIST is not installed, the digits that are part of the
-/// library. Throws FileError naming what is missing or wrong.
+/// The images that were asked for. If none were, and Fashion-MNIST is not installed, the digits that are part
+/// of the library. Throws FileError naming what is missing or wrong.
 ChosenData choose_data(const Options& options);
 
 }  // namespace banach::lab

@@ -35,16 +35,22 @@ std::string about_accuracy(const Results& results, const std::vector<const RuleR
   const RuleResult& worst = largest(rules, [](const RuleResult& r) { return -r.accuracy; });
   const double gap = best.accuracy - worst.accuracy;
   // Two shares p of n images differ by chance by about sqrt(2 p (1 - p) / n).
-  const double chance = std::sqrt(2.0 * best.accuracy * (1.0 - best.accuracy) / static_cast<double>(results.test_images));
-  std::string text = fmt::format("Test accuracy lies between {} ({}) and {} ({}).", format_percent(worst.accuracy, 2), worst.spec,
-                                 format_percent(best.accuracy, 2), best.spec);
+  const double chance =
+      std::sqrt(2.0 * best.accuracy * (1.0 - best.accuracy) / static_cast<double>(results.test_images));
+  std::string text =
+      fmt::format("Test accuracy lies between {} ({}) and {} ({}).", format_percent(worst.accuracy, 2),
+                  worst.spec, format_percent(best.accuracy, 2), best.spec);
   const double points = 100.0 * gap, noise = 200.0 * chance;
   if (gap <= 2.0 * chance)
-    return text + fmt::format(" That is {:.2f} points apart, within the {:.2f} points that two runs may differ by chance on {} test "
-                              "images: here no rule buys more accuracy than another.",
-                              points, noise, report::format_count(results.test_images));
-  return text + fmt::format(" That is {:.2f} points apart, more than the {:.2f} points that chance on {} test images explains.", points,
-                            noise, report::format_count(results.test_images));
+    return text + fmt::format(
+                      " That is {:.2f} points apart, within the {:.2f} points that two runs may differ by "
+                      "chance on {} test "
+                      "images: here no rule buys more accuracy than another.",
+                      points, noise, report::format_count(results.test_images));
+  return text + fmt::format(
+                    " That is {:.2f} points apart, more than the {:.2f} points that chance on {} test images "
+                    "explains.",
+                    points, noise, report::format_count(results.test_images));
 }
 
 std::string about_directions(const std::vector<const RuleResult*>& rules) {
@@ -55,10 +61,12 @@ std::string about_directions(const std::vector<const RuleResult*>& rules) {
   if (measured.empty()) return {};
   const RuleResult& best = largest(measured, cosine);
   const RuleResult& worst = largest(measured, [&](const RuleResult& r) { return -cosine(r); });
-  return fmt::format("At the same points, {} comes closest to the exact gradient (mean cosine {:.6f}, norm ratio {:.3f}) and {} "
-                     "strays farthest (mean cosine {:.4f}, norm ratio {:.3f}, lowest cosine {:.4f}).",
-                     best.spec, cosine(best), best.same_point_summary().norm_ratio_mean, worst.spec, cosine(worst),
-                     worst.same_point_summary().norm_ratio_mean, worst.same_point_summary().cosine_smallest);
+  return fmt::format(
+      "At the same points, {} comes closest to the exact gradient (mean cosine {:.6f}, norm ratio {:.3f}) "
+      "and {} "
+      "strays farthest (mean cosine {:.4f}, norm ratio {:.3f}, lowest cosine {:.4f}).",
+      best.spec, cosine(best), best.same_point_summary().norm_ratio_mean, worst.spec, cosine(worst),
+      worst.same_point_summary().norm_ratio_mean, worst.same_point_summary().cosine_smallest);
 }
 
 std::string about_cost(const std::vector<const RuleResult*>& rules) {
@@ -68,19 +76,24 @@ std::string about_cost(const std::vector<const RuleResult*>& rules) {
   const RuleResult& fast = largest(rules, [&](const RuleResult& r) { return -backward(r); });
   const RuleResult& big = largest(rules, peak);
   const RuleResult& small = largest(rules, [&](const RuleResult& r) { return -peak(r); });
-  return fmt::format("A backward pass takes {} with {} and {} with {}, {} as long. A step of {} holds {} at its peak, one of {} {}.",
-                     report::format_si(backward(fast), "s"), fast.spec, report::format_si(backward(slow), "s"), slow.spec,
-                     times(backward(slow) / backward(fast)), small.spec, report::format_bytes(peak(small)), big.spec,
-                     report::format_bytes(peak(big)));
+  return fmt::format(
+      "A backward pass takes {} with {} and {} with {}, {} as long. A step of {} holds {} at its peak, one "
+      "of {} {}.",
+      report::format_si(backward(fast), "s"), fast.spec, report::format_si(backward(slow), "s"), slow.spec,
+      times(backward(slow) / backward(fast)), small.spec, report::format_bytes(peak(small)), big.spec,
+      report::format_bytes(peak(big)));
 }
 
 std::string about_contraction(const RuleResult& first) {
   if (first.probes.empty()) return {};
   const Probe &start = first.probes.front(), &end = first.probes.back();
-  return fmt::format("Along the training of {}, the median spectral radius of df/dz at the solution goes from {} to {}. The smaller it "
-                     "is, the faster the solver and the closer every truncated series to the exact gradient: the error of a Neumann "
-                     "series of K terms shrinks like its K-th power.",
-                     first.spec, format_number(start.radius_median), format_number(end.radius_median));
+  return fmt::format(
+      "Along the training of {}, the median spectral radius of df/dz at the solution goes from {} to {}. The "
+      "smaller it "
+      "is, the faster the solver and the closer every truncated series to the exact gradient: the error of a "
+      "Neumann "
+      "series of K terms shrinks like its K-th power.",
+      first.spec, format_number(start.radius_median), format_number(end.radius_median));
 }
 
 }  // namespace
@@ -93,7 +106,9 @@ std::vector<std::string> findings(const Results& results) {
        {rules.size() > 1 ? about_accuracy(results, rules) : std::string(), about_directions(rules),
         rules.size() > 1 ? about_cost(rules) : std::string(), about_contraction(results.rules.front())})
     if (!text.empty()) texts.push_back(text);
-  texts.push_back("One seed, one model and one data set: differences in accuracy of this size are no ranking of the rules in general.");
+  texts.push_back(
+      "One seed, one model and one data set: differences in accuracy of this size are no ranking of the "
+      "rules in general.");
   return texts;
 }
 
@@ -101,16 +116,20 @@ std::vector<std::string> warnings(const Results& results) {
   std::vector<std::string> texts = results.notices;
   for (const RuleResult& rule : results.rules) {
     if (!rule.failure.empty()) texts.push_back(fmt::format("{}: {}.", rule.spec, rule.failure));
-    const auto uphill = std::count_if(rule.probes.begin(), rule.probes.end(), [](const Probe& p) { return !p.quality.descent; });
-    if (uphill > 0) texts.push_back(fmt::format("{} points uphill at {} of {} probes of its own training.", rule.spec, uphill, rule.probes.size()));
+    const auto uphill = std::count_if(rule.probes.begin(), rule.probes.end(),
+                                      [](const Probe& p) { return !p.quality.descent; });
+    if (uphill > 0)
+      texts.push_back(fmt::format("{} points uphill at {} of {} probes of its own training.", rule.spec,
+                                  uphill, rule.probes.size()));
     std::int64_t all = 0, converged = 0;
     for (const auto& [status, count] : rule.forward_statuses) {
       all += count;
       if (status == "converged") converged += count;
     }
     if (converged < all)
-      texts.push_back(fmt::format("{}: {} of {} forward solves during training did not converge to the tolerance.", rule.spec,
-                                  report::format_count(all - converged), report::format_count(all)));
+      texts.push_back(
+          fmt::format("{}: {} of {} forward solves during training did not converge to the tolerance.",
+                      rule.spec, report::format_count(all - converged), report::format_count(all)));
   }
   return texts;
 }

@@ -33,7 +33,8 @@ void print_table(const Results& results) {
 
 void train_rules(const Options& options) {
   const std::string out = options.common.out.value_or("out/lab");
-  parse_rules(options.rules.empty() ? std::vector<std::string>{"jfb"} : options.rules);  // complain before loading anything
+  parse_rules(options.rules.empty() ? std::vector<std::string>{"jfb"}
+                                    : options.rules);  // complain before loading anything
   parse_solver(options.solver);
   const cli::OutputFolder folder(out);
   const ChosenData data = choose_data(options);
@@ -55,13 +56,16 @@ void train_rules(const Options& options) {
   print_table(results);
   fmt::print("\n");
   for (const std::string& text : warnings(results)) fmt::print("{}\n", text);
-  fmt::print("Cosine, lowest, norm ratio and descent: beside the exact gradient, along each rule's own training.\n"
-             "{0}/report.html, summary.json, metrics.csv, checkpoint.safetensors\n", out);
+  fmt::print(
+      "Cosine, lowest, norm ratio and descent: beside the exact gradient, along each rule's own training.\n"
+      "{0}/report.html, summary.json, metrics.csv, checkpoint.safetensors\n",
+      out);
 }
 
 void solve_linear(const Options& options) {
   const std::string out = options.common.out.value_or("out/linear");
-  if (options.common.resume) throw cli::UsageError("--resume: there is nothing to resume with --problem linear");
+  if (options.common.resume)
+    throw cli::UsageError("--resume: there is nothing to resume with --problem linear");
   const LinearSettings settings = resolve_linear(options);
   const cli::OutputFolder folder(out);
   LinearResults results = solve_linear_problem(settings);
@@ -75,17 +79,19 @@ void solve_linear(const Options& options) {
 }  // namespace
 
 cli::Subcommand add_lab(CLI::App& app) {
-  CLI::App* command = app.add_subcommand(
-      "lab",
-      "Train an equilibrium classifier once for each backward rule and compare\n"
-      "their gradients: how close to the exact one, at what cost, for what accuracy");
+  CLI::App* command =
+      app.add_subcommand("lab",
+                         "Train an equilibrium classifier once for each backward rule and compare\n"
+                         "their gradients: how close to the exact one, at what cost, for what accuracy");
   command->get_formatter()->column_width(24);
   const auto options = std::make_shared<Options>();
   add_options(*command, *options);
   const auto job = [options] {
     set_threads(options->common.threads);
-    if (options->problem) solve_linear(*options);
-    else train_rules(*options);
+    if (options->problem)
+      solve_linear(*options);
+    else
+      train_rules(*options);
   };
   return {command, job};
 }

@@ -44,16 +44,20 @@ Value geometric(double r, int terms) {
 /// The function that a rule puts in place of 1 / (1 - r); `steps` are those that unrolled took.
 Value phi(const Rule& rule, double r, int steps) {
   switch (rule.kind) {
-    case Rule::Kind::implicit: return {1.0 / (1.0 - r), 1.0 / ((1.0 - r) * (1.0 - r))};
-    case Rule::Kind::jacobian_free: return {1.0, 0.0};
-    case Rule::Kind::neumann: return geometric(r, rule.terms);
+    case Rule::Kind::implicit:
+      return {1.0 / (1.0 - r), 1.0 / ((1.0 - r) * (1.0 - r))};
+    case Rule::Kind::jacobian_free:
+      return {1.0, 0.0};
+    case Rule::Kind::neumann:
+      return geometric(r, rule.terms);
     case Rule::Kind::phantom:
     case Rule::Kind::phantom_neumann: {
       const double tau = rule.damping;
       const Value sum = geometric(tau * r + 1.0 - tau, rule.terms);
       return {tau * sum.value, tau * tau * sum.derivative};
     }
-    case Rule::Kind::unrolled: break;
+    case Rule::Kind::unrolled:
+      break;
   }
   return geometric(r, steps);
 }
@@ -67,7 +71,8 @@ class Problem {
     q_ = n_ == 1 ? Tensor::ones({1, 1}, DType::f64) : nn::init::orthogonal({n_, n_}, random, 1.0, DType::f64);
     // From rho down to -rho / 2.
     for (std::int64_t i = 0; i < n_; ++i)
-      eigenvalues_.push_back(rho_ * (1.0 - (n_ == 1 ? 0.0 : 1.5 * static_cast<double>(i) / static_cast<double>(n_ - 1))));
+      eigenvalues_.push_back(
+          rho_ * (1.0 - (n_ == 1 ? 0.0 : 1.5 * static_cast<double>(i) / static_cast<double>(n_ - 1))));
   }
 
   Tensor matrix() const {
@@ -80,7 +85,8 @@ class Problem {
           entry = i == j ? rho_ : i + 1 == j && i % 2 == 0 ? shear : 0.0;
           continue;
         }
-        for (std::int64_t k = 0; k < n_; ++k) entry += q(k, i) * eigenvalues_[static_cast<std::size_t>(k)] * q(k, j);
+        for (std::int64_t k = 0; k < n_; ++k)
+          entry += q(k, i) * eigenvalues_[static_cast<std::size_t>(k)] * q(k, j);
       }
     return a;
   }
@@ -92,7 +98,8 @@ class Problem {
     if (nonnormal_) {
       // phi([[r, 0], [c, r]]) = [[phi(r), 0], [c phi'(r), phi(r)]].
       const Value f = phi_at(rho_);
-      for (std::size_t i = 0; i < result.size(); ++i) result[i] = f.value + (i % 2 == 1 ? shear * f.derivative : 0.0);
+      for (std::size_t i = 0; i < result.size(); ++i)
+        result[i] = f.value + (i % 2 == 1 ? shear * f.derivative : 0.0);
       return result;
     }
     for (std::int64_t k = 0; k < n_; ++k) {
@@ -133,18 +140,21 @@ double relative_difference(const Vector& computed, const Vector& expected) {
   return scale > 0.0 ? norm(difference) / scale : norm(difference);
 }
 
-LinearRule solve_with(const LinearSettings& settings, const Rule& rule, const Problem& problem, const Vector& exact) {
+LinearRule solve_with(const LinearSettings& settings, const Rule& rule, const Problem& problem,
+                      const Vector& exact) {
   constexpr double adjoint_tolerance = 1e-12, allowed_difference = 1e-8;
-  const FixedPointOptions options{.solver = rule.needs_picard() ? Solver(Picard{}) : parse_solver(settings.solver),
-                                  .backward = rule.backward(adjoint_tolerance),
-                                  .tolerance = settings.tolerance,
-                                  .max_steps = settings.max_steps};
+  const FixedPointOptions options{
+      .solver = rule.needs_picard() ? Solver(Picard{}) : parse_solver(settings.solver),
+      .backward = rule.backward(adjoint_tolerance),
+      .tolerance = settings.tolerance,
+      .max_steps = settings.max_steps};
   const Tape tape;
   const Var a(problem.matrix()), b = leaf(Tensor::ones({1, settings.dimension}, DType::f64));
   const FixedPoint solved = fixed_point([&](const Var& z) { return matmul(z, a, {.transpose_b = true}) + b; },
                                         Var(Tensor::zeros(b.shape(), DType::f64)), options);
   // Unrolled may find no better iterate than the start, on which b has no influence.
-  const Tensor gradient = solved.z.recorded() ? grad(sum(solved.z), {b}).front().value() : Tensor::zeros(b.shape(), DType::f64);
+  const Tensor gradient =
+      solved.z.recorded() ? grad(sum(solved.z), {b}).front().value() : Tensor::zeros(b.shape(), DType::f64);
 
   LinearRule result{.spec = rule.spec, .formula = rule.formula()};
   const SampleReport& forward = solved.report.samples.front();
@@ -178,7 +188,9 @@ std::string numbers(const Vector& v) {
   return v.size() == 1 ? text : "(" + text + ")";
 }
 
-nlohmann::ordered_json or_null(double value) { return std::isfinite(value) ? nlohmann::ordered_json(value) : nullptr; }
+nlohmann::ordered_json or_null(double value) {
+  return std::isfinite(value) ? nlohmann::ordered_json(value) : nullptr;
+}
 
 }  // namespace
 
@@ -190,10 +202,12 @@ LinearSettings resolve_linear(const Options& o) {
   LinearSettings s{.rho = o.rho, .nonnormal = o.nonnormal, .solver = o.solver};
   s.dimension = o.dimension.value_or(s.nonnormal ? 2 : 1);
   if (s.nonnormal && s.dimension % 2 != 0)
-    throw cli::UsageError(fmt::format("--dimension {}: must be even with --nonnormal, whose blocks are 2 x 2", s.dimension));
+    throw cli::UsageError(
+        fmt::format("--dimension {}: must be even with --nonnormal, whose blocks are 2 x 2", s.dimension));
   if (s.rho == 1.0) throw cli::UsageError("--rho 1: I - A would be singular, and no gradient exists");
-  s.rules = parse_rules(o.rules.empty() ? std::vector<std::string>{"implicit:gmres", "implicit:dense", "jfb", "neumann:5", "neumann:10",
-                                                                   "phantom:5:0.5", "phantom-neumann:5:0.5", "unrolled"}
+  s.rules = parse_rules(o.rules.empty() ? std::vector<std::string>{"implicit:gmres", "implicit:dense", "jfb",
+                                                                   "neumann:5", "neumann:10", "phantom:5:0.5",
+                                                                   "phantom-neumann:5:0.5", "unrolled"}
                                         : o.rules);
   parse_solver(s.solver);
   s.tolerance = o.tolerance.value_or(s.tolerance);
@@ -214,7 +228,8 @@ LinearResults solve_linear_problem(const LinearSettings& settings) {
                       {"--max-steps", std::to_string(settings.max_steps)},
                       {"--seed", std::to_string(settings.seed)}};
   results.exact = problem.apply_to_ones([](double r) { return phi(Rule{}, r, 0); });
-  for (const Rule& rule : settings.rules) results.rules.push_back(solve_with(settings, rule, problem, results.exact));
+  for (const Rule& rule : settings.rules)
+    results.rules.push_back(solve_with(settings, rule, problem, results.exact));
   return results;
 }
 
@@ -224,11 +239,15 @@ std::string direction(const Quality& quality) {
 
 std::vector<std::string> remarks(const LinearRule& rule) {
   std::vector<std::string> texts;
-  if (rule.quality.norm_ratio == 0.0) texts.push_back(fmt::format("{} gives no gradient at all: no step came closer to a solution.", rule.spec));
+  if (rule.quality.norm_ratio == 0.0)
+    texts.push_back(
+        fmt::format("{} gives no gradient at all: no step came closer to a solution.", rule.spec));
   else if (!rule.quality.descent)
-    texts.push_back(fmt::format("{} points uphill: its cosine to the exact gradient is {:.4f}.", rule.spec, rule.quality.cosine));
+    texts.push_back(fmt::format("{} points uphill: its cosine to the exact gradient is {:.4f}.", rule.spec,
+                                rule.quality.cosine));
   if (!rule.matches)
-    texts.push_back(fmt::format("{} does not match its own closed form: relative difference {:.1e}.", rule.spec, rule.difference));
+    texts.push_back(fmt::format("{} does not match its own closed form: relative difference {:.1e}.",
+                                rule.spec, rule.difference));
   return texts;
 }
 
@@ -236,16 +255,17 @@ std::string to_text(const LinearResults& results) {
   std::vector<std::vector<std::string>> rows;
   std::string words;
   for (const LinearRule& r : results.rules) {
-    rows.push_back({r.spec, numbers(r.computed), numbers(r.closed_form), fmt::format("{:.1e}", r.difference),
-                    fmt::format("{:.6f}", r.quality.cosine), fmt::format("{:.6g}", r.quality.norm_ratio),
-                    direction(r.quality), fmt::format("{} ({})", r.forward_status, r.forward_evaluations),
-                    r.adjoint_status.empty() ? "-" : fmt::format("{} ({})", r.adjoint_status, r.backward_evaluations),
-                    r.matches ? "yes" : "NO"});
+    rows.push_back(
+        {r.spec, numbers(r.computed), numbers(r.closed_form), fmt::format("{:.1e}", r.difference),
+         fmt::format("{:.6f}", r.quality.cosine), fmt::format("{:.6g}", r.quality.norm_ratio),
+         direction(r.quality), fmt::format("{} ({})", r.forward_status, r.forward_evaluations),
+         r.adjoint_status.empty() ? "-" : fmt::format("{} ({})", r.adjoint_status, r.backward_evaluations),
+         r.matches ? "yes" : "NO"});
     for (const std::string& remark : remarks(r)) words += remark + "\n";
   }
   return fmt::format("z = A z + b, loss 1^T z; the exact gradient in b: {}\n\n", numbers(results.exact)) +
-         cli::text_table({"rule", "gradient", "closed form", "difference", "cosine", "norm ratio", "direction", "forward (f)",
-                          "adjoint (vjp)", "matches"},
+         cli::text_table({"rule", "gradient", "closed form", "difference", "cosine", "norm ratio",
+                          "direction", "forward (f)", "adjoint (vjp)", "matches"},
                          rows) +
          (words.empty() ? "" : "\n" + words);
 }

@@ -1,6 +1,7 @@
 #pragma once
-// z = A z + b, where everything is known: the gradient of g^T z in b is lambda = (I - A^T)^-1 g, and every rule's estimate is
-// phi(A^T) g for a function phi of its own. So each rule is held against its own closed form, found without the library.
+// z = A z + b, where everything is known: the gradient of g^T z in b is lambda = (I - A^T)^-1 g, and every
+// rule's estimate is phi(A^T) g for a function phi of its own. So each rule is held against its own closed
+// form, found without the library.
 
 #include <cstdint>
 #include <string>
@@ -23,11 +24,11 @@ struct LinearSettings {
 
 struct LinearRule {
   std::string spec{}, formula{};
-  std::vector<double> computed{};   ///< by the library, through the node
+  std::vector<double> computed{};     ///< by the library, through the node
   std::vector<double> closed_form{};  ///< phi(A^T) g
-  double difference = unknown;     ///< ||computed - closed form|| / ||closed form||
+  double difference = unknown;        ///< ||computed - closed form|| / ||closed form||
   bool matches = false;
-  Quality quality{};               ///< beside the exact gradient
+  Quality quality{};  ///< beside the exact gradient
   std::string forward_status{}, gradient_kind{}, adjoint_status{};
   int forward_evaluations = 0, backward_evaluations = 0;
 };

@@ -19,9 +19,9 @@
 namespace banach::lab {
 namespace {
 
-/// z = tanh(W z + u), u = normalize(U x + b) / 2, with ||W||_2 <= 0.9: a contraction, since tanh is 1-Lipschitz. W starts as
-/// 0.85 times an orthogonal matrix, and u is kept small so that tanh does not saturate: else df/dz nearly vanishes in training,
-/// and all gradient estimates agree.
+/// z = tanh(W z + u), u = normalize(U x + b) / 2, with ||W||_2 <= 0.9: a contraction, since tanh is
+/// 1-Lipschitz. W starts as 0.85 times an orthogonal matrix, and u is kept small so that tanh does not
+/// saturate: else df/dz nearly vanishes in training, and all gradient estimates agree.
 class Mlp final : public Classifier {
  public:
   Mlp(std::int64_t pixels, std::int64_t hidden, std::int64_t classes, Random random)
@@ -47,9 +47,9 @@ class Mlp final : public Classifier {
   nn::Linear inject_, head_;
 };
 
-/// The MNIST network of Fung, Heaton et al. 2021: two convolutions with batch norm make v (B, 32, 9, 9) of the image; f adds v
-/// to the state, passes two residual blocks, each followed by a batch norm without parameters, and shrinks by gamma.
-/// Their dropout in front of the last layer is left out.
+/// The MNIST network of Fung, Heaton et al. 2021: two convolutions with batch norm make v (B, 32, 9, 9) of
+/// the image; f adds v to the state, passes two residual blocks, each followed by a batch norm without
+/// parameters, and shrinks by gamma. Their dropout in front of the last layer is left out.
 class ConvNet final : public Classifier {
  public:
   ConvNet(std::int64_t classes, Random random)
@@ -80,13 +80,15 @@ class ConvNet final : public Classifier {
   }
   Var head(const Var& z) const override { return head_(flatten(leaky_relu(conv_head_(z), slope))); }
 
-  /// Keeps f close to gamma-Lipschitz, as the authors do: where random neighbours of z are farther apart after f than
-  /// gamma times before, the convolutions of f shrink by that ratio, shared out over the blocks.
+  /// Keeps f close to gamma-Lipschitz, as the authors do: where random neighbours of z are farther apart
+  /// after f than gamma times before, the convolutions of f shrink by that ratio, shared out over the blocks.
   void after_step(const Tensor& x, const Tensor& z, Random random) override {
     const NoGrad off;
     const auto noise = [&] {
       Tensor values = Tensor::empty(z.shape(), z.dtype());
-      dispatch_floating(z.dtype(), [&](auto zero) { random.fill_normal(values.mutable_data<decltype(zero)>(), values.size()); });
+      dispatch_floating(z.dtype(), [&](auto zero) {
+        random.fill_normal(values.mutable_data<decltype(zero)>(), values.size());
+      });
       return Var(values);
     };
     const Var step = noise(), v = inject(Var(x)) + noise(), at(z);
@@ -110,7 +112,8 @@ class ConvNet final : public Classifier {
     nn::Conv2d first, second;
     nn::BatchNorm norm{channels, {.affine = false}};
 
-    explicit Block(Random& random) : first(channels, channels, 3, random, same), second(channels, channels, 3, random, same) {}
+    explicit Block(Random& random)
+        : first(channels, channels, 3, random, same), second(channels, channels, 3, random, same) {}
     Var operator()(const Var& x) const {
       // The leaky relu twice in a row is the authors'.
       const Var inner = leaky_relu(second(leaky_relu(first(x), slope)), slope);
@@ -153,7 +156,8 @@ class ConvNet final : public Classifier {
 
 }  // namespace
 
-std::unique_ptr<Classifier> make_classifier(const TrainSettings& settings, const Shape& image, std::int64_t classes) {
+std::unique_ptr<Classifier> make_classifier(const TrainSettings& settings, const Shape& image,
+                                            std::int64_t classes) {
   const Random random(settings.seed);
   if (settings.model == "conv") return std::make_unique<ConvNet>(classes, random);
   return std::make_unique<Mlp>(image.size(), settings.hidden, classes, random);

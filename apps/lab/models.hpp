@@ -29,13 +29,14 @@ class Classifier {
   virtual Equation equation(const Var& x) const = 0;
   /// Logits (B, classes).
   virtual Var head(const Var& z) const = 0;
-  /// What the model asks for after each step of the optimiser, given the batch, its solution and random numbers of the
-  /// step's own.
+  /// What the model asks for after each step of the optimiser, given the batch, its solution and random
+  /// numbers of the step's own.
   virtual void after_step(const Tensor& x, const Tensor& z, Random random) = 0;
 };
 
 /// The model of the settings, its parameters drawn from the seed: the same ones at every call.
-std::unique_ptr<Classifier> make_classifier(const TrainSettings& settings, const Shape& image, std::int64_t classes);
+std::unique_ptr<Classifier> make_classifier(const TrainSettings& settings, const Shape& image,
+                                            std::int64_t classes);
 
 /// A copy in f64.
 std::unique_ptr<Classifier> in_double(const Classifier& model);

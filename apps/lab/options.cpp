@@ -10,7 +10,7 @@
 namespace banach::lab {
 namespace {
 
-const std::vector<std::string> default_rules{"implicit:gmres", "jfb",      "neumann:5", "phantom:5:0.5",
+const std::vector<std::string> default_rules{"implicit:gmres",        "jfb",     "neumann:5", "phantom:5:0.5",
                                              "phantom-neumann:5:0.5", "unrolled"};
 
 /// What a model is trained with unless told otherwise.
@@ -35,19 +35,27 @@ void add_options(CLI::App& app, Options& o) {
   const CLI::Range count(std::int64_t{1}, std::int64_t{1'000'000'000});
   const CLI::Range positive(1e-300, huge);
   const auto group = [&](const std::string& title) {
-    return [title](CLI::Option* option, const std::string& value = " ") { return option->option_text(value)->group(title); };
+    return [title](CLI::Option* option, const std::string& value = " ") {
+      return option->option_text(value)->group(title);
+    };
   };
 
   const auto what = group("What is trained");
   what(app.add_option("--data", o.data,
-                      "Images: digits, fashion-mnist or mnist\n(default: fashion-mnist; digits if that is not installed)"), "NAME")
+                      "Images: digits, fashion-mnist or mnist\n(default: fashion-mnist; digits if that is "
+                      "not installed)"),
+       "NAME")
       ->check(CLI::IsMember({"digits", "fashion-mnist", "mnist"}));
-  what(app.add_option("--data-dir", o.data_dir, "Folder of the image files (default: where they usually are)"), "DIR");
+  what(
+      app.add_option("--data-dir", o.data_dir, "Folder of the image files (default: where they usually are)"),
+      "DIR");
   what(app.add_option("--model", o.model,
                       "mlp: z = tanh(W z + u(x)), ||W|| <= 0.9 (default)\n"
-                      "conv: the 54,352 parameters of the JFB paper's MNIST network"), "NAME")
+                      "conv: the 54,352 parameters of the JFB paper's MNIST network"),
+       "NAME")
       ->check(CLI::IsMember({"mlp", "conv"}));
-  what(app.add_option("--hidden", o.hidden, "Size of the mlp's state (default: 128)"), "N")->check(CLI::Range(1, 100'000));
+  what(app.add_option("--hidden", o.hidden, "Size of the mlp's state (default: 128)"), "N")
+      ->check(CLI::Range(1, 100'000));
   what(app.add_option("--rules", o.rules,
                       "Backward rules, separated by commas, out of\n"
                       "  implicit[:gmres|dense|picard|anderson|broyden]\n"
@@ -56,34 +64,56 @@ void add_options(CLI::App& app, Options& o) {
                       "  phantom:K:TAU, phantom-neumann:K:TAU\n"
                       "  unrolled (with --solver picard whatever the others have)\n"
                       "All are compared along the first one's training.\n"
-                      "(default: all six, K = 5, TAU = 0.5)"), "LIST")
+                      "(default: all six, K = 5, TAU = 0.5)"),
+       "LIST")
       ->delimiter(',');
 
   const auto solving = group("Solving");
-  solving(app.add_option("--solver", o.solver, "anderson[:MEMORY], picard[:DAMPING] or broyden[:MEMORY]\n(default: anderson:5)"), "NAME");
-  solving(app.add_option("--tolerance", o.tolerance, "On ||f(z) - z|| / ||f(z)|| (default: mlp 1e-4, conv 0.1, linear 1e-10)"), "X")
+  solving(app.add_option("--solver", o.solver,
+                         "anderson[:MEMORY], picard[:DAMPING] or broyden[:MEMORY]\n(default: anderson:5)"),
+          "NAME");
+  solving(app.add_option("--tolerance", o.tolerance,
+                         "On ||f(z) - z|| / ||f(z)|| (default: mlp 1e-4, conv 0.1, linear 1e-10)"),
+          "X")
       ->check(positive);
-  solving(app.add_option("--max-steps", o.max_steps, "Most evaluations of f in a solve (default: 50, linear 1000)"), "N")
+  solving(app.add_option("--max-steps", o.max_steps,
+                         "Most evaluations of f in a solve (default: 50, linear 1000)"),
+          "N")
       ->check(CLI::Range(1, 1'000'000));
 
   const auto training = group("Training");
-  training(app.add_option("--epochs", o.epochs, "Passes over the images for each rule (default: digits 30, mlp 6, conv 3)"), "N")
+  training(app.add_option("--epochs", o.epochs,
+                          "Passes over the images for each rule (default: digits 30, mlp 6, conv 3)"),
+           "N")
       ->check(count);
-  training(app.add_option("--steps", o.steps, "Steps for each rule, instead of --epochs"), "N")->check(count)->excludes("--epochs");
-  training(app.add_option("--batch-size", o.batch_size, "Images a step (default: digits 64, mlp 128, conv 100)"), "N")->check(count);
-  training(app.add_option("--learning-rate", o.learning_rate,
-                          "Of Adam (default: digits 3e-3 and mlp 2e-3, to zero along a cosine;\nconv 2e-4, constant)"), "X")
+  training(app.add_option("--steps", o.steps, "Steps for each rule, instead of --epochs"), "N")
+      ->check(count)
+      ->excludes("--epochs");
+  training(
+      app.add_option("--batch-size", o.batch_size, "Images a step (default: digits 64, mlp 128, conv 100)"),
+      "N")
+      ->check(count);
+  training(app.add_option(
+               "--learning-rate", o.learning_rate,
+               "Of Adam (default: digits 3e-3 and mlp 2e-3, to zero along a cosine;\nconv 2e-4, constant)"),
+           "X")
       ->check(positive);
-  training(app.add_option("--probe-every", o.probe_every,
-                          "Steps between two comparisons with the exact gradient\n(default: a sixteenth of the steps)"), "N")
+  training(app.add_option(
+               "--probe-every", o.probe_every,
+               "Steps between two comparisons with the exact gradient\n(default: a sixteenth of the steps)"),
+           "N")
       ->check(count);
 
   const auto known = group("A problem with known answers, instead of training");
-  known(app.add_option("--problem", o.problem, "linear: z = A z + b"), "NAME")->check(CLI::IsMember({"linear"}));
-  known(app.add_option("--rho", o.rho, "Spectral radius of A (default: 0.9)"), "R")->check(CLI::Range(0.0, 1e6))->needs("--problem");
+  known(app.add_option("--problem", o.problem, "linear: z = A z + b"), "NAME")
+      ->check(CLI::IsMember({"linear"}));
+  known(app.add_option("--rho", o.rho, "Spectral radius of A (default: 0.9)"), "R")
+      ->check(CLI::Range(0.0, 1e6))
+      ->needs("--problem");
   known(app.add_flag("--nonnormal", o.nonnormal, "A of blocks [[R, -10], [0, R]]"))->needs("--problem");
   known(app.add_option("--dimension", o.dimension, "Size of z (default: 1, nonnormal 2)"), "N")
-      ->check(CLI::Range(1, 2000))->needs("--problem");
+      ->check(CLI::Range(1, 2000))
+      ->needs("--problem");
 
   cli::add_common_options(app, o.common, "out/lab, linear out/linear");
 }
@@ -99,7 +129,8 @@ TrainSettings resolve(const Options& o, const std::string& data, std::int64_t tr
   s.solver = o.solver;
   s.batch_size = o.batch_size.value_or(d.batch_size);
   if (s.batch_size > training_images)
-    throw cli::UsageError(fmt::format("--batch-size {}: {} has only {} training images", s.batch_size, data, training_images));
+    throw cli::UsageError(
+        fmt::format("--batch-size {}: {} has only {} training images", s.batch_size, data, training_images));
   s.steps = o.steps ? *o.steps : o.epochs.value_or(d.epochs) * (training_images / s.batch_size);
   s.learning_rate = o.learning_rate.value_or(d.learning_rate);
   s.weight_decay = d.weight_decay;

@@ -1,5 +1,6 @@
 #pragma once
-// What `banach lab` can be asked, and what that means once the defaults of the model and the data are filled in.
+// What `banach lab` can be asked, and what that means once the defaults of the model and the data are filled
+// in.
 
 #include <cstdint>
 #include <optional>

@@ -22,28 +22,36 @@ std::vector<report::KeyFigure> key_figures(const Results& results) {
     if (!rule.steps.empty()) rules.push_back(&rule);
   if (rules.empty()) return {};
   const auto highest = [&](auto value) {
-    return *std::max_element(rules.begin(), rules.end(), [&](const RuleResult* a, const RuleResult* b) { return value(*a) < value(*b); });
+    return *std::max_element(rules.begin(), rules.end(),
+                             [&](const RuleResult* a, const RuleResult* b) { return value(*a) < value(*b); });
   };
   const auto backward = [](const RuleResult& r) { return r.median_cost().backward_seconds; };
   const auto peak = [](const RuleResult& r) { return r.median_cost().peak_bytes; };
   const RuleResult* best = highest([](const RuleResult& r) { return r.accuracy; });
-  const RuleResult* farthest = highest([](const RuleResult& r) { return -r.same_point_summary().cosine_mean; });
+  const RuleResult* farthest =
+      highest([](const RuleResult& r) { return -r.same_point_summary().cosine_mean; });
   const RuleResult* fastest = highest([&](const RuleResult& r) { return -backward(r); });
   const RuleResult* slowest = highest(backward);
   const RuleResult* largest = highest(peak);
   const RuleResult* smallest = highest([&](const RuleResult& r) { return -peak(r); });
-  return {{"Best test accuracy", report::format_percent(best->accuracy, 2), best->spec},
-          {"Farthest from the exact gradient", fmt::format("cosine {:.4f}", farthest->same_point_summary().cosine_mean), farthest->spec},
-          {"Backward pass", fmt::format("{} to {}", report::format_si(backward(*fastest), "s"), report::format_si(backward(*slowest), "s")),
-           fmt::format("{} to {}", fastest->spec, slowest->spec)},
-          {"Peak memory of a step", fmt::format("{} to {}", report::format_bytes(peak(*smallest)), report::format_bytes(peak(*largest))),
-           fmt::format("{} to {}", smallest->spec, largest->spec)}};
+  return {
+      {"Best test accuracy", report::format_percent(best->accuracy, 2), best->spec},
+      {"Farthest from the exact gradient",
+       fmt::format("cosine {:.4f}", farthest->same_point_summary().cosine_mean), farthest->spec},
+      {"Backward pass",
+       fmt::format("{} to {}", report::format_si(backward(*fastest), "s"),
+                   report::format_si(backward(*slowest), "s")),
+       fmt::format("{} to {}", fastest->spec, slowest->spec)},
+      {"Peak memory of a step",
+       fmt::format("{} to {}", report::format_bytes(peak(*smallest)), report::format_bytes(peak(*largest))),
+       fmt::format("{} to {}", smallest->spec, largest->spec)}};
 }
 
 Table overview(const Results& results) {
   const SummaryTable summary = summary_table(results);
   Table table{.title = "All rules, each along its own training", .caption = {}};
-  for (const SummaryTable::Head& head : summary.head) table.columns.push_back({head.name, head.unit, head.tooltip});
+  for (const SummaryTable::Head& head : summary.head)
+    table.columns.push_back({head.name, head.unit, head.tooltip});
   table.rows = summary.rows;
   std::vector<double> accuracies;
   for (const RuleResult& rule : results.rules) accuracies.push_back(rule.accuracy);
@@ -54,10 +62,16 @@ Table overview(const Results& results) {
 
 Table same_point_table(const Results& results) {
   Table table{.title = "All rules at the same points",
-              .caption = fmt::format("The points are the parameters that {} passed through, so the rules differ in nothing but the rule.",
+              .caption = fmt::format("The points are the parameters that {} passed through, so the rules "
+                                     "differ in nothing but the rule.",
                                      results.rules.front().spec),
-              .columns = {{"rule"}, {"cosine", "", "mean over the points"}, {"lowest", "", "lowest cosine"}, {"norm ratio", "", "mean"},
-                          {"descent", "", "share of the points"}, {"forward", "ms", "median"}, {"backward", "ms", "median"},
+              .columns = {{"rule"},
+                          {"cosine", "", "mean over the points"},
+                          {"lowest", "", "lowest cosine"},
+                          {"norm ratio", "", "mean"},
+                          {"descent", "", "share of the points"},
+                          {"forward", "ms", "median"},
+                          {"backward", "ms", "median"},
                           {"vjp", "", "vector-Jacobian products, median"}}};
   for (const RuleResult& rule : results.rules) {
     if (rule.same_point.empty()) continue;
@@ -68,35 +82,44 @@ Table same_point_table(const Results& results) {
       backward.push_back(point.cost.backward_seconds);
       products.push_back(point.cost.backward_evaluations);
     }
-    table.rows.push_back({rule.spec, fmt::format("{:.6f}", s.cosine_mean), fmt::format("{:.6f}", s.cosine_smallest),
-                          fmt::format("{:.4f}", s.norm_ratio_mean), report::format_percent(s.descent_share, 0),
-                          fmt::format("{:.2f}", 1e3 * median(forward)), fmt::format("{:.2f}", 1e3 * median(backward)),
-                          report::format_number(median(products))});
+    table.rows.push_back(
+        {rule.spec, fmt::format("{:.6f}", s.cosine_mean), fmt::format("{:.6f}", s.cosine_smallest),
+         fmt::format("{:.4f}", s.norm_ratio_mean), report::format_percent(s.descent_share, 0),
+         fmt::format("{:.2f}", 1e3 * median(forward)), fmt::format("{:.2f}", 1e3 * median(backward)),
+         report::format_number(median(products))});
   }
   return table;
 }
 
 std::string in_words(const Tally& tally) {
   std::string text;
-  for (const auto& [status, count] : tally) text += fmt::format("{}{} {}", text.empty() ? "" : ", ", report::format_count(count), status);
+  for (const auto& [status, count] : tally)
+    text += fmt::format("{}{} {}", text.empty() ? "" : ", ", report::format_count(count), status);
   return text.empty() ? "none: no adjoint equation" : text;
 }
 
 Table status_table(const Results& results) {
   Table table{.title = "How the solves ended",
-              .caption = "Samples of all training steps. A gradient counts as exact only if the forward and the adjoint equation converged "
-                         "to their tolerances; a truncated series converges only if its residual does.",
-              .columns = {{"rule"}, {"forward", "", "", report::Column::Align::left}, {"gradient", "", "", report::Column::Align::left},
+              .caption =
+                  "Samples of all training steps. A gradient counts as exact only if the forward and the "
+                  "adjoint equation converged "
+                  "to their tolerances; a truncated series converges only if its residual does.",
+              .columns = {{"rule"},
+                          {"forward", "", "", report::Column::Align::left},
+                          {"gradient", "", "", report::Column::Align::left},
                           {"adjoint equation", "", "", report::Column::Align::left}}};
   for (const RuleResult& rule : results.rules)
-    table.rows.push_back({rule.spec, in_words(rule.forward_statuses), in_words(rule.gradient_kinds), in_words(rule.adjoint_statuses)});
+    table.rows.push_back({rule.spec, in_words(rule.forward_statuses), in_words(rule.gradient_kinds),
+                          in_words(rule.adjoint_statuses)});
   return table;
 }
 
 Table rules_table(const Results& results) {
   using Align = report::Column::Align;
   Table table{.title = "The rules",
-              .caption = "J = df/dz at the solution z*, g the gradient of the loss in z*. The gradient of the parameters θ is λᵀ df/dθ.",
+              .caption =
+                  "J = df/dz at the solution z*, g the gradient of the loss in z*. The gradient of the "
+                  "parameters θ is λᵀ df/dθ.",
               .columns = {{"rule"}, {"formula", "", "", Align::left}, {"source", "", "", Align::left}}};
   for (const RuleResult& rule : results.rules) table.rows.push_back({rule.spec, rule.formula, rule.paper});
   return table;
@@ -104,9 +127,12 @@ Table rules_table(const Results& results) {
 
 report::PictureGrid pictures(const Results& results) {
   const RuleResult& first = results.rules.front();
-  report::PictureGrid grid{.title = fmt::format("The first test images, as the model of {} sees them", first.spec),
-                           .caption = "Under each image what the model says; where it is wrong, the truth too."};
-  const auto class_name = [&](std::int64_t label) { return results.class_names[static_cast<std::size_t>(label)]; };
+  report::PictureGrid grid{
+      .title = fmt::format("The first test images, as the model of {} sees them", first.spec),
+      .caption = "Under each image what the model says; where it is wrong, the truth too."};
+  const auto class_name = [&](std::int64_t label) {
+    return results.class_names[static_cast<std::size_t>(label)];
+  };
   for (std::size_t i = 0; i < std::min(results.samples.size(), first.predictions.size()); ++i) {
     const SampleImage& sample = results.samples[i];
     const std::string predicted = class_name(first.predictions[i]), truth = class_name(sample.label);
@@ -131,37 +157,49 @@ std::string precision(const Results& results) {
       forward = std::max(forward, probe.forward_residual);
       adjoint = std::max(adjoint, probe.adjoint_residual);
     }
-  return fmt::format("The exact gradient is computed in f64 with both equations solved tightly: over all probes and samples the largest "
-                     "relative residual was {:.1e} in the forward and {:.1e} in the adjoint equation. The estimates are taken as training "
-                     "takes them: in f32, at the training tolerance. Probe batch: the same {} training images throughout.",
-                     forward, adjoint, results.probe_images);
+  return fmt::format(
+      "The exact gradient is computed in f64 with both equations solved tightly: over all probes and samples "
+      "the largest "
+      "relative residual was {:.1e} in the forward and {:.1e} in the adjoint equation. The estimates are "
+      "taken as training "
+      "takes them: in f32, at the training tolerance. Probe batch: the same {} training images throughout.",
+      forward, adjoint, results.probe_images);
 }
 
 }  // namespace
 
 report::Page make_page(const Results& results) {
   report::Page page{.kicker = "banach lab", .title = "Gradient estimators of an equilibrium model"};
-  page.subtitle = fmt::format("One classifier, trained once for each of {} backward rules from the same {} parameters and on the same "
-                              "batches of {} images.",
-                              results.rules.size(), report::format_count(results.parameters), report::format_count(results.training_images));
+  page.subtitle = fmt::format(
+      "One classifier, trained once for each of {} backward rules from the same {} parameters and on the "
+      "same "
+      "batches of {} images.",
+      results.rules.size(), report::format_count(results.parameters),
+      report::format_count(results.training_images));
   page.key_figures = key_figures(results);
   for (const RuleResult& rule : results.rules) page.series_order.push_back(rule.spec);
 
   std::vector<Block> found;
-  for (const std::string& text : warnings(results)) found.push_back(report::Callout{.title = "Note.", .text = text, .tone = report::Callout::Tone::warning});
+  for (const std::string& text : warnings(results))
+    found.push_back(report::Callout{.title = "Note.", .text = text, .tone = report::Callout::Tone::warning});
   found.push_back(report::Text{findings(results)});
   page.sections = {
       Section{.title = "What was found", .intro = {}, .blocks = with(std::move(found), {overview(results)})},
       Section{.title = "What accuracy it buys", .intro = {}, .blocks = accuracy_charts(results)},
       Section{.title = "How close to the exact gradient: the same point for all",
-              .intro = "Here all rules are asked for the gradient at the same parameters, so that nothing but the rule differs. " + precision(results),
+              .intro = "Here all rules are asked for the gradient at the same parameters, so that nothing "
+                       "but the rule differs. " +
+                       precision(results),
               .blocks = with({same_point_table(results)}, same_point_charts(results))},
       Section{.title = "How close to the exact gradient: each along its own training",
-              .intro = "Here each rule is measured at the parameters that it led to itself. A rule may look good because its own training "
+              .intro = "Here each rule is measured at the parameters that it led to itself. A rule may look "
+                       "good because its own training "
                        "went where the problem is easy.",
               .blocks = own_training_charts(results)},
       Section{.title = "What it costs", .intro = {}, .blocks = cost_charts(results)},
-      Section{.title = "The equilibrium", .intro = {}, .blocks = with(equilibrium_charts(results), {status_table(results)})},
+      Section{.title = "The equilibrium",
+              .intro = {},
+              .blocks = with(equilibrium_charts(results), {status_table(results)})},
       Section{.title = "Images", .intro = {}, .blocks = {pictures(results)}},
       Section{.title = "Rules and settings",
               .intro = {},

@@ -12,20 +12,23 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
 
 std::vector<double> flat(const Vars& parts) {
   std::vector<double> values;
   for (const Var& part : parts)
     dispatch_floating(part.dtype(), [&](auto zero) {
-      for (const auto value : part.value().values<decltype(zero)>()) values.push_back(static_cast<double>(value));
+      for (const auto value : part.value().values<decltype(zero)>())
+        values.push_back(static_cast<double>(value));
     });
   return values;
 }
 
 }  // namespace
 
-Pass run_pass(Classifier& model, const nn::Batch& batch, FixedPointOptions options) {
+Pass run_pass(Classifier& model, const nn::Minibatch& batch, FixedPointOptions options) {
   Pass pass;
   memory::reset_peak();
   const std::int64_t before = memory::stats().live_bytes;
@@ -54,9 +57,9 @@ Pass run_pass(Classifier& model, const nn::Batch& batch, FixedPointOptions optio
   return pass;
 }
 
-ExactGradient exact_gradient(const Classifier& model, const nn::Batch& batch) {
+ExactGradient exact_gradient(const Classifier& model, const nn::Minibatch& batch) {
   const std::unique_ptr<Classifier> exact_model = in_double(model);
-  const nn::Batch exact_batch{batch.x.to(DType::f64), batch.labels};
+  const nn::Minibatch exact_batch{batch.x.to(DType::f64), batch.labels};
   const FixedPointOptions options{
       .solver = Anderson{.memory = 10},
       .backward = Implicit{Gmres{.restart = 50, .max_steps = 2000, .tolerance = 1e-11}},
@@ -65,7 +68,8 @@ ExactGradient exact_gradient(const Classifier& model, const nn::Batch& batch) {
   };
   const Pass pass = run_pass(*exact_model, exact_batch, options);
 
-  ExactGradient exact{.values = flat(pass.gradients), .forward_residual = 0.0, .adjoint_residual = 0.0, .radii = {}};
+  ExactGradient exact{
+      .values = flat(pass.gradients), .forward_residual = 0.0, .adjoint_residual = 0.0, .radii = {}};
   for (const SampleReport& sample : pass.report.samples)
     exact.forward_residual = std::max(exact.forward_residual, sample.rel_lowest);
   for (const GradientStatus& sample : pass.adjoint->samples)

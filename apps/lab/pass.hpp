@@ -20,7 +20,7 @@ struct Pass {
 };
 
 /// Loss and parameter gradients of one batch.
-Pass run_pass(Classifier& model, const nn::Batch& batch, FixedPointOptions options);
+Pass run_pass(Classifier& model, const nn::Minibatch& batch, FixedPointOptions options);
 
 /// The gradient at the true solution: everything in f64, the forward and the adjoint equation solved tightly.
 struct ExactGradient {
@@ -28,7 +28,7 @@ struct ExactGradient {
   double forward_residual = unknown, adjoint_residual = unknown;  ///< relative, the largest over the samples
   std::vector<double> radii;                                      ///< spectral radius of df/dz at z*
 };
-ExactGradient exact_gradient(const Classifier& model, const nn::Batch& batch);
+ExactGradient exact_gradient(const Classifier& model, const nn::Minibatch& batch);
 
 Quality compare(const Vars& estimate, const ExactGradient& exact);
 

@@ -15,10 +15,13 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-// ---- JSON: each struct lists its fields once, for writing and reading alike. A number that is not finite becomes null.
+// ---- JSON: each struct lists its fields once, for writing and reading alike. A number that is not finite
+// becomes null.
 
 template <class T>
-concept Fielded = requires(T& value) { fields(value, [](const char*, auto&) {}); };
+concept Fielded = requires(T& value) {
+  fields(value, [](const char*, auto&) {});
+};
 
 template <class T, class U>
 concept Is = std::is_same_v<std::remove_const_t<T>, U>;
@@ -110,8 +113,10 @@ void read(const Json& json, std::vector<T>& values) {
 
 template <class T>
 void read(const Json& json, T& value) {
-  if constexpr (Fielded<T>) fields(value, [&](const char* name, auto& field) { read(json.at(name), field); });
-  else value = json.get<T>();
+  if constexpr (Fielded<T>)
+    fields(value, [&](const char* name, auto& field) { read(json.at(name), field); });
+  else
+    value = json.get<T>();
 }
 
 Json object_of(const Entries& entries) {
@@ -147,7 +152,8 @@ std::string cell(double value) { return std::isfinite(value) ? fmt::format("{}",
 }  // namespace
 
 double median(std::vector<double> values) {
-  values.erase(std::remove_if(values.begin(), values.end(), [](double v) { return std::isnan(v); }), values.end());
+  values.erase(std::remove_if(values.begin(), values.end(), [](double v) { return std::isnan(v); }),
+               values.end());
   if (values.empty()) return unknown;
   const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
   std::nth_element(values.begin(), middle, values.end());
@@ -173,7 +179,8 @@ Cost RuleResult::median_cost() const {
 
 double RuleResult::final_loss(std::size_t count) const {
   std::vector<double> losses;
-  for (std::size_t i = steps.size() - std::min(count, steps.size()); i < steps.size(); ++i) losses.push_back(steps[i].loss);
+  for (std::size_t i = steps.size() - std::min(count, steps.size()); i < steps.size(); ++i)
+    losses.push_back(steps[i].loss);
   return mean(losses);
 }
 
@@ -194,12 +201,13 @@ RuleResult from_text(const std::string& text) {
 
 std::string metrics_csv(const Results& results) {
   std::string csv =
-      "rule,row,step,train_seconds,train_loss,test_loss,test_accuracy,cosine,norm_ratio,descent,forward_seconds,"
+      "rule,row,step,train_seconds,train_loss,test_loss,test_accuracy,cosine,norm_ratio,descent,forward_"
+      "seconds,"
       "backward_seconds,forward_evaluations,backward_evaluations,peak_bytes,spectral_radius_median,"
       "spectral_radius_largest,exact_forward_residual,exact_adjoint_residual\n";
   const auto cost = [](const Cost& c) {
-    return fmt::format("{},{},{},{},{}", cell(c.forward_seconds), cell(c.backward_seconds), cell(c.forward_evaluations),
-                       cell(c.backward_evaluations), cell(c.peak_bytes));
+    return fmt::format("{},{},{},{},{}", cell(c.forward_seconds), cell(c.backward_seconds),
+                       cell(c.forward_evaluations), cell(c.backward_evaluations), cell(c.peak_bytes));
   };
   const auto quality = [](const Quality& q) {
     return fmt::format("{},{},{}", cell(q.cosine), cell(q.norm_ratio), q.descent ? 1 : 0);
@@ -209,14 +217,16 @@ std::string metrics_csv(const Results& results) {
     for (std::size_t i = 0; i < rule.steps.size(); ++i) {
       const Step& s = rule.steps[i];
       seconds += s.seconds;
-      csv += fmt::format("{},train,{},{},{},,,,,,{},,,,\n", rule.spec, i + 1, cell(seconds), cell(s.loss), cost(s.cost));
+      csv += fmt::format("{},train,{},{},{},,,,,,{},,,,\n", rule.spec, i + 1, cell(seconds), cell(s.loss),
+                         cost(s.cost));
     }
     for (const Probe& p : rule.probes)
-      csv += fmt::format("{},probe,{},{},,{},{},{},,,,,,{},{},{},{}\n", rule.spec, p.step, cell(p.seconds), cell(p.test_loss),
-                         cell(p.test_accuracy), quality(p.quality), cell(p.radius_median), cell(p.radius_largest),
-                         cell(p.forward_residual), cell(p.adjoint_residual));
+      csv += fmt::format("{},probe,{},{},,{},{},{},,,,,,{},{},{},{}\n", rule.spec, p.step, cell(p.seconds),
+                         cell(p.test_loss), cell(p.test_accuracy), quality(p.quality), cell(p.radius_median),
+                         cell(p.radius_largest), cell(p.forward_residual), cell(p.adjoint_residual));
     for (const SamePoint& s : rule.same_point)
-      csv += fmt::format("{},same_point,{},,,,,{},{},,,,\n", rule.spec, s.step, quality(s.quality), cost(s.cost));
+      csv += fmt::format("{},same_point,{},,,,,{},{},,,,\n", rule.spec, s.step, quality(s.quality),
+                         cost(s.cost));
   }
   return csv;
 }
@@ -262,26 +272,30 @@ std::string summary_json(const Results& results) {
 SummaryTable summary_table(const Results& results) {
   using report::format_number;
   SummaryTable table;
-  table.head = {{"rule", "", "as given to --rules"},
-                {"accuracy", "", "on the test set, at the end of training"},
-                {"loss", "", "training loss, mean of the last 100 steps"},
-                {"cosine", "", "mean cosine to the exact gradient, along the rule's own training"},
-                {"lowest", "", "lowest such cosine"},
-                {"norm ratio", "", "mean of ||estimate|| / ||exact||, along the rule's own training"},
-                {"descent", "", "share of the probes at which a step against the estimate goes downhill"},
-                {"forward / backward", "ms", "median times of a forward and of a backward pass"},
-                {"f / vjp", "", "medians of the evaluations of f in a forward and of its vector-Jacobian products in a backward pass"},
-                {"peak", "MiB", "memory of tape and solver history in a step, median of the steps' peaks"},
-                {"time", "s", "of all training steps, probes not counted"}};
+  table.head = {
+      {"rule", "", "as given to --rules"},
+      {"accuracy", "", "on the test set, at the end of training"},
+      {"loss", "", "training loss, mean of the last 100 steps"},
+      {"cosine", "", "mean cosine to the exact gradient, along the rule's own training"},
+      {"lowest", "", "lowest such cosine"},
+      {"norm ratio", "", "mean of ||estimate|| / ||exact||, along the rule's own training"},
+      {"descent", "", "share of the probes at which a step against the estimate goes downhill"},
+      {"forward / backward", "ms", "median times of a forward and of a backward pass"},
+      {"f / vjp", "",
+       "medians of the evaluations of f in a forward and of its vector-Jacobian products in a backward pass"},
+      {"peak", "MiB", "memory of tape and solver history in a step, median of the steps' peaks"},
+      {"time", "s", "of all training steps, probes not counted"}};
   for (const RuleResult& rule : results.rules) {
     const RuleResult::Summary own = rule.own_summary();
     const Cost cost = rule.median_cost();
-    table.rows.push_back({rule.spec, report::format_percent(rule.accuracy, 2), fmt::format("{:.4f}", rule.final_loss(100)),
-                          fmt::format("{:.5f}", own.cosine_mean), fmt::format("{:.5f}", own.cosine_smallest),
-                          fmt::format("{:.3f}", own.norm_ratio_mean), report::format_percent(own.descent_share, 0),
-                          fmt::format("{:.2f} / {:.2f}", 1e3 * cost.forward_seconds, 1e3 * cost.backward_seconds),
-                          fmt::format("{} / {}", format_number(cost.forward_evaluations), format_number(cost.backward_evaluations)),
-                          fmt::format("{:.2f}", cost.peak_bytes / (1024.0 * 1024.0)), fmt::format("{:.1f}", rule.seconds())});
+    table.rows.push_back(
+        {rule.spec, report::format_percent(rule.accuracy, 2), fmt::format("{:.4f}", rule.final_loss(100)),
+         fmt::format("{:.5f}", own.cosine_mean), fmt::format("{:.5f}", own.cosine_smallest),
+         fmt::format("{:.3f}", own.norm_ratio_mean), report::format_percent(own.descent_share, 0),
+         fmt::format("{:.2f} / {:.2f}", 1e3 * cost.forward_seconds, 1e3 * cost.backward_seconds),
+         fmt::format("{} / {}", format_number(cost.forward_evaluations),
+                     format_number(cost.backward_evaluations)),
+         fmt::format("{:.2f}", cost.peak_bytes / (1024.0 * 1024.0)), fmt::format("{:.1f}", rule.seconds())});
   }
   return table;
 }

@@ -42,8 +42,10 @@ struct Probe {
   double test_accuracy = unknown;
   double test_loss = unknown;
   Quality quality{};
-  double radius_median = unknown, radius_largest = unknown;  ///< spectral radius of df/dz at z*, over the samples
-  double forward_residual = unknown, adjoint_residual = unknown;  ///< of the exact gradient, relative, the largest
+  double radius_median = unknown,
+         radius_largest = unknown;  ///< spectral radius of df/dz at z*, over the samples
+  double forward_residual = unknown,
+         adjoint_residual = unknown;  ///< of the exact gradient, relative, the largest
 };
 
 /// A rule at a point that is the same for all rules: the first rule's parameters.
@@ -65,11 +67,11 @@ struct RuleResult {
   std::vector<Step> steps{};
   std::vector<Probe> probes{};
   std::vector<SamePoint> same_point{};
-  Convergence convergence{};        ///< at the end of training
-  Tally forward_statuses{};         ///< samples of all training steps
+  Convergence convergence{};  ///< at the end of training
+  Tally forward_statuses{};   ///< samples of all training steps
   Tally gradient_kinds{}, adjoint_statuses{};
-  double accuracy = unknown;      ///< on the test set, at the end
-  std::string failure{};            ///< why training stopped before its end, if it did
+  double accuracy = unknown;                ///< on the test set, at the end
+  std::string failure{};                    ///< why training stopped before its end, if it did
   std::vector<std::int64_t> predictions{};  ///< for the sample images
 
   /// Seconds of all training steps.
@@ -80,7 +82,8 @@ struct RuleResult {
   double final_loss(std::size_t count) const;
   /// Mean and smallest cosine, mean norm ratio, share of descent directions along its own training.
   struct Summary {
-    double cosine_mean = unknown, cosine_smallest = unknown, norm_ratio_mean = unknown, descent_share = unknown;
+    double cosine_mean = unknown, cosine_smallest = unknown, norm_ratio_mean = unknown,
+           descent_share = unknown;
   };
   Summary own_summary() const;
   Summary same_point_summary() const;
@@ -95,8 +98,8 @@ struct SampleImage {
 
 struct Results {
   Entries settings;
-  Entries environment;                 ///< of the run that wrote the results last
-  std::vector<std::string> notices;    ///< what the reader must know, such as a fallback to other data
+  Entries environment;               ///< of the run that wrote the results last
+  std::vector<std::string> notices;  ///< what the reader must know, such as a fallback to other data
   std::int64_t parameters = 0, training_images = 0, test_images = 0, probe_images = 0;
   std::vector<std::string> class_names;
   std::vector<RuleResult> rules;

@@ -11,7 +11,8 @@ namespace banach::lab {
 namespace {
 
 constexpr std::string_view allowed_rules =
-    "implicit[:gmres|dense|picard|anderson|broyden], jfb, neumann:K, phantom:K:TAU, phantom-neumann:K:TAU, unrolled";
+    "implicit[:gmres|dense|picard|anderson|broyden], jfb, neumann:K, phantom:K:TAU, phantom-neumann:K:TAU, "
+    "unrolled";
 constexpr std::string_view allowed_solvers = "picard[:DAMPING], anderson[:MEMORY], broyden[:MEMORY]";
 constexpr int max_adjoint_steps = 3000;
 
@@ -35,17 +36,20 @@ class Spec {
 
   void expect_parts(std::size_t least, std::size_t most) const {
     const std::size_t given = parts_.size() - 1;
-    if (given < least) refuse(fmt::format("'{}' needs {} number{} after its name", name(), least, least == 1 ? "" : "s"));
+    if (given < least)
+      refuse(fmt::format("'{}' needs {} number{} after its name", name(), least, least == 1 ? "" : "s"));
     if (given > most) refuse(fmt::format("'{}' is one part too many", parts_[most + 1]));
   }
   int count(std::size_t part, std::string_view what) const {
     const int value = number<int>(part, what);
-    if (value < 1 || value > 10'000) refuse(fmt::format("{} must lie in [1, 10000], not '{}'", what, parts_[part]));
+    if (value < 1 || value > 10'000)
+      refuse(fmt::format("{} must lie in [1, 10000], not '{}'", what, parts_[part]));
     return value;
   }
   double damping(std::size_t part, std::string_view what) const {
     const double value = number<double>(part, what);
-    if (!(value > 0.0 && value <= 1.0)) refuse(fmt::format("{} must lie in (0, 1], not '{}'", what, parts_[part]));
+    if (!(value > 0.0 && value <= 1.0))
+      refuse(fmt::format("{} must lie in (0, 1], not '{}'", what, parts_[part]));
     return value;
   }
   const std::string& choice(std::size_t part, const std::vector<std::string>& choices) const {
@@ -86,37 +90,55 @@ LinearSolver adjoint_solver(const std::string& name, double tolerance) {
 
 BackwardRule Rule::backward(double tolerance) const {
   switch (kind) {
-    case Kind::implicit: return Implicit{adjoint_solver(linear_solver, tolerance)};
-    case Kind::jacobian_free: return JacobianFree{};
-    case Kind::neumann: return Neumann{terms};
-    case Kind::phantom: return Phantom{terms, damping, Phantom::Form::unrolled};
-    case Kind::phantom_neumann: return Phantom{terms, damping, Phantom::Form::neumann};
-    case Kind::unrolled: break;
+    case Kind::implicit:
+      return Implicit{adjoint_solver(linear_solver, tolerance)};
+    case Kind::jacobian_free:
+      return JacobianFree{};
+    case Kind::neumann:
+      return Neumann{terms};
+    case Kind::phantom:
+      return Phantom{terms, damping, Phantom::Form::unrolled};
+    case Kind::phantom_neumann:
+      return Phantom{terms, damping, Phantom::Form::neumann};
+    case Kind::unrolled:
+      break;
   }
   return Unrolled{};
 }
 
 std::string Rule::formula() const {
   switch (kind) {
-    case Kind::implicit: return "λ = Jᵀλ + g, solved";
-    case Kind::jacobian_free: return "λ = g";
-    case Kind::neumann: return fmt::format("λ = Σ (Jᵀ)ⁱ g, i < {}", terms);
-    case Kind::phantom: return fmt::format("gradient of {0} steps z ← {1:g} z + {2:g} f(z) from z*", terms, 1.0 - damping, damping);
+    case Kind::implicit:
+      return "λ = Jᵀλ + g, solved";
+    case Kind::jacobian_free:
+      return "λ = g";
+    case Kind::neumann:
+      return fmt::format("λ = Σ (Jᵀ)ⁱ g, i < {}", terms);
+    case Kind::phantom:
+      return fmt::format("gradient of {0} steps z ← {1:g} z + {2:g} f(z) from z*", terms, 1.0 - damping,
+                         damping);
     case Kind::phantom_neumann:
       return fmt::format("λ = {1:g} Σ ({1:g} Jᵀ + {2:g} I)ⁱ g, i < {0}", terms, damping, 1.0 - damping);
-    case Kind::unrolled: break;
+    case Kind::unrolled:
+      break;
   }
   return "gradient of the Picard iteration itself";
 }
 
 std::string Rule::paper() const {
   switch (kind) {
-    case Kind::implicit: return "Bai, Kolter, Koltun 2019, Deep equilibrium models, theorem 1";
-    case Kind::jacobian_free: return "Fung, Heaton et al. 2021, JFB: Jacobian-free backpropagation, eq. 12";
-    case Kind::neumann: return "the Neumann series of the adjoint equation, cut";
-    case Kind::phantom: return "Geng et al. 2021, On training implicit models, eq. 6";
-    case Kind::phantom_neumann: return "Geng et al. 2021, On training implicit models, eq. 7";
-    case Kind::unrolled: break;
+    case Kind::implicit:
+      return "Bai, Kolter, Koltun 2019, Deep equilibrium models, theorem 1";
+    case Kind::jacobian_free:
+      return "Fung, Heaton et al. 2021, JFB: Jacobian-free backpropagation, eq. 12";
+    case Kind::neumann:
+      return "the Neumann series of the adjoint equation, cut";
+    case Kind::phantom:
+      return "Geng et al. 2021, On training implicit models, eq. 6";
+    case Kind::phantom_neumann:
+      return "Geng et al. 2021, On training implicit models, eq. 7";
+    case Kind::unrolled:
+      break;
   }
   return "backpropagation through every step; memory grows with them";
 }
@@ -162,7 +184,8 @@ Solver parse_solver(const std::string& text) {
   const std::string& name = spec.name();
   spec.expect_parts(0, 1);
   if (name == "picard") return Picard{.damping = spec.has(1) ? spec.damping(1, "DAMPING") : 1.0};
-  if (name == "anderson") return Anderson{.memory = spec.has(1) ? spec.count(1, "MEMORY") : Anderson{}.memory};
+  if (name == "anderson")
+    return Anderson{.memory = spec.has(1) ? spec.count(1, "MEMORY") : Anderson{}.memory};
   if (name == "broyden") return Broyden{.memory = spec.has(1) ? spec.count(1, "MEMORY") : Broyden{}.memory};
   spec.refuse(fmt::format("there is no solver '{}'", name));
 }

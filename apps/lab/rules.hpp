@@ -1,5 +1,6 @@
 #pragma once
-// Backward rules and solvers by name, as they are given on the command line: "neumann:5", "phantom:5:0.5", "anderson:5".
+// Backward rules and solvers by name, as they are given on the command line: "neumann:5", "phantom:5:0.5",
+// "anderson:5".
 
 #include <string>
 #include <vector>
@@ -13,10 +14,10 @@ struct Rule {
   enum class Kind { implicit, jacobian_free, neumann, phantom, phantom_neumann, unrolled };
 
   Kind kind = Kind::implicit;
-  std::string spec;                      ///< as it was given, and as it is called in all results
-  std::string linear_solver = "gmres";   ///< implicit: of the adjoint equation
-  int terms = 1;                         ///< neumann, phantom: K
-  double damping = 1.0;                  ///< phantom: tau
+  std::string spec;                     ///< as it was given, and as it is called in all results
+  std::string linear_solver = "gmres";  ///< implicit: of the adjoint equation
+  int terms = 1;                        ///< neumann, phantom: K
+  double damping = 1.0;                 ///< phantom: tau
 
   /// The rule itself; `tolerance` is that of the adjoint solve (implicit only).
   BackwardRule backward(double tolerance) const;
@@ -26,8 +27,8 @@ struct Rule {
   std::string paper() const;
 };
 
-/// Reads one rule: implicit[:gmres|dense|picard|anderson|broyden], jfb, neumann:K, phantom:K:TAU, phantom-neumann:K:TAU,
-/// unrolled. Throws cli::UsageError naming the bad part and what is allowed.
+/// Reads one rule: implicit[:gmres|dense|picard|anderson|broyden], jfb, neumann:K, phantom:K:TAU,
+/// phantom-neumann:K:TAU, unrolled. Throws cli::UsageError naming the bad part and what is allowed.
 Rule parse_rule(const std::string& spec);
 
 /// Reads several; none may stand twice.

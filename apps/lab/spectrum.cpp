@@ -15,10 +15,12 @@ namespace {
 class Krylov {
  public:
   Krylov(std::int64_t size, int products)
-      : n_(size), most_(std::min<std::int64_t>(products, size)), h_(static_cast<std::size_t>(most_ * most_)) {}
+      : n_(size),
+        most_(std::min<std::int64_t>(products, size)),
+        h_(static_cast<std::size_t>(most_ * most_)) {}
 
-  /// Takes in J^T times the newest basis vector (or, at first, any start), and writes the next basis vector over it.
-  /// Zero once the space is invariant.
+  /// Takes in J^T times the newest basis vector (or, at first, any start), and writes the next basis vector
+  /// over it. Zero once the space is invariant.
   void extend(double* vector) {
     const std::int64_t k = static_cast<std::int64_t>(basis_.size());
     const double before = norm(vector);
@@ -27,7 +29,8 @@ class Krylov {
       for (std::int64_t i = 0; i < k; ++i) {
         const double part = dot(basis_[static_cast<std::size_t>(i)].data(), vector);
         at(i, k - 1) += part;
-        for (std::int64_t j = 0; j < n_; ++j) vector[j] -= part * basis_[static_cast<std::size_t>(i)][static_cast<std::size_t>(j)];
+        for (std::int64_t j = 0; j < n_; ++j)
+          vector[j] -= part * basis_[static_cast<std::size_t>(i)][static_cast<std::size_t>(j)];
       }
     const double rest = norm(vector);
     closed_ = closed_ || k >= most_ || !(rest > 1e-12 * before);
@@ -45,7 +48,8 @@ class Krylov {
     const auto k = static_cast<std::int64_t>(basis_.size());
     std::vector<double> square(static_cast<std::size_t>(k * k));
     for (std::int64_t i = 0; i < k; ++i)
-      for (std::int64_t j = 0; j < k; ++j) square[static_cast<std::size_t>(i * k + j)] = h_[static_cast<std::size_t>(i * most_ + j)];
+      for (std::int64_t j = 0; j < k; ++j)
+        square[static_cast<std::size_t>(i * k + j)] = h_[static_cast<std::size_t>(i * most_ + j)];
     std::vector<std::complex<double>> values(static_cast<std::size_t>(k));
     if (k == 0) return 0.0;
     if (blas::eigenvalues(k, square.data(), values.data()) != 0) return std::nan("");
@@ -91,7 +95,8 @@ std::vector<double> spectral_radius(const Equation& equation, const Tensor& z, i
     const NoGrad off;
     const std::array<Var, 1> cotangent{Var(vectors)};
     const Vars pulled = body.pull_back(cotangent, body.inputs);
-    vectors = pulled.front().defined() ? pulled.front().value().clone() : Tensor::zeros(z.shape(), DType::f64);
+    vectors =
+        pulled.front().defined() ? pulled.front().value().clone() : Tensor::zeros(z.shape(), DType::f64);
     extend();
   }
   std::vector<double> radii;

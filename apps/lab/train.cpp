@@ -90,7 +90,8 @@ class Training {
         stop_(stop),
         results_(results),
         // The convolutions in f64 cost much more.
-        probe_batch_(data.train.range(0, std::min<std::int64_t>(settings.model == "conv" ? 32 : 128, data.train.size()))) {
+        probe_batch_(data.train.range(
+            0, std::min<std::int64_t>(settings.model == "conv" ? 32 : 128, data.train.size()))) {
     results_.probe_images = probe_batch_.x.size(0);
     results_.parameters = nn::count(nn::parameters(*new_model()));
     for (const Rule& rule : settings.rules)
@@ -127,9 +128,13 @@ class Training {
     std::unique_ptr<Classifier> fresh = new_model();
     const nn::ParameterList parameters = nn::parameters(*fresh);
     // No prefetching: a batch made meanwhile would count as memory of the step.
-    State state{std::move(fresh),
-                nn::Adam(parameters, {.learning_rate = settings_.learning_rate, .weight_decay = settings_.weight_decay}),
-                nn::Loader(data_.train, {.batch_size = settings_.batch_size, .seed = settings_.seed, .drop_last = true, .prefetch = 0})};
+    State state{
+        std::move(fresh),
+        nn::Adam(parameters,
+                 {.learning_rate = settings_.learning_rate, .weight_decay = settings_.weight_decay}),
+        nn::Loader(
+            data_.train,
+            {.batch_size = settings_.batch_size, .seed = settings_.seed, .drop_last = true, .prefetch = 0})};
     if (!result.steps.empty()) go_on(state);
     const FixedPointOptions options = solve_options(settings_, rule);
 
@@ -140,7 +145,8 @@ class Training {
       }
       if (stop_()) {
         save(state, index);
-        throw Error(fmt::format("interrupted in step {} of {}; --resume goes on from {}", state.step + 1, rule.spec, checkpoint_));
+        throw Error(fmt::format("interrupted in step {} of {}; --resume goes on from {}", state.step + 1,
+                                rule.spec, checkpoint_));
       }
       if (!train_step(state, options, result)) break;
       bar_->update(static_cast<std::int64_t>(index) * settings_.steps + state.step + 1,
@@ -157,7 +163,8 @@ class Training {
   }
 
   void save(State& state, std::size_t rule) const {
-    nn::Progress progress{.step = state.step, .position = state.loader.position(), .loader_seed = settings_.seed};
+    nn::Progress progress{
+        .step = state.step, .position = state.loader.position(), .loader_seed = settings_.seed};
     put_results(progress, results_, rule);
     nn::save_checkpoint(checkpoint_, *state.model, state.adam, progress);
   }
@@ -165,19 +172,23 @@ class Training {
   /// False, and the failure noted, if the gradient is not finite.
   bool train_step(State& state, const FixedPointOptions& options, RuleResult& result) const {
     const auto start = Clock::now();
-    const nn::Batch batch = state.loader.next();
+    const nn::Minibatch batch = state.loader.next();
     const Pass pass = run_pass(*state.model, batch, options);
-    const bool finite = std::all_of(pass.gradients.begin(), pass.gradients.end(), [](const Var& g) { return g.value().all_finite(); });
+    const bool finite = std::all_of(pass.gradients.begin(), pass.gradients.end(),
+                                    [](const Var& g) { return g.value().all_finite(); });
     if (!finite) {
       result.failure = fmt::format("training stopped: the gradient of step {} is not finite", state.step + 1);
       return false;
     }
     state.adam.set_learning_rate(learning_rate(state.step));
     state.adam.step(pass.gradients);
-    state.model->after_step(batch.x, pass.z, Random(settings_.seed, step_stream).split(static_cast<std::uint64_t>(state.step)));
+    state.model->after_step(
+        batch.x, pass.z, Random(settings_.seed, step_stream).split(static_cast<std::uint64_t>(state.step)));
 
-    result.steps.push_back({pass.loss, pass.cost, std::chrono::duration<double>(Clock::now() - start).count()});
-    for (const SampleReport& sample : pass.report.samples) ++result.forward_statuses[std::string(name(sample.status))];
+    result.steps.push_back(
+        {pass.loss, pass.cost, std::chrono::duration<double>(Clock::now() - start).count()});
+    for (const SampleReport& sample : pass.report.samples)
+      ++result.forward_statuses[std::string(name(sample.status))];
     if (!pass.adjoint) return true;
     for (const GradientStatus& sample : pass.adjoint->samples) {
       ++result.gradient_kinds[std::string(name(sample.kind))];
@@ -196,8 +207,8 @@ class Training {
     return step % settings_.probe_every == 0 && (result.probes.empty() || result.probes.back().step < step);
   }
 
-  /// Compares the rule's gradient with the exact one and tests the model; along the first rule's training, compares all
-  /// rules' gradients.
+  /// Compares the rule's gradient with the exact one and tests the model; along the first rule's training,
+  /// compares all rules' gradients.
   Evaluation probe(std::size_t index, const Classifier& model, std::int64_t step) {
     const ExactGradient exact = exact_gradient(model, probe_batch_);
     Evaluation test = evaluate(model, data_.test, solve_options(settings_, settings_.rules[index]));
@@ -239,7 +250,7 @@ class Training {
   const std::string checkpoint_;
   const std::function<bool()>& stop_;
   Results& results_;
-  nn::Batch probe_batch_;
+  nn::Minibatch probe_batch_;
   std::optional<cli::Progress> bar_;
 };
 
@@ -251,16 +262,16 @@ std::vector<SampleImage> sample_images(const nn::ImageSplit& split) {
   const auto count = std::min(static_cast<std::int64_t>(shown_images), split.size());
   for (std::int64_t i = 0; i < count; ++i) {
     const Tensor image = plain.range(i, i + 1).x;
-    samples.push_back({static_cast<int>(image.size(3)), static_cast<int>(image.size(2)), report::gray_levels(image.values<float>()),
-                       split.label(i)});
+    samples.push_back({static_cast<int>(image.size(3)), static_cast<int>(image.size(2)),
+                       report::gray_levels(image.values<float>()), split.label(i)});
   }
   return samples;
 }
 
 }  // namespace
 
-void train(const TrainSettings& settings, const nn::ImageDataset& data, const std::string& checkpoint, bool resume,
-           const std::function<bool()>& stop, Results& results) {
+void train(const TrainSettings& settings, const nn::ImageDataset& data, const std::string& checkpoint,
+           bool resume, const std::function<bool()>& stop, Results& results) {
   results.settings = describe(settings);
   results.training_images = data.train.size();
   results.test_images = data.test.size();

@@ -40,8 +40,14 @@ const Op alias_op{{
     .kind = OpKind::movement,
     .saves = Saves::nothing,
     .vjp = [](const VjpContext& c) { return Vars{c.cotangent}; },
-    .samples = [](SampleGen& g) { return Samples{{{g.normal({3, 4})}}, {{g.normal({0})}}, {{g.normal({})}}}; },
-    .errors = [] { return ErrorSamples{{{Tensor::arange(3)}, {}, "expects f32 or f64"}}; },
+    .samples =
+        [](SampleGen& g) {
+          return Samples{{{g.normal({3, 4})}}, {{g.normal({0})}}, {{g.normal({})}}};
+        },
+    .errors =
+        [] {
+          return ErrorSamples{{{Tensor::arange(3)}, {}, "expects f32 or f64"}};
+        },
     .view = true,
 }};
 
@@ -159,7 +165,8 @@ class Sweep {
     std::uint64_t needed = 0;
     for (std::size_t k = 0; k < node.inputs.size() && k < 63; ++k)
       if (wanted(node.inputs[k])) needed |= std::uint64_t{1} << k;
-    // An implicit node's vjp records on tapes of its own, where the nodes of this graph mean nothing unless it is live.
+    // An implicit node's vjp records on tapes of its own, where the nodes of this graph mean nothing unless
+    // it is live.
     Vars constants;
     if (node.op->def().kind == OpKind::implicit && !recording()) {
       for (const Var& input : node.inputs) constants.push_back(input.detach());

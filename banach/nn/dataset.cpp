@@ -53,7 +53,7 @@ std::int64_t ImageSplit::label(std::int64_t row) const {
   return store_->labels[static_cast<std::size_t>(row)];
 }
 
-void ImageSplit::fill(std::span<const std::int64_t> rows, DType dtype, Batch& batch) const {
+void ImageSplit::fill(std::span<const std::int64_t> rows, DType dtype, Minibatch& batch) const {
   for (const std::int64_t row : rows) check_row(row);
   const auto count = static_cast<std::int64_t>(rows.size());
   const auto prepare = [](Tensor& tensor, const Shape& shape, DType type) {
@@ -80,13 +80,13 @@ void ImageSplit::fill(std::span<const std::int64_t> rows, DType dtype, Batch& ba
   });
 }
 
-Batch ImageSplit::batch(std::span<const std::int64_t> rows, DType dtype) const {
-  Batch result;
+Minibatch ImageSplit::batch(std::span<const std::int64_t> rows, DType dtype) const {
+  Minibatch result;
   fill(rows, dtype, result);
   return result;
 }
 
-Batch ImageSplit::range(std::int64_t begin, std::int64_t end, DType dtype) const {
+Minibatch ImageSplit::range(std::int64_t begin, std::int64_t end, DType dtype) const {
   if (begin < 0 || end < begin || end > size_)
     fail<ValueError>(name_, fmt::format("range must lie inside [0, {}): got [{}, {})", size_, begin, end));
   std::vector<std::int64_t> rows(static_cast<std::size_t>(end - begin));

@@ -13,7 +13,7 @@
 namespace banach::nn {
 
 /// Inputs with their labels: x (B, C, H, W) f32 or f64, labels (B) i64.
-struct Batch {
+struct Minibatch {
   Tensor x, labels;
 };
 
@@ -38,11 +38,11 @@ class ImageSplit {
   std::int64_t label(std::int64_t row) const;
 
   /// The images at `rows`. Throws ValueError for a row outside [0, size), DTypeError for i64.
-  Batch batch(std::span<const std::int64_t> rows, DType dtype = DType::f32) const;
+  Minibatch batch(std::span<const std::int64_t> rows, DType dtype = DType::f32) const;
   /// Images [begin, end).
-  Batch range(std::int64_t begin, std::int64_t end, DType dtype = DType::f32) const;
+  Minibatch range(std::int64_t begin, std::int64_t end, DType dtype = DType::f32) const;
   /// As batch(), into tensors that are there already, where they fit and nobody shares them.
-  void fill(std::span<const std::int64_t> rows, DType dtype, Batch& batch) const;
+  void fill(std::span<const std::int64_t> rows, DType dtype, Minibatch& batch) const;
   /// The first n images, or all if there are fewer; shares the pixels.
   ImageSplit first(std::int64_t n) const;
 

@@ -32,7 +32,7 @@ class Loader::Sequence {
   Sequence(const Plan& plan, LoaderPosition position)
       : plan_(plan), position_(position), order_(static_cast<std::size_t>(plan.rows)) {}
 
-  void next(Batch& batch) {
+  void next(Minibatch& batch) {
     if (ordered_epoch_ != position_.epoch) order_epoch();
     const std::int64_t begin = position_.batch * plan_.options.batch_size;
     const std::int64_t end = std::min(begin + plan_.options.batch_size, plan_.rows);
@@ -75,12 +75,12 @@ class Loader::Prefetcher {
     thread_.join();
   }
 
-  Batch next() {
+  Minibatch next() {
     std::unique_lock lock(mutex_);
     changed_.wait(lock, [&] { return filled_ > 0 || error_; });
     if (filled_ == 0) std::rethrow_exception(error_);
     Slot& slot = slots_[first_];
-    Batch batch = std::move(slot);
+    Minibatch batch = std::move(slot);
     // The next tensors of this slot are taken from the pool here, where those of earlier batches are given
     // back: were they taken on the other thread, this one's cache would fill up and that one's run dry.
     slot = {blank_like(batch.x), blank_like(batch.labels)};
@@ -92,7 +92,7 @@ class Loader::Prefetcher {
   }
 
  private:
-  using Slot = Batch;
+  using Slot = Minibatch;
 
   static Tensor blank_like(const Tensor& tensor) {
     return tensor.defined() ? Tensor::empty(tensor.shape(), tensor.dtype()) : Tensor();
@@ -153,7 +153,7 @@ Loader::Loader(std::int64_t rows, Fill fill, const LoaderOptions& options) {
 Loader::Loader(ImageSplit images, const LoaderOptions& options)
     : Loader(
           images.size(),
-          [images, dtype = options.dtype](std::span<const std::int64_t> rows, Batch& batch) {
+          [images, dtype = options.dtype](std::span<const std::int64_t> rows, Minibatch& batch) {
             images.fill(rows, dtype, batch);
           },
           options) {
@@ -185,11 +185,11 @@ void Loader::seek(LoaderPosition position) {
   position_ = position;
 }
 
-Batch Loader::next() {
+Minibatch Loader::next() {
   if (!sequence_) sequence_ = std::make_unique<Sequence>(*plan_, position_);
   if (plan_->options.prefetch > 0 && !prefetcher_)
     prefetcher_ = std::make_unique<Prefetcher>(*sequence_, plan_->options.prefetch);
-  Batch batch;
+  Minibatch batch;
   try {
     if (prefetcher_)
       batch = prefetcher_->next();

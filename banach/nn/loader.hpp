@@ -39,7 +39,7 @@ class Loader {
  public:
   /// Makes the batch of the given rows. `batch` comes undefined, or with tensors of an earlier batch's shapes
   /// that may be overwritten. Called on the loader's thread, one call at a time.
-  using Fill = std::function<void(std::span<const std::int64_t> rows, Batch& batch)>;
+  using Fill = std::function<void(std::span<const std::int64_t> rows, Minibatch& batch)>;
 
   /// Throws ValueError if an option is outside its domain or an epoch would have no batch.
   explicit Loader(ImageSplit images, const LoaderOptions& options = {});
@@ -57,13 +57,13 @@ class Loader {
   /// ValueError unless epoch >= 0 and batch lies in [0, batches()).
   void seek(LoaderPosition position);
   /// The next batch, for loops of another form.
-  Batch next();
+  Minibatch next();
 
   class Iterator {
    public:
-    using value_type = Batch;
+    using value_type = Minibatch;
     using difference_type = std::ptrdiff_t;
-    Batch operator*() const { return loader_->next(); }
+    Minibatch operator*() const { return loader_->next(); }
     Iterator& operator++() { return *this; }
     void operator++(int) {}
     bool operator==(std::default_sentinel_t) const { return loader_->position().epoch != epoch_; }

@@ -50,8 +50,8 @@ Geometry geometry(std::string_view op, const Shape& x, const Shape& w, const Con
   check_pair(op, "image", {x[2], x[3]}, 0);
   check_pair(op, "filter", {w[2], w[3]}, 1);
   if (x[1] % groups != 0 || x[1] / groups != w[1] || w[0] % groups != 0)
-    fail<ShapeError>(op, "channels must agree (image's = groups x filter's, groups divides both): " + shapes() +
-                             ", groups " + std::to_string(groups));
+    fail<ShapeError>(op, "channels must agree (image's = groups x filter's, groups divides both): " +
+                             shapes() + ", groups " + std::to_string(groups));
   const std::int64_t room_h = x[2] + 2 * padding.h - dilation.h * (w[2] - 1) - 1;
   const std::int64_t room_w = x[3] + 2 * padding.w - dilation.w * (w[3] - 1) - 1;
   if (room_h < 0 || room_w < 0)

@@ -93,11 +93,11 @@ class Solver {
 
 /// When a sample stops; the statuses of status.hpp are defined with these.
 struct StopOptions {
-  int max_steps = 100;              ///< evaluations of f
-  double tolerance = 1e-4;          ///< rtol: relative to ||f(z)||
+  int max_steps = 100;      ///< evaluations of f
+  double tolerance = 1e-4;  ///< rtol: relative to ||f(z)||
   /// atol; unless given, a millionth of the tolerance: just enough for a solution of zero.
   std::optional<double> absolute_tolerance = {};
-  double error_factor = 100.0;      ///< the estimated error may be this much larger than the residual's bound
+  double error_factor = 100.0;  ///< the estimated error may be this much larger than the residual's bound
   double divergence_factor = 1e6;
   int stagnation_window = 100;
   bool whole_trace = false;

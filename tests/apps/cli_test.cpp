@@ -16,7 +16,8 @@ using command::run;
 
 bool contains(const std::string& text, const std::string& word) { return text.find(word) != text.npos; }
 
-/// Ends with `code`, says nothing on stdout, and one line beginning with "banach: " on stderr that holds `word`.
+/// Ends with `code`, says nothing on stdout, and one line beginning with "banach: " on stderr that holds
+/// `word`.
 void check_failure(const std::string& arguments, int code, const std::string& word) {
   const Outcome outcome = run(arguments);
   INFO(arguments << "\nstdout: " << outcome.out << "\nstderr: " << outcome.err);
@@ -44,7 +45,8 @@ TEST_CASE("version and help of a subcommand") {
   CHECK(version.out.rfind("banach ", 0) == 0);
   const Outcome help = run("lab --help");
   CHECK(help.code == 0);
-  for (const char* option : {"--data", "--model", "--rules", "--solver", "--epochs", "--steps", "--out", "--resume", "--problem"})
+  for (const char* option :
+       {"--data", "--model", "--rules", "--solver", "--epochs", "--steps", "--out", "--resume", "--problem"})
     CHECK(contains(help.out, option));
 }
 
@@ -76,12 +78,15 @@ TEST_CASE("files that are missing, damaged or cannot be written end with 1") {
   const files::Folder folder;
   const std::string out = " --out '" + (folder / "out") + "'";
   check_failure("lab --data mnist --data-dir '" + folder.path() + "'" + out, 1, "get-mnist");
-  check_failure("lab --data fashion-mnist --data-dir '" + folder.path() + "'" + out, 1, "dataset-fashion-mnist");
+  check_failure("lab --data fashion-mnist --data-dir '" + folder.path() + "'" + out, 1,
+                "dataset-fashion-mnist");
   check_failure("lab --data digits --resume" + out, 1, "there is no checkpoint");
 
   // The header promises 60,000 images, of which there are none.
-  for (const char* name : {"train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"})
-    std::ofstream(folder / name, std::ios::binary) << std::string("\0\0\x08\x03\0\0\xea\x60\0\0\0\x1c\0\0\0\x1c", 16);
+  for (const char* name : {"train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte",
+                           "t10k-labels-idx1-ubyte"})
+    std::ofstream(folder / name, std::ios::binary)
+        << std::string("\0\0\x08\x03\0\0\xea\x60\0\0\0\x1c\0\0\0\x1c", 16);
   check_failure("lab --data mnist --data-dir '" + folder.path() + "'" + out, 1, "train-images-idx3-ubyte");
 
   std::ofstream(folder / "file") << "not a folder";
@@ -90,5 +95,6 @@ TEST_CASE("files that are missing, damaged or cannot be written end with 1") {
 }
 
 TEST_CASE("a text table aligns its columns by characters") {
-  CHECK(banach::cli::text_table({"rule", "λ"}, {{"a", "1.25"}, {"longer"}}) == "rule       λ\na       1.25\nlonger\n");
+  CHECK(banach::cli::text_table({"rule", "λ"}, {{"a", "1.25"}, {"longer"}}) ==
+        "rule       λ\na       1.25\nlonger\n");
 }

@@ -18,7 +18,8 @@ struct Outcome {
 /// `banach ARGUMENTS`, the arguments as a shell reads them.
 inline Outcome run(const std::string& arguments) {
   const files::Folder folder;
-  const std::string line = std::string("'") + BANACH_COMMAND + "' " + arguments + " >'" + (folder / "out") + "' 2>'" + (folder / "err") + "' </dev/null";
+  const std::string line = std::string("'") + BANACH_COMMAND + "' " + arguments + " >'" + (folder / "out") +
+                           "' 2>'" + (folder / "err") + "' </dev/null";
   const int status = std::system(line.c_str());
   const auto text = [&](const char* name) {
     const banach::nn::Bytes bytes = banach::nn::read_file(folder / name);

@@ -63,10 +63,12 @@ std::vector<std::vector<std::string>> without_times(const std::string& csv) {
 }
 
 const LinearRule& rule_of(const LinearResults& results, const std::string& spec) {
-  return *std::find_if(results.rules.begin(), results.rules.end(), [&](const LinearRule& r) { return r.spec == spec; });
+  return *std::find_if(results.rules.begin(), results.rules.end(),
+                       [&](const LinearRule& r) { return r.spec == spec; });
 }
 
-LinearResults linear(double rho, const std::vector<std::string>& rules, bool nonnormal = false, std::int64_t dimension = 0) {
+LinearResults linear(double rho, const std::vector<std::string>& rules, bool nonnormal = false,
+                     std::int64_t dimension = 0) {
   Options options;
   options.rho = rho;
   options.rules = rules;
@@ -124,14 +126,16 @@ TEST_CASE("linear problems match the closed forms and the numbers known") {
 
   const LinearResults phantom = linear(0.9, {"phantom-neumann:5:0.5", "phantom:5:0.5"});
   CHECK(phantom.all_match());
-  for (const LinearRule& rule : phantom.rules) CHECK(rule.computed.front() == Approx(2.262190625).epsilon(1e-12));
+  for (const LinearRule& rule : phantom.rules)
+    CHECK(rule.computed.front() == Approx(2.262190625).epsilon(1e-12));
 
   const LinearResults sheared = linear(0.5, {"implicit", "jfb", "neumann:3", "unrolled"}, true);
   CHECK(sheared.all_match());
   CHECK(sheared.exact[0] == Approx(2.0).epsilon(1e-14));
   CHECK(sheared.exact[1] == Approx(-38.0).epsilon(1e-14));
   CHECK_FALSE(rule_of(sheared, "jfb").quality.descent);
-  CHECK(rule_of(sheared, "jfb").quality.cosine == Approx(-36.0 / std::sqrt(2.0 * (4.0 + 38.0 * 38.0))).epsilon(1e-12));
+  CHECK(rule_of(sheared, "jfb").quality.cosine ==
+        Approx(-36.0 / std::sqrt(2.0 * (4.0 + 38.0 * 38.0))).epsilon(1e-12));
   CHECK(to_text(sheared).find("jfb points uphill") != std::string::npos);
 }
 
@@ -139,8 +143,10 @@ TEST_CASE("linear problems of any size and radius match") {
   const double rho = GENERATE(0.0, 0.3, 0.95, 1.5);
   const std::int64_t dimension = GENERATE(1, 2, 7);
   CAPTURE(rho, dimension);
-  const LinearResults results =
-      linear(rho, {"implicit", "implicit:dense", "jfb", "neumann:4", "phantom:3:0.7", "phantom-neumann:6:0.5", "unrolled"}, false, dimension);
+  const LinearResults results = linear(rho,
+                                       {"implicit", "implicit:dense", "jfb", "neumann:4", "phantom:3:0.7",
+                                        "phantom-neumann:6:0.5", "unrolled"},
+                                       false, dimension);
   for (const LinearRule& rule : results.rules) {
     INFO(rule.spec << ": " << rule.difference);
     CHECK(rule.matches);
@@ -166,19 +172,23 @@ TEST_CASE("plain iteration reports that it ran out of steps") {
 TEST_CASE("spectral radius by Arnoldi's method: a rotation, and one block a sample") {
   const double angle = 0.7, scale = 0.8;
   // Sample i: scale / (i + 1) times a rotation, whose eigenvalues are a complex pair.
-  const Tensor rotation = tensor({scale * std::cos(angle), -scale * std::sin(angle), scale * std::sin(angle), scale * std::cos(angle)}, {2, 2});
+  const Tensor rotation = tensor(
+      {scale * std::cos(angle), -scale * std::sin(angle), scale * std::sin(angle), scale * std::cos(angle)},
+      {2, 2});
   const Tensor sizes = tensor({1.0, 0.5, 0.25}, {3, 1});
-  const Equation equation{[&](const Var& z) { return Var(sizes) * matmul(z, Var(rotation)); }, Var(Tensor::zeros({3, 2}, DType::f64)), Batch::axis0};
+  const Equation equation{[&](const Var& z) { return Var(sizes) * matmul(z, Var(rotation)); },
+                          Var(Tensor::zeros({3, 2}, DType::f64)), Batch::axis0};
   const std::vector<double> radii = spectral_radius(equation, Tensor::zeros({3, 2}, DType::f64));
   REQUIRE(radii.size() == 3);
-  for (std::size_t i = 0; i < 3; ++i) CHECK(radii[i] == Approx(scale / std::pow(2.0, static_cast<double>(i))).epsilon(1e-10));
+  for (std::size_t i = 0; i < 3; ++i)
+    CHECK(radii[i] == Approx(scale / std::pow(2.0, static_cast<double>(i))).epsilon(1e-10));
 }
 
 TEST_CASE("the exact gradient of the lab is that of finite differences") {
   TrainSettings settings = small_settings();
   const nn::ImageDataset data = nn::load_digits();
   const auto model = in_double(*make_classifier(settings, data.train.image_shape(), 10));
-  const nn::Batch batch = data.train.range(0, 5, DType::f64);
+  const nn::Minibatch batch = data.train.range(0, 5, DType::f64);
   const ExactGradient exact = exact_gradient(*model, batch);
   CHECK(exact.adjoint_residual < 1e-10);
   CHECK(exact.forward_residual < 1e-10);
@@ -196,7 +206,8 @@ TEST_CASE("the exact gradient of the lab is that of finite differences") {
     return run_pass(*moved, batch, tight).loss;
   };
   double slope = 0.0;
-  for (std::size_t i = 0; i < exact.values.size(); ++i) slope += exact.values[i] * std::sin(static_cast<double>(i));
+  for (std::size_t i = 0; i < exact.values.size(); ++i)
+    slope += exact.values[i] * std::sin(static_cast<double>(i));
   const double h = 1e-4;
   const double measured = (loss_at(-2 * h) - 8 * loss_at(-h) + 8 * loss_at(h) - loss_at(2 * h)) / (12 * h);
   CHECK(slope == Approx(measured).epsilon(1e-7));
@@ -299,8 +310,9 @@ TEST_CASE("the pages load nothing from elsewhere and hold their charts") {
   const std::regex reference(R"((src|href)\s*=\s*["']?(https?:)?//|url\(\s*["']?(https?:)?//|@import)");
   CHECK_FALSE(std::regex_search(html, reference));
   CHECK_FALSE(std::regex_search(small, reference));
-  for (const char* title : {"Test accuracy against training time", "Cosine to the exact gradient", "Peak memory of a step",
-                            "Spectral radius", "Convergence of the forward solve", "What the time buys"})
+  for (const char* title :
+       {"Test accuracy against training time", "Cosine to the exact gradient", "Peak memory of a step",
+        "Spectral radius", "Convergence of the forward solve", "What the time buys"})
     CHECK(html.find(title) != html.npos);
   CHECK(small.find("points uphill") != small.npos);
   CHECK_FALSE(findings(results).empty());
@@ -309,19 +321,22 @@ TEST_CASE("the pages load nothing from elsewhere and hold their charts") {
 TEST_CASE("the command trains, resumes and leaves its files") {
   const files::Folder folder;
   const std::string arguments =
-      "lab --data digits --rules jfb,neumann:3 --steps 4 --hidden 8 --batch-size 16 --probe-every 2 --out '" + folder.path() + "'";
+      "lab --data digits --rules jfb,neumann:3 --steps 4 --hidden 8 --batch-size 16 --probe-every 2 --out '" +
+      folder.path() + "'";
   const command::Outcome first = command::run(arguments);
   INFO(first.err);
   CHECK(first.code == 0);
   CHECK(first.out.find("neumann:3") != first.out.npos);
-  CHECK(folder.names() == std::vector<std::string>{"checkpoint.safetensors", "metrics.csv", "report.html", "summary.json"});
+  CHECK(folder.names() ==
+        std::vector<std::string>{"checkpoint.safetensors", "metrics.csv", "report.html", "summary.json"});
   CHECK(command::run(arguments + " --resume").out == first.out);
   CHECK(command::run(arguments + " --resume --seed 1").code == 1);
 }
 
 TEST_CASE("the command prints the numbers of a linear problem") {
   const files::Folder folder;
-  const command::Outcome outcome = command::run("lab --problem linear --rho 0.999 --out '" + folder.path() + "'");
+  const command::Outcome outcome =
+      command::run("lab --problem linear --rho 0.999 --out '" + folder.path() + "'");
   CHECK(outcome.code == 0);
   CHECK(outcome.out.find("9.95511979") != outcome.out.npos);
   CHECK(folder.names() == std::vector<std::string>{"report.html", "summary.json"});

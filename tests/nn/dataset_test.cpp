@@ -67,7 +67,7 @@ void check_whole(const ImageDataset& data, double tolerance) {
 TEST_CASE("Batches are normalised, in either precision, in the order asked for") {
   ImageSplit images = four();
   const std::vector<std::int64_t> rows{2, 0, 2};
-  const Batch plain = images.batch(rows);
+  const Minibatch plain = images.batch(rows);
   CHECK(plain.x.shape() == Shape{3, 1, 2, 3});
   CHECK(plain.x.dtype() == DType::f32);
   CHECK(plain.labels.dtype() == DType::i64);
@@ -77,7 +77,7 @@ TEST_CASE("Batches are normalised, in either precision, in the order asked for")
   CHECK(plain.x.at(0) == Approx(20.0 / 255).epsilon(1e-7));
   CHECK(plain.x.at(6 + 5) == Approx(5.0 / 255).epsilon(1e-7));
   images.normalization = {.mean = 0.25, .deviation = 0.5};
-  const Batch normalised = images.batch(rows, DType::f64);
+  const Minibatch normalised = images.batch(rows, DType::f64);
   for (std::int64_t i = 0; i < 18; ++i)
     CHECK(normalised.x.at(i) == Approx((plain.x.at(i) - 0.25) / 0.5).margin(1e-6));
   CHECK(images.range(1, 3).x.at(0) == Approx((10.0 / 255 - 0.25) / 0.5).margin(1e-6));
@@ -87,7 +87,7 @@ TEST_CASE("Batches are normalised, in either precision, in the order asked for")
 TEST_CASE("A batch is filled in place unless its tensors are shared or do not fit") {
   const ImageSplit images = four();
   const std::vector<std::int64_t> rows{1, 3}, other{0, 2};
-  Batch batch = images.batch(rows);
+  Minibatch batch = images.batch(rows);
   const float* before = batch.x.data<float>();
   images.fill(other, DType::f32, batch);
   CHECK(batch.x.data<float>() == before);
@@ -159,7 +159,7 @@ TEST_CASE("The digits are all there, split in proportion, the same each time") {
   CHECK(std::abs(m.deviation - 1.0) < 0.01);
 
   const ImageDataset again = load_digits();
-  const Batch a = data.test.range(0, 360), b = again.test.range(0, 360);
+  const Minibatch a = data.test.range(0, 360), b = again.test.range(0, 360);
   CHECK(std::equal(a.x.values<float>().begin(), a.x.values<float>().end(), b.x.values<float>().begin()));
   // The split is part of every result that is reported on it: it must not change from version to version.
   std::uint64_t hash = 0;

@@ -26,7 +26,7 @@ ImageSplit rows_as_pixels(std::int64_t n) {
   return {"rows", {1, 1, 1}, values, values, 256};
 }
 
-Rows rows_of(const Batch& batch) {
+Rows rows_of(const Minibatch& batch) {
   const auto labels = batch.labels.values<std::int64_t>();
   for (std::int64_t i = 0; i < batch.x.size(); ++i)  // input and label must belong together
     REQUIRE(std::lround(batch.x.at(i) * 255) == labels[static_cast<std::size_t>(i)]);
@@ -156,7 +156,7 @@ TEST_CASE("Inside the loop the position is already that of the next batch; a bre
 
 TEST_CASE("A batch is the caller's alone, and stays as it is while others are made") {
   Loader loader(rows_as_pixels(40), {.batch_size = 4, .seed = 3});
-  std::vector<Batch> kept;
+  std::vector<Minibatch> kept;
   std::vector<Rows> seen;
   for (int i = 0; i < 20; ++i) {
     kept.push_back(loader.next());
@@ -189,7 +189,7 @@ TEST_CASE("A loader that is destroyed at any time stops its thread and gives its
   Clock::time_point start;
   {
     Loader loader(1000,
-                  [&](std::span<const std::int64_t> rows, Batch& batch) {
+                  [&](std::span<const std::int64_t> rows, Minibatch& batch) {
                     std::this_thread::sleep_for(std::chrono::milliseconds(20));
                     batch.x = Tensor::zeros({static_cast<std::int64_t>(rows.size())});
                     ++made;
@@ -206,7 +206,7 @@ TEST_CASE("An exception comes out where its batch is asked for, and asking again
   const int prefetch = GENERATE(0, 1, 3);
   std::atomic<bool> broken{true};
   Loader loader(10,
-                [&](std::span<const std::int64_t> rows, Batch& batch) {
+                [&](std::span<const std::int64_t> rows, Minibatch& batch) {
                   if (rows[0] == 4 && broken) fail<FileError>("source", "row 4 is damaged");
                   batch.x = Tensor::full({1}, static_cast<double>(rows[0]), DType::f64);
                   batch.labels = Tensor::full({1}, static_cast<double>(rows[0]), DType::i64);

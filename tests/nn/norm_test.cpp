@@ -149,7 +149,7 @@ TEST_CASE("BatchNorm inside a fixed point: its statistics move once a solve, at 
   const auto body = [&](const Var& z) { return 0.3 * layer(tanh(z) + u); };
   Tape tape;
   const Var z0(Tensor::zeros({6, 3}, DType::f64));
-  const auto solved = fixed_point(body, z0, {.tolerance = 1e-12, .batch = banach::Batch::none});
+  const auto solved = fixed_point(body, z0, {.tolerance = 1e-12, .batch = Batch::none});
   REQUIRE(solved.report.converged());
   REQUIRE(solved.report.nstep > 3);
   const Statistics at_solution = statistics((tanh(solved.z.detach()) + u).value());
