@@ -81,7 +81,7 @@ const bool registered = [] {
       {normal({64, 32, 28, 28}), normal({32, 32, 3, 3})});
   add("conv2d_100x32x9x9_3x3", [](const Vars& in) { return conv2d(in[0], in[1], {.padding = 1}); },
       {normal({100, 32, 9, 9}), normal({32, 32, 3, 3})});
-  add("max_pool2d_100x32x28x28", [](const Vars& in) { return max_pool2d(in[0], 2, 2); },
+  add("max_pool2d_100x32x28x28", [](const Vars& in) { return max_pool2d(in[0], {.kernel = 2, .stride = 2}); },
       {normal({100, 32, 28, 28})});
   return true;
 }();

@@ -46,6 +46,11 @@ void train_rules(const Options& options) {
     results.notices.push_back(data.notice);
     fmt::print(stderr, "banach: {}\n", data.notice);
   }
+  for (const Rule& rule : settings.rules)
+    if (rule.needs_picard() && settings.solver != "picard")
+      results.notices.push_back(
+          fmt::format("{} solves by picard, not by {}: it differentiates through the iteration itself.",
+                      rule.spec, settings.solver));
   const cli::Interrupt interrupt;
   const auto stop = [&] { return interrupt.requested(); };
   train(settings, data.images, folder.file("checkpoint.safetensors"), options.common.resume, stop, results);
