@@ -19,8 +19,8 @@ void check_options(const StopOptions& o) {
     if (!holds) fail<ValueError>(op, fmt::format("{}: got {}", what, given));
   };
   check_budget(op, o.max_steps, o.tolerance);
-  require(o.atol() >= 0.0 && std::isfinite(o.atol()), "absolute_tolerance must be finite and not negative",
-          o.atol());
+  const double atol = o.absolute_tolerance.value_or(0.0);
+  require(atol >= 0.0 && std::isfinite(atol), "absolute_tolerance must be finite and not negative", atol);
   require(o.error_factor > 0.0, "error_factor must be positive", o.error_factor);
   require(o.divergence_factor >= 1.0, "divergence_factor must be at least 1", o.divergence_factor);
   require(o.stagnation_window >= 1, "stagnation_window must be at least 1", o.stagnation_window);

@@ -95,14 +95,13 @@ class Solver {
 struct StopOptions {
   int max_steps = 100;      ///< evaluations of f
   double tolerance = 1e-4;  ///< rtol: relative to ||f(z)||
-  /// atol; unless given, a millionth of the tolerance: just enough for a solution of zero.
+  /// atol; unless given, 1e-6 tolerance min(1, r_1), r_1 being the first residual: enough for a solution of
+  /// zero to converge, and too little to matter for any other, however small the units.
   std::optional<double> absolute_tolerance = {};
   double error_factor = 100.0;  ///< the estimated error may be this much larger than the residual's bound
   double divergence_factor = 1e6;
   int stagnation_window = 100;
   bool whole_trace = false;
-
-  double atol() const { return absolute_tolerance.value_or(1e-6 * tolerance); }
 };
 
 struct FixedPointSolution {

@@ -69,7 +69,9 @@ void SampleMonitor::stop(Status status) {
 bool SampleMonitor::converged(const Measurement& m, double error) const {
   if (!(m.residual < infinity && m.norm < infinity)) return false;
   if (m.residual <= 2.0 * epsilon_ * m.norm) return true;
-  const double bound = options_->atol() + options_->tolerance * m.norm;
+  const double atol =
+      options_->absolute_tolerance.value_or(1e-6 * options_->tolerance * std::min(1.0, first_));
+  const double bound = atol + options_->tolerance * m.norm;
   return m.residual <= bound && error <= options_->error_factor * bound;
 }
 

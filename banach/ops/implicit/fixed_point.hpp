@@ -10,8 +10,8 @@ struct FixedPointOptions {
   Solver solver = Anderson{};
   BackwardRule backward = Implicit{};
   double tolerance = 1e-4;  ///< on ||f(z) - z|| / ||f(z)||, each sample
-  /// Added to tolerance ||f(z)||, in units of z; unless given, 1e-6 tolerance, for the sake of solutions of
-  /// zero.
+  /// Added to tolerance ||f(z)||, in units of z; unless given, almost nothing: see
+  /// StopOptions.
   std::optional<double> absolute_tolerance = {};
   int max_steps = 100;  ///< evaluations of f
   Batch batch = Batch::axis0;
