@@ -53,33 +53,31 @@ void product(benchmark::State& state) {
   for (auto _ : state) benchmark::DoNotOptimize(matmul(u, w, {.transpose_b = true}));
 }
 
-const Iterative picard{.solver = Picard{}, .tolerance = 1e-4};
+FixedPointOptions exact(Solver solver) {
+  return {.solver = solver, .backward = Implicit{Iterative{.solver = solver, .tolerance = 1e-4}}};
+}
 
-BENCHMARK(product)->Name("deq/one_product_with_W/banach")->Unit(benchmark::kMillisecond);
-BENCHMARK_CAPTURE(step, picard_exact / banach, {.solver = Picard{}, .backward = Implicit{picard}})
-    ->Unit(benchmark::kMillisecond);
-BENCHMARK_CAPTURE(step, picard_gmres / banach,
-                  {.solver = Picard{}, .backward = Implicit{Gmres{.tolerance = 1e-4}}})
-    ->Unit(benchmark::kMillisecond);
-BENCHMARK_CAPTURE(step, picard_jacobian_free / banach, {.solver = Picard{}, .backward = JacobianFree{}})
-    ->Unit(benchmark::kMillisecond);
-BENCHMARK_CAPTURE(step, picard_neumann_5 / banach, {.solver = Picard{}, .backward = Neumann{5}})
-    ->Unit(benchmark::kMillisecond);
-BENCHMARK_CAPTURE(step, picard_phantom_5 / banach, {.solver = Picard{}, .backward = Phantom{5, 0.5}})
-    ->Unit(benchmark::kMillisecond);
-BENCHMARK_CAPTURE(step, picard_unrolled / banach, {.solver = Picard{}, .backward = Unrolled{}})
-    ->Unit(benchmark::kMillisecond);
-BENCHMARK_CAPTURE(step, anderson_exact / banach,
-                  {.solver = Anderson{.memory = 6},
-                   .backward = Implicit{Iterative{.solver = Anderson{.memory = 6}, .tolerance = 1e-4}}})
-    ->Unit(benchmark::kMillisecond);
-BENCHMARK_CAPTURE(step, broyden_exact / banach,
-                  {.solver = Broyden{},
-                   .backward = Implicit{Iterative{.solver = Broyden{}, .tolerance = 1e-4}}})
-    ->Unit(benchmark::kMillisecond);
-BENCHMARK_CAPTURE(forward_only, picard / banach, {.solver = Picard{}})->Unit(benchmark::kMillisecond);
-BENCHMARK_CAPTURE(forward_only, anderson / banach, {.solver = Anderson{.memory = 6}})
-    ->Unit(benchmark::kMillisecond);
-BENCHMARK_CAPTURE(forward_only, broyden / banach, {.solver = Broyden{}})->Unit(benchmark::kMillisecond);
+const bool registered = [] {
+  const auto add = [](const char* name, void (*run)(benchmark::State&, const FixedPointOptions&),
+                      const FixedPointOptions& options) {
+    benchmark::RegisterBenchmark(name, [=](benchmark::State& s) {
+      run(s, options);
+    })->Unit(benchmark::kMillisecond);
+  };
+  benchmark::RegisterBenchmark("deq_product_with_W/banach", product)->Unit(benchmark::kMillisecond);
+  add("deq_step_picard_exact/banach", step, exact(Picard{}));
+  add("deq_step_picard_gmres/banach", step,
+      {.solver = Picard{}, .backward = Implicit{Gmres{.tolerance = 1e-4}}});
+  add("deq_step_picard_jacobian_free/banach", step, {.solver = Picard{}, .backward = JacobianFree{}});
+  add("deq_step_picard_neumann_5/banach", step, {.solver = Picard{}, .backward = Neumann{5}});
+  add("deq_step_picard_phantom_5/banach", step, {.solver = Picard{}, .backward = Phantom{5, 0.5}});
+  add("deq_step_picard_unrolled/banach", step, {.solver = Picard{}, .backward = Unrolled{}});
+  add("deq_step_anderson_exact/banach", step, exact(Anderson{.memory = 6}));
+  add("deq_step_broyden_exact/banach", step, exact(Broyden{}));
+  add("deq_forward_picard/banach", forward_only, {.solver = Picard{}});
+  add("deq_forward_anderson/banach", forward_only, {.solver = Anderson{.memory = 6}});
+  add("deq_forward_broyden/banach", forward_only, {.solver = Broyden{}});
+  return true;
+}();
 
 }  // namespace

@@ -73,9 +73,15 @@ void product(benchmark::State& state) {
   for (auto _ : state) benchmark::DoNotOptimize(layer.u.matmul(layer.w.t()));
 }
 
-BENCHMARK(product)->Name("deq/one_product_with_W/torch")->Unit(benchmark::kMillisecond);
-BENCHMARK_CAPTURE(step, picard_exact / torch, true)->Unit(benchmark::kMillisecond);
-BENCHMARK_CAPTURE(step, picard_jacobian_free / torch, false)->Unit(benchmark::kMillisecond);
-BENCHMARK(forward_only)->Name("forward_only/picard/torch")->Unit(benchmark::kMillisecond);
+const bool registered = [] {
+  using benchmark::RegisterBenchmark, benchmark::State, benchmark::kMillisecond;
+  RegisterBenchmark("deq_product_with_W/torch", product)->Unit(kMillisecond);
+  RegisterBenchmark("deq_step_picard_exact/torch", [](State& s) { step(s, true); })->Unit(kMillisecond);
+  RegisterBenchmark("deq_step_picard_jacobian_free/torch", [](State& s) {
+    step(s, false);
+  })->Unit(kMillisecond);
+  RegisterBenchmark("deq_forward_picard/torch", forward_only)->Unit(kMillisecond);
+  return true;
+}();
 
 }  // namespace

@@ -41,7 +41,8 @@ void add(const std::string& name, const Case& f, const Tensors& inputs) {
   })->Unit(benchmark::kMicrosecond);
 }
 
-const bool registered = [] {
+// Not a static object: operations are only ready when main starts.
+void register_all() {
   const Tensor million = normal({1000, 1000}), positive = exp(Var(million)).value(), row = normal({1000});
   const auto unary = [&](const std::string& name, Var (*f)(const Var&), const Tensor& x) {
     add(name + "_1e6", [f](const Vars& in) { return f(in[0]); }, {x});
@@ -83,7 +84,13 @@ const bool registered = [] {
       {normal({100, 32, 9, 9}), normal({32, 32, 3, 3})});
   add("max_pool2d_100x32x28x28", [](const Vars& in) { return max_pool2d(in[0], {.kernel = 2, .stride = 2}); },
       {normal({100, 32, 28, 28})});
-  return true;
-}();
+}
 
 }  // namespace
+
+int main(int argc, char** argv) {
+  register_all();
+  benchmark::Initialize(&argc, argv);
+  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
+  benchmark::RunSpecifiedBenchmarks();
+}

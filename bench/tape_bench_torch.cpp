@@ -31,12 +31,17 @@ void forward_only(benchmark::State& state) {
   state.SetItemsProcessed(state.iterations() * links);
 }
 
-BENCHMARK_CAPTURE(chain, add_16_floats_x1000 / torch,
-                  [](const torch::Tensor& y, const torch::Tensor& x) { return y + x; });
-BENCHMARK_CAPTURE(chain, tanh_16_floats_x1000 / torch,
-                  [](const torch::Tensor& y, const torch::Tensor&) { return torch::tanh(y); });
-BENCHMARK_CAPTURE(chain, mul_scalar_16_floats_x1000 / torch,
-                  [](const torch::Tensor& y, const torch::Tensor&) { return y * 1.01; });
-BENCHMARK(forward_only)->Name("unrecorded/tanh_16_floats_x1000/torch");
+const bool registered = [] {
+  using benchmark::RegisterBenchmark, benchmark::State, torch::Tensor;
+  RegisterBenchmark("chain_add_16_floats_x1000/torch",
+                    [](State& s) { chain(s, [](const Tensor& y, const Tensor& x) { return y + x; }); });
+  RegisterBenchmark("chain_tanh_16_floats_x1000/torch", [](State& s) {
+    chain(s, [](const Tensor& y, const Tensor&) { return torch::tanh(y); });
+  });
+  RegisterBenchmark("chain_scale_16_floats_x1000/torch",
+                    [](State& s) { chain(s, [](const Tensor& y, const Tensor&) { return y * 1.01; }); });
+  RegisterBenchmark("unrecorded_tanh_16_floats_x1000/torch", forward_only);
+  return true;
+}();
 
 }  // namespace

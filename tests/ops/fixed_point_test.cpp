@@ -304,6 +304,11 @@ TEST_CASE("Unrolled: each sample of a batch has its own number of steps", "[fixe
     CHECK(g.value().at(i) == Approx(sum_of_powers).epsilon(1e-12));
   }
   CHECK(solved.report.samples[0].nstep < solved.report.samples[2].nstep);
+  REQUIRE(solved.adjoint.sweeps().size() == 1);
+  for (const GradientStatus& status : solved.adjoint.last().samples) {
+    CHECK(status.kind == GradientKind::approximate);
+    CHECK(status.forward == Status::converged);
+  }
 }
 
 TEST_CASE("Unrolled says which solver it needs", "[fixed_point][errors]") {

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <limits>
 
 namespace banach {
 namespace {
@@ -67,6 +68,46 @@ struct RecordedPicard {
   }
 };
 
+// The identity behind an unrolled solve, whose only work is to report a sweep that passes.
+struct ReportAttrs {
+  PoolVector<Status> forward;
+  int steps;
+  AdjointLog log;
+};
+
+const Op report_op{{
+    .name = "unrolled",
+    .doc = "The identity: reports the sweeps that pass through an unrolled fixed point.",
+    .shape = same_shape,
+    .kernel = [](const KernelContext& c) { c.out() = c.in(); },
+    .kind = OpKind::implicit,
+    .saves = Saves::nothing,
+    .vjp =
+        [](const VjpContext& c) {
+          const auto& attrs = c.attrs.as<ReportAttrs>();
+          AdjointReport report{.rule = Unrolled::name, .samples = {}, .evaluations = attrs.steps};
+          // Backpropagation is as good a gradient as the iterate is a solution; there is no equation to leave
+          // a residual.
+          for (const Status status : attrs.forward)
+            report.samples.push_back({.kind = GradientKind::approximate,
+                                      .forward = status,
+                                      .adjoint = status,
+                                      .adjoint_residual = std::numeric_limits<double>::quiet_NaN()});
+          attrs.log.add(std::move(report));
+          return Vars{c.cotangent};
+        },
+    .view = true,
+}};
+
+Var reported(const Var& z, const FixedPoint& result) {
+  ReportAttrs attrs{{}, 0, result.adjoint};
+  for (const SampleReport& sample : result.report.samples) {
+    attrs.forward.push_back(sample.status);
+    attrs.steps = std::max(attrs.steps, sample.best_step - 1);
+  }
+  return apply(report_op, {z}, attrs);
+}
+
 }  // namespace
 
 StopOptions stop_options(const FixedPointOptions& options) {
@@ -97,7 +138,6 @@ FixedPoint solve_unrolled(FunctionRef<Var(const Var&)> f, const Var& z0, const F
   const Tensor start = z0.value().reshape(record.rows);
   result.report =
       solve_fixed_point(RecordedPicard{&record}, std::ref(map), start, stop_options(options)).report;
-  result.z = record.path.back();
 
   // Usually the newest iterate is the best. Where it is not (a sample went astray, or broke), the steps up to
   // each sample's best iterate are recorded afresh, so that none behind it, with its NaNs, is on the way of
@@ -106,15 +146,18 @@ FixedPoint solve_unrolled(FunctionRef<Var(const Var&)> f, const Var& z0, const F
   const auto straight = [](const SampleReport& s) {
     return s.best_step == s.nstep && s.status != Status::non_finite;
   };
-  if (std::all_of(samples.begin(), samples.end(), straight)) return result;
+  if (std::all_of(samples.begin(), samples.end(), straight)) {
+    result.z = reported(record.path.back(), result);
+    return result;
+  }
   int last = 1;
   for (const SampleReport& sample : samples) last = std::max(last, sample.best_step);
-  result.z = z0;
+  Var z = z0;
   for (int k = 1; k < last; ++k) {
-    const Var step = picard_step(result.z, f(result.z), record.damping);
-    result.z = where(row_mask(z0, record.rows, [&](std::size_t i) { return k < samples[i].best_step; }), step,
-                     result.z);
+    const Var step = picard_step(z, f(z), record.damping);
+    z = where(row_mask(z0, record.rows, [&](std::size_t i) { return k < samples[i].best_step; }), step, z);
   }
+  result.z = reported(z, result);
   return result;
 }
 
