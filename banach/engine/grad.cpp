@@ -130,7 +130,7 @@ class Sweep {
 
   void run() {
     for (std::int32_t i = end() - 1; i >= low_; --i)
-      if (needed_[at(i)] && graph_[i].op && graph_[i].op->def().vjp) visit(i);
+      if ((needed_[at(i)] & 1) && graph_[i].op && graph_[i].op->def().vjp) visit(i);
   }
 
  private:
@@ -304,6 +304,8 @@ Vars grad(const Var& output, std::span<const Var> wrt, const GradOptions& option
   Vars placed;
   for (std::size_t i = 0; i < wrt.size(); ++i) {
     live_tape(wrt[i], fmt::format("wrt[{}]", i));
+    if (wrt[i].tape() != tape.serial() && !tape.may_capture_from(wrt[i].tape()))
+      fail<TapeError>("grad", fmt::format("the output and wrt[{}] must be on the same tape", i));
     placed.push_back(tape.place(wrt[i], "grad", static_cast<int>(i)));
   }
   const std::array<std::int32_t, 1> outputs{output.node()};

@@ -9,7 +9,7 @@
 namespace banach {
 
 struct GradOptions {
-  /// Record the sweep itself, so that the result can be differentiated again.
+  /// Record the sweep itself, so that the result can be differentiated again. Without effect under NoGrad.
   bool create_graph = false;
   /// Cotangent of the output, of its shape. Undefined: 1, for an output of one element.
   Var cotangent = {};

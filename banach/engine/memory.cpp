@@ -75,7 +75,7 @@ void count_live(std::int64_t bytes) {
   }
 }
 
-// What one thread keeps for itself is bounded; the rest, and what a dying thread leaves, goes to the shared
+// What one thread keeps for itself is bounded; the rest goes to the shared
 // store.
 class SharedStore {
  public:

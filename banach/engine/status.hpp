@@ -29,7 +29,7 @@ std::string_view name(Status status);
 enum class Policy : std::uint8_t {
   report,  ///< nothing but say so in the report
   raise,   ///< throw SolveError
-  nan,     ///< fill the value, or the gradient, of those samples with NaN
+  nan,     ///< fill the value, or the exact rule's gradient, of those samples with NaN
 };
 
 struct SampleReport {

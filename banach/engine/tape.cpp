@@ -106,6 +106,7 @@ Tape* Tape::outermost() {
 }
 
 Var Tape::leaf(const Tensor& value) {
+  if (find(serial_) != this) fail<TapeError>("leaf", "must be called on the thread that the tape belongs to");
   if (!is_floating(value.dtype()))
     fail<DTypeError>("leaf", "expects f32 or f64: got i64, which has no derivatives");
   return Var(value, serial_, graph_.add_leaf(value), nullptr);

@@ -39,6 +39,8 @@ class Tape {
   static Tape* current();
   /// The tape with this serial number if it is alive on this thread; null otherwise.
   static Tape* find(std::uint64_t serial);
+  /// Vars of the tape with this serial number may be used here, and are captured.
+  bool may_capture_from(std::uint64_t serial) const;
   const Graph& graph() const { return graph_; }
   std::uint64_t serial() const { return serial_; }
   /// x as a Var of this tape, captured if need be; `op` and `index` word the error.
@@ -75,7 +77,6 @@ class Tape {
   };
 
   Tape(bool captures);
-  bool may_capture_from(std::uint64_t serial) const;
   Tape* outermost();
 
   std::uint64_t serial_;

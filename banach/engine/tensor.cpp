@@ -105,6 +105,7 @@ void Tensor::make_unique() {
 
 Tensor Tensor::clone() const {
   const Block& block = checked();
+  check_type(block.dtype);
   return copy_of(block.data, block.size, block.dtype, block.shape);
 }
 
@@ -127,6 +128,7 @@ Tensor Tensor::reshape(const Shape& new_shape) const {
 }
 
 Tensor Tensor::rows(std::int64_t begin, std::int64_t end) const {
+  check_type(checked().dtype);
   if (rank() == 0 || begin < 0 || end < begin || end > shape()[0])
     fail<ShapeError>(
         "rows", fmt::format("range must lie inside axis 0: [{}, {}) of {}", begin, end, shape().to_string()));

@@ -72,13 +72,17 @@ LinearSolution solve(const StateMap& apply, const Tensor& b) {
   });
 
   const Tensor product = image(solution.x);
-  const T *mx = product.data<T>(), *answer = solution.x.data<T>();
+  const T* mx = product.data<T>();
   PoolVector<T> residual(static_cast<std::size_t>(n));
   for (std::int64_t s = 0; s < batch; ++s) {
     const double b_norm = vec::norm(b_data + s * n, n);
-    if (b_norm == 0.0) continue;
+    if (b_norm == 0.0) {  // the answer is zero, whatever the matrix
+      solution.status[static_cast<std::size_t>(s)] = Status::converged;
+      std::fill_n(x + s * n, n, T{0});
+      continue;
+    }
     simd::kernels<T>().add.vv(mx + s * n, b_data + s * n, residual.data(), n);
-    vec::subtract(residual.data(), answer + s * n, residual.data(), n);
+    vec::subtract(residual.data(), x + s * n, residual.data(), n);
     const double relative = vec::norm(residual.data(), n) / b_norm;
     solution.residual[static_cast<std::size_t>(s)] = relative;
     Status& status = solution.status[static_cast<std::size_t>(s)];

@@ -288,3 +288,24 @@ TEST_CASE("a trace works under NoGrad and nests", "[trace]") {
   CHECK(outer.results[0].item() == 4.0);
   CHECK(outer.pull_back(one, outer.inputs)[0].item() == 4.0);
 }
+
+TEST_CASE("a tape is not used from another thread by its own members either", "[tape][threads]") {
+  Tape tape;
+  std::string message;
+  std::thread([&] {
+    try {
+      static_cast<void>(tape.leaf(scalar(1.0, DType::f64)));
+    } catch (const TapeError& error) {
+      message = error.what();
+    }
+  }).join();
+  CHECK_THAT(message, Contains("thread"));
+}
+
+TEST_CASE("output and wrt must share a tape", "[grad]") {
+  Tape outer;
+  const Var y = f64(1.0);
+  Tape inner;
+  const Var b = f64(1.0);
+  CHECK_THROWS_WITH(grad(y, {b}), Contains("wrt[0]") && Contains("same tape"));
+}

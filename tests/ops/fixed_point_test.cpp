@@ -707,3 +707,90 @@ TEST_CASE("z = 0.9 z converges to zero, z = z + 1 never, under the default toler
     CHECK_FALSE(fixed_point([](const Var& z) { return z + 1.0; }, one, options).report.converged());
   }
 }
+
+TEST_CASE("a derivative of the adjoint has a status of its own, and obeys the policy",
+          "[fixed_point][status]") {
+  // GMRES stopped after two products cannot solve a system of three unknowns.
+  const Tensor a = tensor({0.5, 0.4, 0.0, 0.1, 0.6, 0.3, 0.2, 0.0, 0.4}, {3, 3});
+  FixedPointOptions options = with_rule(Implicit{Gmres{.max_steps = 2, .tolerance = 1e-12}});
+  options.solver = Anderson{};
+  AdjointLog log;
+  const auto f = [&](const Vars& in) {
+    auto solved = fixed_point([&](const Var& z) { return matmul(z, Var(a)) + in[0]; },
+                              Var(Tensor::zeros({1, 3}, DType::f64)), options);
+    log = solved.adjoint;
+    return Vars{solved.z};
+  };
+  const Vars at{Var(tensor({1.0, 2.0, 3.0}, {1, 3}))}, tangent{Var(tensor({1.0, 0.0, 0.0}, {1, 3}))};
+  static_cast<void>(jvp(f, at, tangent));
+  CHECK_FALSE(log.last().exact());
+  CHECK(log.last().samples[0].adjoint == Status::max_steps);
+  options.policy = Policy::raise;
+  CHECK_THROWS_AS(jvp(f, at, tangent), SolveError);
+  options.policy = Policy::nan;
+  CHECK(std::isnan(jvp(f, at, tangent).tangents[0].value().at(0)));
+}
+
+TEST_CASE("Policy::nan leaves the second derivatives of the samples that converged",
+          "[fixed_point][status]") {
+  // Sample 0 is one-dimensional in effect, so two products do; sample 1 is not.
+  const Tensor d = tensor({0.5, 0.5, 0.9, -0.7}, {2, 2});
+  const auto second = [&](Policy policy) {
+    FixedPointOptions options = with_rule(Implicit{Gmres{.max_steps = 2, .tolerance = 1e-12}});
+    options.solver = Anderson{};
+    options.policy = policy;
+    Tape tape;
+    const Var x = leaf(tensor({0.3, 0.3, 0.2, -0.4}, {2, 2}));
+    const auto solved = fixed_point([&](const Var& z) { return tanh(Var(d) * z + x); },
+                                    Var(Tensor::zeros({2, 2}, DType::f64)), options);
+    const Var first = grad(sum(solved.z), {x}, {.create_graph = true})[0];
+    return grad(slice(slice(first, 0, 0, 1), 1, 0, 1), {x},
+                {.cotangent = Var(Tensor::ones({1, 1}, DType::f64))})[0]
+        .value();
+  };
+  CHECK(second(Policy::nan).at(0) == Approx(second(Policy::report).at(0)).epsilon(1e-12));
+}
+
+TEST_CASE("a NaN cotangent is not a converged adjoint", "[fixed_point][status]") {
+  Tape tape;
+  const Var b = leaf(tensor({1.0}, {1, 1}));
+  const auto solved = fixed_point([&](const Var& z) { return 0.5 * z + b; },
+                                  Var(Tensor::zeros({1, 1}, DType::f64)), with_rule(JacobianFree{}));
+  static_cast<void>(grad(sum(solved.z) * NAN, {b}));
+  CHECK(solved.adjoint.last().samples[0].adjoint == Status::non_finite);
+}
+
+TEST_CASE("a gradient with respect to the solution itself solves nothing", "[fixed_point]") {
+  Tape tape;
+  const Var b = leaf(tensor({1.0}, {1, 1}));
+  const auto solved =
+      fixed_point([&](const Var& z) { return 0.5 * z + b; }, Var(Tensor::zeros({1, 1}, DType::f64)), tight);
+  CHECK(grad(sum(solved.z), {solved.z})[0].item() == 1.0);
+  CHECK_FALSE(solved.adjoint.run());
+}
+
+namespace {
+struct Talkative {
+  int statuses, cotangents;
+  static constexpr std::string_view name = "talkative";
+  Adjoint solve(const Linearized&, const Var& g) const {
+    Adjoint adjoint{.lambda = g};
+    adjoint.status.assign(static_cast<std::size_t>(statuses), Status::converged);
+    adjoint.theta = Vars(static_cast<std::size_t>(cotangents), g);
+    return adjoint;
+  }
+};
+}  // namespace
+
+TEST_CASE("what a rule of one's own returns is checked", "[fixed_point][errors]") {
+  const auto run = [](const Talkative& rule) {
+    Tape tape;
+    const Var b = leaf(Tensor::ones({2, 1}, DType::f64));
+    const auto solved = fixed_point([&](const Var& z) { return 0.5 * z + b; },
+                                    Var(Tensor::zeros({2, 1}, DType::f64)), with_rule(rule));
+    static_cast<void>(grad(sum(solved.z), {b}));
+  };
+  CHECK_NOTHROW(run({2, 1}));
+  CHECK_THROWS_WITH(run({1, 0}), Contains("talkative") && Contains("2 problems"));
+  CHECK_THROWS_WITH(run({0, 3}), Contains("talkative") && Contains("1 captured"));
+}

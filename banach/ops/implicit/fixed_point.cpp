@@ -18,26 +18,12 @@ struct NodeAttrs {
   std::shared_ptr<const ImplicitBody> body;
   FixedPointOptions options;
   Tensor z;
-  PoolVector<Status> forward;
-  AdjointLog log;
 };
 
 PoolVector<Status> statuses(const SolveReport& report) {
   PoolVector<Status> result;
   for (const SampleReport& sample : report.samples) result.push_back(sample.status);
   return result;
-}
-
-// `value` with the rows of the chosen problems filled with NaN.
-template <class Bad>
-Tensor with_nan_rows(Tensor value, const Shape& rows, Bad bad) {
-  dispatch_floating(value.dtype(), [&](auto zero) {
-    using T = decltype(zero);
-    for (std::int64_t i = 0; i < rows[0]; ++i)
-      if (bad(static_cast<std::size_t>(i)))
-        std::fill_n(value.mutable_data<T>() + i * rows[1], rows[1], std::numeric_limits<T>::quiet_NaN());
-  });
-  return value;
 }
 
 Tensor solve(FunctionRef<Var(const Var&)> f, const Tensor& z0, const FixedPointOptions& options,
@@ -55,6 +41,15 @@ Tensor solve(FunctionRef<Var(const Var&)> f, const Tensor& z0, const FixedPointO
   return solution.z.reshape(z0.shape());
 }
 
+// z, held to the policy about samples that did not converge.
+Var held_to_policy(const Var& z, const SolveReport& report, const FixedPointOptions& options) {
+  if (options.policy == Policy::report || report.converged()) return z;
+  if (options.policy == Policy::raise)
+    fail<SolveError>("fixed_point", "the solve did not converge: " + report.to_string());
+  return z + nan_rows(z, options.batch,
+                      [&](std::size_t i) { return report.samples[i].status != Status::converged; });
+}
+
 // Status of a truncated series from its residual (relative to g) and its newest term.
 Status truncated_status(double residual, double last_term, double tolerance) {
   if (!std::isfinite(residual)) return Status::non_finite;
@@ -62,16 +57,51 @@ Status truncated_status(double residual, double last_term, double tolerance) {
   return residual > last_term ? Status::diverged : Status::max_steps;
 }
 
+// How well the state solves z = f(z): as the node's own solve ended, or, where a replay has moved it to
+// another point, by the residual there.
+PoolVector<Status> forward_statuses(const NodeAttrs& node, const Linearized& f) {
+  if (f.state().value().same_storage(node.z)) return node.body->forward;
+  const NoGrad off;
+  const Var value = f.value().detach(), state = f.state().detach();
+  const PoolVector<double> residual = f.norms(value - state), size = f.norms(value);
+  PoolVector<Status> result;
+  for (std::size_t i = 0; i < residual.size(); ++i) {
+    const double bound = node.options.absolute_tolerance.value_or(0.0) + node.options.tolerance * size[i];
+    result.push_back(residual[i] <= bound ? Status::converged : Status::max_steps);
+  }
+  return result;
+}
+
+// A rule is the user's own code: what it returns must fit before it is used.
+void check_adjoint(const NodeAttrs& node, const VjpContext& c, const Adjoint& adjoint) {
+  const auto refuse = [&](std::string_view what) {
+    fail<ShapeError>("fixed_point",
+                     fmt::format("the backward rule {} must return {}", node.options.backward.name(), what));
+  };
+  const auto like_state = [&](const Var& x) {
+    return x.shape() == c.out.shape() && x.dtype() == c.out.dtype();
+  };
+  if (!adjoint.lambda.defined() || !like_state(adjoint.lambda))
+    refuse(fmt::format("lambda of the state's shape and dtype: {}{}", name(c.out.dtype()),
+                       c.out.shape().to_string()));
+  if (adjoint.last_term.defined() && !like_state(adjoint.last_term)) refuse("a last term like lambda");
+  if (!adjoint.status.empty() && adjoint.status.size() != node.body->forward.size())
+    refuse(fmt::format("one status for each of the {} problems, or none", node.body->forward.size()));
+  if (!adjoint.theta.empty() && adjoint.theta.size() != c.inputs.size())
+    refuse(fmt::format("one cotangent for each of the {} captured variables, or none", c.inputs.size()));
+}
+
 AdjointReport judge(const NodeAttrs& node, const Linearized& f, const Adjoint& adjoint, const Var& pulled,
                     const Var& g) {
   AdjointReport report{.rule = node.options.backward.name(), .samples = {}, .evaluations = f.evaluations()};
   const PoolVector<double> residual = f.residual(adjoint.lambda, pulled, g);
   const PoolVector<double> scale = f.norms(g);
+  const PoolVector<Status> forward = forward_statuses(node, f);
   const PoolVector<double> last =
       adjoint.last_term.defined() ? f.norms(adjoint.last_term) : PoolVector<double>{};
   for (std::size_t i = 0; i < residual.size(); ++i) {
     GradientStatus status{
-        .kind = node.options.backward.kind(), .forward = node.forward[i], .adjoint_residual = residual[i]};
+        .kind = node.options.backward.kind(), .forward = forward[i], .adjoint_residual = residual[i]};
     const double newest = last.empty() ? std::numeric_limits<double>::infinity() : last[i];
     status.adjoint = adjoint.status.empty()
                          ? truncated_status(residual[i], scale[i] > 0.0 ? newest / scale[i] : newest,
@@ -91,28 +121,23 @@ Vars backward(const VjpContext& c) {
   const auto& node = c.attrs.as<NodeAttrs>();
   const Linearized f(node.body, c.out, c.inputs);
   Adjoint adjoint = node.options.backward.solve(f, c.cotangent);
-  if (!adjoint.lambda.defined() || !(adjoint.lambda.shape() == c.out.shape()))
-    fail<ShapeError>("fixed_point",
-                     fmt::format("the backward rule {} must return lambda of the state's shape {}",
-                                 node.options.backward.name(), c.out.shape().to_string()));
+  check_adjoint(node, c, adjoint);
 
   // The sweep that gives the cotangents of theta gives J^T lambda along the way, and so the residual for
   // little more.
   Linearized::Pulled pulled = f.pull(adjoint.lambda, adjoint.theta.empty() ? c.needed : 0);
   if (!adjoint.theta.empty()) pulled.theta = adjoint.theta;
-  node.log.add(judge(node, f, adjoint, pulled.state, c.cotangent));
+  node.body->log.add(judge(node, f, adjoint, pulled.state, c.cotangent));
 
-  const AdjointReport& report = node.log.last();
+  const AdjointReport& report = node.body->log.last();
   const auto failed = [&](std::size_t i) { return report.samples[i].adjoint != Status::converged; };
   bool any = false;
   for (std::size_t i = 0; i < report.samples.size(); ++i) any = any || failed(i);
   if (any && node.options.backward.kind() == GradientKind::exact) {
     if (node.options.policy == Policy::raise)
       fail<SolveError>("fixed_point", "the adjoint solve failed: " + report.to_string());
-    if (node.options.policy == Policy::nan) {
-      const Shape rows = state_rows(c.out.shape(), node.body->batch);
-      pulled = f.pull(Var(with_nan_rows(adjoint.lambda.value(), rows, failed)), c.needed);
-    }
+    if (node.options.policy == Policy::nan)
+      pulled = f.pull(adjoint.lambda + nan_rows(adjoint.lambda, node.body->batch, failed), c.needed);
   }
   return pulled.theta;
 }
@@ -133,11 +158,9 @@ const Op fixed_point_op{{
       Vars theta;
       for (const Var& input : c.inputs) theta.push_back(input.detach());
       SolveReport report;
-      c.out() = solve(
-          [&](const Var& z) {
-            return node.body->trace.replay({&z, 1}, theta).front();
-          },
-          node.z, node.options, report);
+      const auto body = [&](const Var& z) { return node.body->trace.replay({&z, 1}, theta).front(); };
+      const Tensor z = solve(body, node.z, node.options, report);
+      c.out() = held_to_policy(Var(z), report, node.options).value();
     },
     .kind = OpKind::implicit,
     .saves = Saves::both,
@@ -154,23 +177,13 @@ void check(const Var& z0, const FixedPointOptions& options) {
                                  options.solver.name()));
 }
 
-void apply_policy(FixedPoint& result, const FixedPointOptions& options) {
-  if (options.policy == Policy::report || result.report.converged()) return;
-  if (options.policy == Policy::raise)
-    fail<SolveError>("fixed_point", "the solve did not converge: " + result.report.to_string());
-  const Shape rows = state_rows(result.z.shape(), options.batch);
-  const auto failed = [&](std::size_t i) { return result.report.samples[i].status != Status::converged; };
-  const Tensor mark = with_nan_rows(Tensor::zeros(result.z.shape(), result.z.dtype()), rows, failed);
-  result.z = result.z + Var(mark);
-}
-
 }  // namespace
 
 FixedPoint fixed_point(FunctionRef<Var(const Var&)> f, const Var& z0, const FixedPointOptions& options) {
   check(z0, options);
   if (recording() && options.backward.unrolled()) {
     FixedPoint result = solve_unrolled(f, z0, options);
-    apply_policy(result, options);
+    result.z = held_to_policy(result.z, result.report, options);
     return result;
   }
   FixedPoint result;
@@ -179,12 +192,15 @@ FixedPoint fixed_point(FunctionRef<Var(const Var&)> f, const Var& z0, const Fixe
   if (recording()) {
     auto body = std::allocate_shared<ImplicitBody>(memory::PoolAllocator<char>());
     body->batch = options.batch;
+    body->policy = options.policy;
+    body->forward = statuses(result.report);
+    body->log = result.adjoint;
     body->trace = trace([&](const Vars& state) { return Vars{f(state.front())}; }, {&z, 1});
     const Vars theta = body->trace.captured;
-    const NodeAttrs node{std::move(body), options, z, statuses(result.report), result.adjoint};
+    const NodeAttrs node{std::move(body), options, z};
     result.z = record(fixed_point_op, theta, {&z, 1}, node).front();
   }
-  apply_policy(result, options);
+  result.z = held_to_policy(result.z, result.report, options);
   return result;
 }
 

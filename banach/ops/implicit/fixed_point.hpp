@@ -22,7 +22,7 @@ struct FixedPointOptions {
 
 /// A solution: `const auto [z, report, adjoint] = fixed_point(f, z0, options);`
 struct FixedPoint {
-  Var z;               ///< of z0's shape: for each sample the iterate with the smallest residual
+  Var z;  ///< of z0's shape: each sample's converged iterate, else the one with the smallest residual
   SolveReport report;  ///< how the solve went, for each sample
   AdjointLog adjoint;  ///< how each backward sweep through it went; empty until one ran
 };

@@ -1,8 +1,10 @@
+#include <banach/ops/elementwise.hpp>
 #include <banach/ops/implicit/linearized.hpp>
+#include <banach/solvers/vector.hpp>
 
 #include <algorithm>
-#include <cmath>
 #include <functional>
+#include <limits>
 
 namespace banach {
 namespace {
@@ -18,13 +20,35 @@ Linearized linearized_of(const SolveAttrs& attrs, std::span<const Var> inputs) {
   return Linearized(attrs.body, inputs.front(), inputs.subspan(1, inputs.size() - 2));
 }
 
+// A solve behind a derivative of the adjoint itself: reported, and held to the node's policy, like the
+// adjoint's.
+Var accounted(const ImplicitBody& body, const Linearized& f, AdjointSolve solved) {
+  AdjointReport report{.rule = "linear_solve", .samples = {}, .evaluations = f.evaluations()};
+  bool failed = false;
+  for (std::size_t i = 0; i < solved.status.size(); ++i) {
+    const Status status = solved.status[i];
+    const bool exact = status == Status::converged && body.forward[i] == Status::converged;
+    const GradientKind kind = status == Status::singular ? GradientKind::non_differentiable
+                              : exact                    ? GradientKind::exact
+                                                         : GradientKind::approximate;
+    report.samples.push_back({kind, body.forward[i], status, solved.residual[i]});
+    failed = failed || status != Status::converged;
+  }
+  body.log.add(std::move(report));
+  if (!failed || body.policy == Policy::report) return solved.solution;
+  if (body.policy == Policy::raise)
+    fail<SolveError>("linear_solve", "a derivative of the adjoint failed: " + body.log.last().to_string());
+  return solved.solution + nan_rows(solved.solution, body.batch,
+                                    [&](std::size_t i) { return solved.status[i] != Status::converged; });
+}
+
 // For x = (I - J^T)^-1 r and a cotangent w of it, y = (I - J)^-1 w is the cotangent of r, and since
 // dx = (I - J^T)^-1 (dJ^T x + dr), that of the point is the gradient of x^T J(z, theta) y with x and y held
 // fixed. With J in place of J^T, x and y change places.
 Vars solve_vjp(const VjpContext& c) {
   const auto& attrs = c.attrs.as<SolveAttrs>();
   const Linearized f = linearized_of(attrs, c.inputs);
-  const Var y = f.solve(attrs.solver, c.cotangent, !attrs.transposed).solution;
+  const Var y = accounted(*attrs.body, f, f.solve(attrs.solver, c.cotangent, !attrs.transposed));
   const Var &left = attrs.transposed ? c.out : y, &right = attrs.transposed ? y : c.out;
 
   const Vars point(c.inputs.begin(), c.inputs.end() - 1);
@@ -60,23 +84,24 @@ const Op solve_op{{
     .view = true,
 }};
 
-template <class T>
-double norm_of(const T* x, std::int64_t n) {
-  double top = 0.0, sum = 0.0;
-  for (std::int64_t i = 0; i < n; ++i) top = std::max(top, std::abs(static_cast<double>(x[i])));
-  if (top == 0.0 || !std::isfinite(top)) return std::isfinite(top) ? 0.0 : NAN;
-  for (std::int64_t i = 0; i < n; ++i) {
-    const double scaled = static_cast<double>(x[i]) / top;
-    sum += scaled * scaled;
-  }
-  return top * std::sqrt(sum);
-}
-
 }  // namespace
 
 Shape state_rows(const Shape& state, Batch batch) {
   if (batch == Batch::none || state.rank() == 0) return {1, state.size()};
   return {state[0], state.size(1, state.rank())};
+}
+
+Var nan_rows(const Var& x, Batch batch, FunctionRef<bool(std::size_t)> chosen) {
+  Tensor mark = Tensor::zeros(x.shape(), x.dtype());
+  const Shape rows = state_rows(x.shape(), batch);
+  dispatch_floating(x.dtype(), [&](auto zero) {
+    using T = decltype(zero);
+    T* out = mark.mutable_data<T>();
+    for (std::int64_t i = 0; i < rows[0]; ++i)
+      if (chosen(static_cast<std::size_t>(i)))
+        std::fill_n(out + i * rows[1], rows[1], std::numeric_limits<T>::quiet_NaN());
+  });
+  return Var(mark);
 }
 
 Linearized::Linearized(std::shared_ptr<const ImplicitBody> body, const Var& z, std::span<const Var> theta)
@@ -197,7 +222,7 @@ AdjointSolve Linearized::solve(const LinearSolver& solver, const Var& g, bool tr
   inputs.push_back(g);
   const std::array<Tensor, 1> output{solved.x.reshape(z_.shape())};
   return {record(solve_op, inputs, output, SolveAttrs{body_, solver, transpose}).front(),
-          std::move(solved.status)};
+          std::move(solved.status), std::move(solved.residual)};
 }
 
 Var Linearized::value() const { return recording() ? recorded().value : values().results.front(); }
@@ -208,7 +233,7 @@ PoolVector<double> Linearized::norms(const Var& x) const {
   dispatch_floating(x.dtype(), [&](auto zero) {
     const auto* data = x.value().data<decltype(zero)>();
     for (std::int64_t i = 0; i < rows[0]; ++i)
-      result[static_cast<std::size_t>(i)] = norm_of(data + i * rows[1], rows[1]);
+      result[static_cast<std::size_t>(i)] = vec::norm(data + i * rows[1], rows[1]);
   });
   return result;
 }

@@ -26,11 +26,18 @@ using LinearSolver = std::variant<Gmres, Dense, Iterative>;
 struct ImplicitBody {
   Trace trace;  ///< one input, the state z; one output, f
   Batch batch = Batch::axis0;
+  Policy policy = Policy::report;
+  PoolVector<Status> forward = {};  ///< how each problem's forward solve ended
+  AdjointLog log = {};
 };
+
+/// Zeros like x, but NaN in the rows of the chosen problems: added to x, it marks them and changes no other.
+Var nan_rows(const Var& x, Batch batch, FunctionRef<bool(std::size_t)> chosen);
 
 struct AdjointSolve {
   Var solution;  ///< of the state's shape
   PoolVector<Status> status;
+  PoolVector<double> residual;  ///< relative to the right-hand side's norm
 };
 
 /// f(z, theta) at a point, and its partial derivatives J = df/dz and df/dtheta there. While a tape records (a
