@@ -25,7 +25,7 @@ Progress::Progress(std::int64_t total, std::int64_t done)
       last_shown_(start_ - line_interval) {}
 
 Progress::~Progress() {
-  if (terminal_ && shown_) fmt::print(stderr, "\n");
+  if (terminal_ && shown_) std::fputs("\n", stderr);
 }
 
 void Progress::update(std::int64_t done, std::string_view note) {
@@ -39,9 +39,9 @@ void Progress::update(std::int64_t done, std::string_view note) {
   shown_ = true;
   // "\033[K" wipes what a longer line left behind.
   if (terminal_)
-    fmt::print(stderr, "\r{}\033[K", line(done, note));
+    std::fputs(("\r" + line(done, note) + "\033[K").c_str(), stderr);
   else
-    fmt::print(stderr, "{}\n", line(done, note));
+    std::fputs((line(done, note) + "\n").c_str(), stderr);
   std::fflush(stderr);
 }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <iostream>
 #include <new>
 #include <string>
 
@@ -15,8 +16,14 @@ constexpr int done = 0, failed = 1, bad_usage = 2;
 
 int complain(std::string line, int code) {
   std::replace(line.begin(), line.end(), '\n', ' ');
-  fmt::print(stderr, "banach: {}\n", line);
+  std::fputs(("banach: " + line + "\n").c_str(), stderr);  // fmt::print throws where stderr is closed
   return code;
+}
+
+// What was printed may still be on its way, and a full disk or a closed pipe shows only then.
+int finish() {
+  if (std::fflush(stdout) == 0 && !std::ferror(stdout)) return done;
+  return complain("cannot write to standard output", failed);
 }
 
 const Subcommand* chosen(const std::vector<Subcommand>& subcommands) {
@@ -43,12 +50,16 @@ int run(CLI::App& app, const std::vector<Subcommand>& subcommands, int argc, cha
     const Subcommand* subcommand = chosen(subcommands);
     if (!subcommand) {
       fmt::print("{}", app.help());
-      return done;
+      return finish();
     }
     subcommand->job();
-    return done;
+    return finish();
   } catch (const CLI::ParseError& error) {
-    if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version
+    if (error.get_exit_code() == 0) {  // --help, --version
+      app.exit(error);
+      std::cout.flush();
+      return std::cout ? finish() : complain("cannot write to standard output", failed);
+    }
     const Subcommand* subcommand = chosen(subcommands);
     const std::string name = subcommand ? " " + subcommand->app->get_name() : "";
     return complain(fmt::format("{} (see banach{} --help)", error.what(), name), bad_usage);

@@ -1,5 +1,6 @@
 #include <apps/lab/lab.hpp>
 
+#include <cstdio>
 #include <memory>
 
 #include <CLI/CLI.hpp>
@@ -44,7 +45,7 @@ void train_rules(const Options& options) {
   results.environment = environment();
   if (!data.notice.empty()) {
     results.notices.push_back(data.notice);
-    fmt::print(stderr, "banach: {}\n", data.notice);
+    std::fputs(("banach: " + data.notice + "\n").c_str(), stderr);
   }
   for (const Rule& rule : settings.rules)
     if (rule.needs_picard() && settings.solver != "picard")

@@ -33,7 +33,18 @@ Defaults defaults_for(const std::string& model, const std::string& data) {
 void add_options(CLI::App& app, Options& o) {
   constexpr double huge = 1e9;
   const CLI::Range count(std::int64_t{1}, std::int64_t{1'000'000'000});
-  const CLI::Range positive(1e-300, huge);
+  // CLI::Range would let a NaN pass.
+  const auto number = [](double low, bool open, const char* what) {
+    return CLI::Validator(
+        [=](const std::string& text) {
+          double value = 0.0;
+          const bool read = CLI::detail::lexical_cast(text, value);
+          if (read && (open ? value > low : value >= low) && value <= huge) return std::string();
+          return fmt::format("must be a number {}: got '{}'", what, text);
+        },
+        "", "number");
+  };
+  const CLI::Validator positive = number(0.0, true, "above 0");
   const auto group = [&](const std::string& title) {
     return [title](CLI::Option* option, const std::string& value = " ") {
       return option->option_text(value)->group(title);
@@ -108,7 +119,7 @@ void add_options(CLI::App& app, Options& o) {
   known(app.add_option("--problem", o.problem, "linear: z = A z + b"), "NAME")
       ->check(CLI::IsMember({"linear"}));
   known(app.add_option("--rho", o.rho, "Spectral radius of A (default: 0.9)"), "R")
-      ->check(CLI::Range(0.0, 1e6))
+      ->check(number(0.0, false, "of at least 0"))
       ->needs("--problem");
   known(app.add_flag("--nonnormal", o.nonnormal, "A of blocks [[R, -10], [0, R]]"))->needs("--problem");
   known(app.add_option("--dimension", o.dimension, "Size of z (default: 1, nonnormal 2)"), "N")

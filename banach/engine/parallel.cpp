@@ -35,6 +35,14 @@ void release([[maybe_unused]] void* point) {
 #endif
 }
 
+/// Orders what a scope does after what was released at `before`, and before what is acquired at `after`;
+/// exceptions leave the scope in the same order.
+struct Ordered {
+  Ordered(void* before, void* after) : after_(after) { acquire(before); }
+  ~Ordered() { release(after_); }
+  void* after_;
+};
+
 /// The threads that loops run on. The global control lets TBB start more workers than there are cores.
 struct Team {
   explicit Team(int n)
@@ -104,19 +112,21 @@ void parallel_for(std::int64_t count, std::int64_t grain,
   char started = 0, ended = 0;
   release(&started);
   const auto team = current_team();
+  struct AtEnd {
+    void* point;
+    ~AtEnd() { acquire(point); }
+  } const at_end{&ended};
   // Isolated: a thread that waits here takes up no piece of another loop, whose body could see the waiter's
   // thread-local state. TBB may group neighbouring pieces, but never cuts or joins them.
   team->arena.execute([&] {
     tbb::this_task_arena::isolate([&] {
       tbb::parallel_for(tbb::blocked_range<std::int64_t>(0, pieces),
                         [&](const tbb::blocked_range<std::int64_t>& range) {
-                          acquire(&started);
+                          const Ordered order(&started, &ended);
                           run_pieces(range.begin(), range.end());
-                          release(&ended);
                         });
     });
   });
-  acquire(&ended);
 }
 
 }  // namespace banach

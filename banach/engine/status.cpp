@@ -56,9 +56,9 @@ bool SolveReport::converged() const { return count(Status::converged) == static_
 
 std::string SolveReport::to_string() const {
   if (samples.empty()) return head(0);
-  return fmt::format("{}: {}; largest residual {:.1e}", head(samples.size()),
+  return fmt::format("{}: {}; largest relative residual {:.1e}", head(samples.size()),
                      tally(samples, &SampleReport::status, status_names.size()),
-                     largest(samples, &SampleReport::abs_lowest));
+                     largest(samples, &SampleReport::rel_lowest));
 }
 
 bool AdjointReport::exact() const {

@@ -64,7 +64,7 @@ struct SolveReport {
 
   bool converged() const;
   int count(Status status) const;
-  /// "128 samples: 126 converged, 2 max_steps; largest residual 3.1e-04"
+  /// "128 samples: 126 converged, 2 max_steps; largest relative residual 3.1e-04"
   std::string to_string() const;
 };
 

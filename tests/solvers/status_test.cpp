@@ -19,17 +19,17 @@ TEST_CASE("a solve report counts its statuses") {
   SolveReport report;
   CHECK(report.converged());
   CHECK(report.to_string() == "0 samples");
-  report.samples.assign(126, {.status = Status::converged, .abs_lowest = 1e-5});
+  report.samples.assign(126, {.status = Status::converged, .rel_lowest = 1e-5});
   CHECK(report.converged());
-  CHECK(report.to_string() == "126 samples: 126 converged; largest residual 1.0e-05");
-  report.samples.push_back({.status = Status::max_steps, .abs_lowest = 3.1e-4});
-  report.samples.push_back({.status = Status::max_steps, .abs_lowest = 2e-4});
+  CHECK(report.to_string() == "126 samples: 126 converged; largest relative residual 1.0e-05");
+  report.samples.push_back({.status = Status::max_steps, .rel_lowest = 3.1e-4});
+  report.samples.push_back({.status = Status::max_steps, .rel_lowest = 2e-4});
   CHECK_FALSE(report.converged());
   CHECK(report.count(Status::converged) == 126);
   CHECK(report.count(Status::diverged) == 0);
-  CHECK(report.to_string() == "128 samples: 126 converged, 2 max_steps; largest residual 3.1e-04");
-  report.samples[7].abs_lowest = std::numeric_limits<double>::quiet_NaN();
-  CHECK(report.to_string() == "128 samples: 126 converged, 2 max_steps; largest residual nan");
+  CHECK(report.to_string() == "128 samples: 126 converged, 2 max_steps; largest relative residual 3.1e-04");
+  report.samples[7].rel_lowest = std::numeric_limits<double>::quiet_NaN();
+  CHECK(report.to_string() == "128 samples: 126 converged, 2 max_steps; largest relative residual nan");
 }
 
 TEST_CASE("an adjoint report is exact only if every sample is") {

@@ -14,7 +14,8 @@ struct FixedPointOptions {
   /// StopOptions.
   std::optional<double> absolute_tolerance = {};
   int max_steps = 100;  ///< evaluations of f
-  Batch batch = Batch::axis0;
+  Batch batch =
+      Batch::axis0;  ///< entries of axis 0 are separate problems; none: one problem, or an f that mixes them
   Policy policy = Policy::report;
   double error_factor = 100.0;  ///< see Status::converged
   bool whole_trace = false;     ///< keep the residuals of every step in the report
