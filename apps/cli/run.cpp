@@ -46,6 +46,8 @@ void check_name(const std::vector<Subcommand>& subcommands, const std::string& n
 int run(CLI::App& app, const std::vector<Subcommand>& subcommands, int argc, char** argv) {
   try {
     if (argc > 1 && argv[1][0] != '-') check_name(subcommands, argv[1]);
+    if (argc > 2 && argv[2][0] != '-' && argv[1][0] != '-')  // CLI11 would take the subcommand's name twice
+      throw UsageError(fmt::format("unexpected argument '{}' (see banach {} --help)", argv[2], argv[1]));
     app.parse(argc, argv);
     const Subcommand* subcommand = chosen(subcommands);
     if (!subcommand) {

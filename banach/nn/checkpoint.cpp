@@ -1,14 +1,25 @@
 #include <banach/nn/checkpoint.hpp>
 
 #include <fmt/format.h>
+#include <zlib.h>
 
 #include <bit>
 #include <initializer_list>
+#include <span>
 
 namespace banach::nn::detail {
 namespace {
 
 constexpr const char *version_key = "banach.checkpoint", *version = "1";
+constexpr std::string_view checksum_prefix = "banach.crc32.";
+
+// CRC-32 of the elements: damage that leaves the file well-formed would go on as a wrong training.
+std::string checksum(const Tensor& tensor) {
+  return dispatch_any(tensor.dtype(), [&](auto zero) {
+    const auto bytes = std::as_bytes(tensor.values<decltype(zero)>());
+    return fmt::format("{:08x}", crc32_z(0, reinterpret_cast<const Bytef*>(bytes.data()), bytes.size()));
+  });
+}
 
 Tensor integers(std::initializer_list<std::uint64_t> values) {
   Tensor result = Tensor::empty({static_cast<std::int64_t>(values.size())}, DType::i64);
@@ -46,6 +57,8 @@ void write_checkpoint(const std::string& path, const State& model, const State& 
   Metadata metadata = progress.notes;
   if (!metadata.emplace(version_key, version).second)
     fail<ValueError>("checkpoint", fmt::format("a note must not be called {}", version_key));
+  for (const auto& [name, tensor] : tensors)
+    metadata[fmt::format("{}{}", checksum_prefix, name)] = checksum(tensor);
   save_safetensors(path, tensors, metadata);
 }
 
@@ -57,6 +70,13 @@ CheckpointFile::CheckpointFile(const std::string& path) : file_(load_safetensors
   if (found->second != version)
     fail<FileError>("checkpoint",
                     fmt::format("{}: version must be {}: got '{}'", path, version, found->second));
+  for (const auto& [name, tensor] : file_.tensors) {
+    const auto kept = file_.metadata.find(fmt::format("{}{}", checksum_prefix, name));
+    if (kept != file_.metadata.end() && kept->second != checksum(tensor))
+      fail<FileError>("checkpoint",
+                      fmt::format("{}: '{}' must have the checksum {}: it has {}, so the file is damaged",
+                                  path, name, kept->second, checksum(tensor)));
+  }
 }
 
 const Tensor& CheckpointFile::entry(const std::string& name, const Shape& shape, DType dtype) const {
@@ -106,6 +126,7 @@ Progress CheckpointFile::progress() const {
     if (name.starts_with(prefix)) result.extra[name.substr(prefix.size())] = tensor;
   result.notes = file_.metadata;
   result.notes.erase(version_key);
+  std::erase_if(result.notes, [](const auto& note) { return note.first.starts_with(checksum_prefix); });
   return result;
 }
 

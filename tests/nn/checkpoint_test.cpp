@@ -177,6 +177,12 @@ TEST_CASE("a checkpoint that does not fit is refused, and nothing changes", "[ch
     save_safetensors(path, {{"x", tensor({1.0f})}});
     CHECK_THAT(message([&] { load_checkpoint(path, run.net); }), Contains("must be a checkpoint"));
   }
+  SECTION("a damaged file") {
+    Bytes bytes = read_file(path);
+    bytes[bytes.size() - 10] ^= 1;
+    folder.write("c.safetensors", bytes);
+    CHECK_THAT(message([&] { load_checkpoint(path, run.net); }), Contains("checksum") && Contains("damaged"));
+  }
   SECTION("a truncated file") {
     Bytes bytes = read_file(path);
     bytes.resize(bytes.size() - 10);
