@@ -1,4 +1,4 @@
-// Every operation once, forward and backward, f32, at a size where arithmetic and memory count.
+// Most operations once, forward and backward, f32, at a size where arithmetic and memory count.
 #include <banach/banach.hpp>
 
 #include <benchmark/benchmark.h>
