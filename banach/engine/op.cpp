@@ -14,6 +14,8 @@ std::vector<const Op*>& registry() {
 }
 
 void check_inputs(const Op& op, std::span<const Var> inputs) {
+  if (!op.def().name)
+    fail<ValueError>("operation", "must not be called before main starts: a static object did");
   for (std::size_t i = 0; i < inputs.size(); ++i)
     if (!inputs[i].defined())
       fail<ValueError>(op.name(), fmt::format("input {} must be defined: it was never assigned", i));

@@ -103,6 +103,26 @@ struct ErrorSample {
 };
 using ErrorSamples = std::vector<ErrorSample>;
 
+/// A use at special values (NaN, infinities, -0, ties, no elements), and what must come of it. Zeros of
+/// outputs have their signs; other values may be rounded. Tensors are f64; the test also converts them.
+struct Edge {
+  Tensors inputs;
+  Attrs attrs = {};
+  Tensors outputs;
+  /// If given: the cotangents of the floating inputs, in their order, when those of the outputs are ones.
+  Tensors cotangents = {};
+};
+using Edges = std::vector<Edge>;
+
+/// What a NaN in an input does to the output.
+enum class NanRule : std::uint8_t {
+  by_kind,             ///< elementwise operations: same_place; reductions: somewhere; others promise nothing
+  same_place,          ///< NaN at its place and nowhere else
+  same_place_or_none,  ///< there or not at all: an operation that chooses among its inputs
+  somewhere,           ///< somewhere among the outputs
+  compared,            ///< a comparison that fails (not_equal: holds)
+};
+
 struct OpDef {
   const char* name;
   const char* doc;
@@ -122,6 +142,14 @@ struct OpDef {
   Vars (*composite)(std::span<const Var>, const Attrs&) = nullptr;
   /// The kernel sets its output itself, sharing an input's elements; none is allocated for it.
   bool view = false;
+  /// What happens at special values. Only operations that are parts of a vjp have none of their own: theirs
+  /// are the cotangents in the edges of the operation they serve.
+  Edges (*edges)() = nullptr;
+  NanRule nan = NanRule::by_kind;
+  /// Bit i: the output depends on floating input i by steps, which have no derivative.
+  std::uint64_t steps = 0;
+  /// Not defined without elements, a mean of nothing for example; its samples then have some.
+  bool needs_elements = false;
 };
 
 /// A registered operation. Objects of this type are constants at namespace scope and live as long as the

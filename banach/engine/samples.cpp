@@ -46,4 +46,35 @@ std::int64_t SampleGen::integer(std::int64_t low, std::int64_t high) {
   return low + random_.below(high - low + 1);
 }
 
+Tensor numbers(std::initializer_list<double> values) {
+  return Tensor::from(std::span<const double>(values.begin(), values.size()),
+                      {static_cast<std::int64_t>(values.size())});
+}
+
+namespace {
+
+// One member of every point, as a vector.
+template <class Point>
+Tensor column(std::initializer_list<Point> points, double Point::*member) {
+  Tensor result = Tensor::empty({static_cast<std::int64_t>(points.size())}, DType::f64);
+  double* out = result.mutable_data<double>();
+  for (const Point& point : points) *out++ = point.*member;
+  return result;
+}
+
+}  // namespace
+
+Edges edge_points(std::initializer_list<EdgePoint> points, const Attrs& attrs) {
+  using P = EdgePoint;
+  return {{{column(points, &P::x)}, attrs, {column(points, &P::y)}, {column(points, &P::dy)}}};
+}
+
+Edges edge_pairs(std::initializer_list<EdgePair> points, const Attrs& attrs) {
+  using P = EdgePair;
+  return {{{column(points, &P::a), column(points, &P::b)},
+           attrs,
+           {column(points, &P::y)},
+           {column(points, &P::da), column(points, &P::db)}}};
+}
+
 }  // namespace banach

@@ -3,6 +3,8 @@
 #include <banach/engine/op.hpp>
 #include <banach/engine/random.hpp>
 
+#include <initializer_list>
+
 namespace banach {
 
 /// Seeded source of test inputs for the samples of an operation. All tensors are f64 unless said otherwise.
@@ -23,5 +25,22 @@ class SampleGen {
  private:
   Random random_;
 };
+
+/// A vector of f64.
+Tensor numbers(std::initializer_list<double> values);
+
+/// f(x) = y, with the derivative dy.
+struct EdgePoint {
+  double x, y, dy;
+};
+/// One row of special values for a function of one number.
+Edges edge_points(std::initializer_list<EdgePoint> points, const Attrs& attrs = {});
+
+/// f(a, b) = y, with the derivatives da and db.
+struct EdgePair {
+  double a, b, y, da, db;
+};
+/// One row of special values for a function of two numbers.
+Edges edge_pairs(std::initializer_list<EdgePair> points, const Attrs& attrs = {});
 
 }  // namespace banach

@@ -31,7 +31,8 @@ constexpr OpDef comparison(const char* name, const char* doc, void (*kernel)(con
           .kind = OpKind::elementwise,
           .saves = Saves::nothing,
           .samples = whole_pairs,
-          .errors = refuses_mismatch};
+          .errors = refuses_mismatch,
+          .nan = NanRule::compared};
 }
 
 const Op equal_op{comparison("equal", "1 where a == b, 0 elsewhere.",

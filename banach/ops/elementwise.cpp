@@ -492,6 +492,8 @@ const Op leaky_relu_vjp_op{{
           return ErrorSamples{
               {{Tensor::zeros({2, 3}), Tensor::zeros({3})}, Slope{}, "shapes must be equal: (2,3) with (3)"}};
         },
+    .nan = NanRule::same_place_or_none,
+    .steps = 2,
 }};
 
 const Op relu_vjp_op{{
@@ -510,6 +512,8 @@ const Op relu_vjp_op{{
         },
     .samples = equal_pairs_nonzero,
     .errors = refuses_unequal,
+    .nan = NanRule::same_place_or_none,
+    .steps = 2,
 }};
 
 const Op relu_op{{
@@ -694,6 +698,8 @@ const Op where_op{{
               {{Tensor::zeros({2}), Tensor::zeros({3}), Tensor::zeros({3})}, {}, "shapes must broadcast"},
               {{Tensor::arange(2), Tensor::zeros({2}), Tensor::zeros({2})}, {}, "expects f32 or f64"}};
         },
+    .nan = NanRule::same_place_or_none,
+    .steps = 1,
 }};
 
 }  // namespace

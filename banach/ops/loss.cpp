@@ -94,6 +94,8 @@ const Op cross_entropy_vjp_op{{
                {},
                "must be a scalar: got (2)"}};
         },
+    .nan = NanRule::somewhere,
+    .needs_elements = true,
 }};
 
 const Op cross_entropy_op{{
@@ -140,6 +142,8 @@ const Op cross_entropy_op{{
               {{Tensor::zeros({2, 3}), Tensor::zeros({2})}, {}, "labels must be i64: got f32"},
               {{Tensor::zeros({2, 3}), far}, {}, "labels must lie in [0, 3): got 3 at 1"}};
         },
+    .nan = NanRule::somewhere,
+    .needs_elements = true,
 }};
 
 // ---- Mean squared error -----------------------------------------------------------------------------------
@@ -195,6 +199,7 @@ const Op mse_op{{
                               {{Tensor::zeros({2}), Tensor::zeros({2}, DType::f64)}, {}, "dtypes must agree"},
                               {{Tensor::zeros({0}), Tensor::zeros({0})}, {}, "not empty"}};
         },
+    .needs_elements = true,
 }};
 
 }  // namespace

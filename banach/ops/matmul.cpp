@@ -207,6 +207,7 @@ const Op matmul_op{{
                MatmulOptions{},
                "[matmul] leading axes must broadcast (equal extents, or 1): (2,3,4) x (3,4,5)"}};
         },
+    .nan = NanRule::somewhere,
 }};
 
 }  // namespace

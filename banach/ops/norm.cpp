@@ -73,6 +73,7 @@ const Op normalize_vjp_op{{
                                {},
                                "the last one a column"}};
         },
+    .nan = NanRule::somewhere,
 }};
 
 const Op normalize_op{{
@@ -127,6 +128,7 @@ const Op normalize_op{{
                              "eps must not be negative: got " + std::to_string(c.attrs.as<Epsilon>().eps));
           return Specs{{c.shape(), dtype}, {column_of(c.shape()), dtype}};
         },
+    .nan = NanRule::somewhere,
 }};
 
 const Op layer_norm_op{{
@@ -159,6 +161,7 @@ const Op layer_norm_op{{
                                                " and " + beta.shape().to_string());
           return Vars{normalize(x, attrs.as<Epsilon>().eps) * gamma + beta};
         },
+    .nan = NanRule::somewhere,
 }};
 
 }  // namespace

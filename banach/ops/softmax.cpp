@@ -97,6 +97,7 @@ const Op softmax_vjp_op{{
         },
     .samples = pairs_of_rows,
     .errors = refuses_unequal,
+    .nan = NanRule::somewhere,
 }};
 
 const Op softmax_op{{
@@ -111,6 +112,7 @@ const Op softmax_op{{
         },
     .samples = rows,
     .errors = refuses_scalars,
+    .nan = NanRule::somewhere,
 }};
 
 const Op log_softmax_vjp_op{{
@@ -134,6 +136,7 @@ const Op log_softmax_vjp_op{{
         },
     .samples = pairs_of_rows,
     .errors = refuses_unequal,
+    .nan = NanRule::somewhere,
 }};
 
 const Op log_softmax_op{{
@@ -148,6 +151,7 @@ const Op log_softmax_op{{
         },
     .samples = rows,
     .errors = refuses_scalars,
+    .nan = NanRule::somewhere,
 }};
 
 const Op logsumexp_op{{

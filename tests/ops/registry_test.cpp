@@ -1,5 +1,4 @@
-// Walks every registered operation with its own samples. What is special about an operation is data in the
-// tables below.
+// Walks every registered operation with its own samples and edges.
 #include <banach/engine/grad.hpp>
 #include <banach/engine/parallel.hpp>
 #include <banach/engine/samples.hpp>
@@ -13,47 +12,12 @@
 #include <cstring>
 #include <functional>
 #include <limits>
-#include <map>
 #include <set>
 #include <string>
 
 using namespace banach;
 
 namespace {
-
-// ---- Tables -----------------------------------------------------------------------------------------------
-
-/// Floating inputs on which an operation depends by steps: their derivative is zero, and samples sit on the
-/// step.
-const std::map<std::string_view, std::set<int>> step_inputs = {
-    {"where", {0}}, {"relu_vjp", {1}}, {"leaky_relu_vjp", {1}}};
-
-/// Operations of a mean over everything, which have no samples without elements.
-const std::set<std::string_view> never_empty = {"cross_entropy", "cross_entropy_vjp", "mse"};
-
-/// What a NaN in an input does: NaN at its place and nowhere else; or there or not at all (operations that
-/// choose); or somewhere among the outputs; or a comparison that fails (not_equal: holds). The default for
-/// elementwise operations is `same_place`, for reductions `somewhere`; for others nothing is promised.
-enum class NanRule { same_place, same_place_or_none, somewhere, compared };
-const std::map<std::string_view, NanRule> nan_rules = {{"equal", NanRule::compared},
-                                                       {"not_equal", NanRule::compared},
-                                                       {"less", NanRule::compared},
-                                                       {"less_equal", NanRule::compared},
-                                                       {"greater", NanRule::compared},
-                                                       {"greater_equal", NanRule::compared},
-                                                       {"where", NanRule::same_place_or_none},
-                                                       {"relu_vjp", NanRule::same_place_or_none},
-                                                       {"leaky_relu_vjp", NanRule::same_place_or_none},
-                                                       {"softmax", NanRule::somewhere},
-                                                       {"softmax_vjp", NanRule::somewhere},
-                                                       {"log_softmax", NanRule::somewhere},
-                                                       {"log_softmax_vjp", NanRule::somewhere},
-                                                       {"normalize", NanRule::somewhere},
-                                                       {"normalize_vjp", NanRule::somewhere},
-                                                       {"layer_norm", NanRule::somewhere},
-                                                       {"cross_entropy", NanRule::somewhere},
-                                                       {"cross_entropy_vjp", NanRule::somewhere},
-                                                       {"matmul", NanRule::somewhere}};
 
 // ---- Tools ------------------------------------------------------------------------------------------------
 
@@ -81,11 +45,8 @@ struct Subject {
   std::vector<std::size_t> active;
 
   Subject(const Op& o, const Sample& s) : op(o), sample(s) {
-    const auto steps = step_inputs.find(op.name());
     for (std::size_t i = 0; i < s.inputs.size(); ++i)
-      if (is_floating(s.inputs[i].dtype()) &&
-          (steps == step_inputs.end() || !steps->second.count(static_cast<int>(i))))
-        active.push_back(i);
+      if (is_floating(s.inputs[i].dtype()) && (op.def().steps >> i & 1) == 0) active.push_back(i);
   }
 
   Tensors at() const {
@@ -254,11 +215,70 @@ TEST_CASE("every operation has a doc, samples and refusals") {
       single = single || all_single;
       empty = empty || count(run(*op, sample.inputs, sample.attrs)) == 0;
     }
-    CHECK((empty || never_empty.count(op->name())));
+    CHECK((empty || def.needs_elements));
     CHECK(single);
     CHECK((broadcasts || def.shape != broadcast_shape));
     CHECK((def.errors && !def.errors().empty()));
   }
+}
+
+// ---- Edges ------------------------------------------------------------------------------------------------
+
+namespace {
+
+/// NaN for NaN, infinity for infinity, zero for zero; else to rounding.
+bool matches(double got, double expected, double epsilon) {
+  if (std::isnan(expected)) return std::isnan(got);
+  if (std::isinf(expected) || expected == 0.0) return got == expected;
+  return std::abs(got - expected) <= 8 * epsilon * std::max(1.0, std::abs(expected));
+}
+
+void check_match(const Tensor& got, const Tensor& expected, bool signs_of_zeros) {
+  REQUIRE(got.shape() == expected.shape());
+  const double epsilon = got.dtype() == DType::f32 ? std::numeric_limits<float>::epsilon()
+                                                   : std::numeric_limits<double>::epsilon();
+  for (std::int64_t i = 0; i < got.size(); ++i) {
+    INFO("element " << i << ": " << got.at(i) << ", expected " << expected.at(i));
+    CHECK(matches(got.at(i), expected.at(i), epsilon));
+    if (signs_of_zeros && expected.at(i) == 0.0)
+      CHECK(std::signbit(got.at(i)) == std::signbit(expected.at(i)));
+  }
+}
+
+}  // namespace
+
+TEST_CASE("special values do what the operations' edges say") {
+  const simd::Isa before = simd::active();
+  int rows = 0;
+  for (const Op* op : walked()) {
+    INFO(op->name());
+    if (!op->def().edges) continue;
+    const Edges edges = op->def().edges();
+    CHECK_FALSE(edges.empty());
+    for (std::size_t row = 0; row < edges.size(); ++row)
+      for (const DType dtype : {DType::f64, DType::f32})
+        for (const simd::Isa isa : {simd::Isa::sse2, simd::Isa::avx2, simd::Isa::avx512}) {
+          if (!simd::supported(isa)) continue;
+          simd::select(isa);
+          const Edge& edge = edges[row];
+          INFO("row " << row << " " << name(dtype) << " " << simd::name(isa));
+          const Sample sample{as(edge.inputs, dtype), edge.attrs};
+          const Subject f(*op, sample);
+          const Tensors outputs = run(*op, sample.inputs, sample.attrs);
+          REQUIRE(outputs.size() == edge.outputs.size());
+          for (std::size_t k = 0; k < outputs.size(); ++k) check_match(outputs[k], edge.outputs[k], true);
+          ++rows;
+          if (edge.cotangents.empty()) continue;
+          Vars ones;
+          for (const Tensor& y : outputs) ones.push_back(Var(Tensor::ones(y.shape(), y.dtype())));
+          const Tensors cotangents = values(vjp(f, vars(f.at()), ones).cotangents);
+          REQUIRE(cotangents.size() == edge.cotangents.size());
+          for (std::size_t k = 0; k < cotangents.size(); ++k)
+            check_match(cotangents[k], edge.cotangents[k], false);
+        }
+  }
+  simd::select(before);
+  std::printf("edge rows: %d\n", rows);
 }
 
 TEST_CASE("operations refuse what does not fit, and say so") {
@@ -443,12 +463,12 @@ TEST_CASE("one thread and two give the same bits") {
 
 TEST_CASE("a NaN does what the operation declares") {
   for_samples(1, [&](const Op& op, const Sample& sample) {
-    const auto declared = nan_rules.find(op.name());
     const OpKind kind = op.def().kind;
-    if (declared == nan_rules.end() && kind != OpKind::elementwise && kind != OpKind::reduction) return;
-    const NanRule rule = declared != nan_rules.end()   ? declared->second
-                         : kind == OpKind::elementwise ? NanRule::same_place
-                                                       : NanRule::somewhere;
+    const NanRule rule = op.def().nan != NanRule::by_kind ? op.def().nan
+                         : kind == OpKind::elementwise    ? NanRule::same_place
+                         : kind == OpKind::reduction      ? NanRule::somewhere
+                                                          : NanRule::by_kind;
+    if (rule == NanRule::by_kind) return;
     const Tensors clean = run(op, sample.inputs, sample.attrs);
     for (std::size_t k = 0; k < sample.inputs.size(); ++k) {
       const Tensor& input = sample.inputs[k];
