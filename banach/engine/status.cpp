@@ -36,8 +36,8 @@ double largest(const PoolVector<Sample>& samples, double Sample::*member) {
   return result;
 }
 
-constexpr std::array<std::string_view, 6> status_names = {"converged", "max_steps",  "diverged",
-                                                          "stagnated", "non_finite", "singular"};
+constexpr std::array<std::string_view, 7> status_names = {"converged",  "max_steps", "diverged",  "stagnated",
+                                                          "non_finite", "singular",  "indefinite"};
 constexpr std::array<std::string_view, 4> kind_names = {"exact", "approximate", "least_squares",
                                                         "non_differentiable"};
 

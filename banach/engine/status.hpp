@@ -22,6 +22,7 @@ enum class Status : std::uint8_t {
   stagnated,  ///< over `stagnation_window` evaluations the smallest residual fell by less than 0.1 %
   non_finite,  ///< f(z_k) has a NaN or an infinity; nstep tells k
   singular,    ///< a linear system without a (unique) solution
+  indefinite,  ///< a linear system that had to be positive definite is not: p^T A p < 0 for some p
 };
 std::string_view name(Status status);
 

@@ -3,9 +3,9 @@
 //
 // Statuses, with r = M x + b - x: converged if ||r|| <= tolerance ||b||, or if r is at rounding level,
 // ||r|| <= 2 eps ||M x + b|| and ||r|| <= sqrt(eps) ||b||; singular if I - M is, to rounding, and r cannot be
-// reduced; stagnated if r cannot be reduced for another reason; non_finite if b or a product has a NaN or an
-// infinity; max_steps if the products were spent first. The answer is the iterate of smallest residual, x = 0
-// if there is none.
+// reduced; indefinite (of Cg only) if it is not positive definite; stagnated if r cannot be reduced for
+// another reason; non_finite if b or a product has a NaN or an infinity; max_steps if the products were spent
+// first. The answer is the iterate of smallest residual, x = 0 if there is none.
 
 #include <banach/solvers/fixed_point.hpp>
 
@@ -18,6 +18,25 @@ struct Gmres {
   int max_steps = 300;      ///< applications of M, those that check a residual included
   double tolerance = 1e-6;  ///< on ||b + M x - x|| / ||b||
   static constexpr std::string_view name = "gmres";
+};
+
+/// BiCGStab (van der Vorst 1992) on (I - M) x = b, with the larger stabilising step of Sleijpen and van der
+/// Vorst (1995), so that it also serves matrices near to skew-symmetric ones. Memory does not grow with the
+/// number of steps. After a breakdown, or where the true residual lags behind the recurrent one, it starts
+/// again from its best iterate; if that does not help, with a random shadow residual.
+struct BiCgStab {
+  int max_steps = 300;      ///< applications of M (two a step), those that check a residual included
+  double tolerance = 1e-6;  ///< on ||b + M x - x|| / ||b||
+  static constexpr std::string_view name = "bicgstab";
+};
+
+/// Conjugate gradients (Hestenes and Stiefel 1952) for a symmetric positive definite I - M. A direction p
+/// with p^T (I - M) p < 0 ends a solve that has not converged by then with `indefinite`. Symmetry is not
+/// checked; where it is missing, the solve stagnates: converged means the true residual here too.
+struct Cg {
+  int max_steps = 300;      ///< applications of M, those that check a residual included
+  double tolerance = 1e-6;  ///< on ||b + M x - x|| / ||b||
+  static constexpr std::string_view name = "cg";
 };
 
 /// The n x n matrix of each sample from n applications of M, and an LU factorisation in f64 (LAPACK). For
@@ -44,6 +63,8 @@ struct LinearSolution {
 };
 
 LinearSolution solve_linear(const Gmres& solver, const StateMap& apply, const Tensor& b);
+LinearSolution solve_linear(const BiCgStab& solver, const StateMap& apply, const Tensor& b);
+LinearSolution solve_linear(const Cg& solver, const StateMap& apply, const Tensor& b);
 LinearSolution solve_linear(const Dense& solver, const StateMap& apply, const Tensor& b);
 LinearSolution solve_linear(const Iterative& solver, const StateMap& apply, const Tensor& b);
 

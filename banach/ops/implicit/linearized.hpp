@@ -20,7 +20,7 @@ enum class Batch : std::uint8_t {
 Shape state_rows(const Shape& state, Batch batch);
 
 /// Solvers of the adjoint equation lambda = J^T lambda + g.
-using LinearSolver = std::variant<Gmres, Dense, Iterative>;
+using LinearSolver = std::variant<Gmres, BiCgStab, Cg, Dense, Iterative>;
 
 /// The body f(z, theta) of an implicit node: recorded at the solution, theta being what it captured.
 struct ImplicitBody {
