@@ -4,6 +4,7 @@
 #include <banach/ops/shape_ops.hpp>
 
 #include <algorithm>
+#include <limits>
 #include <string>
 
 namespace banach {
@@ -218,6 +219,132 @@ const Op scatter_add_op{{
         },
 }};
 
+// ---- Tables -----------------------------------------------------------------------------------------------
+
+void check_index_type(std::string_view op, const Var& index) {
+  if (index.dtype() != DType::i64)
+    fail<DTypeError>(op, "index must be i64: got " + std::string(name(index.dtype())));
+}
+
+// Shape of index, then the axes of table from the second on.
+Ints shape_of_rows(const Shape& index, const Shape& table) {
+  Ints shape = index;
+  for (int i = 1; i < table.rank(); ++i) shape.push_back(table[i]);
+  return shape;
+}
+
+Vars rows_of_table(std::span<const Var> inputs, const Attrs&) {
+  const Var &table = inputs[0], &index = inputs[1];
+  check_index_type("embedding", index);
+  if (table.rank() == 0) fail<ShapeError>("embedding", "the table must have rows: got a scalar");
+  check_indices("embedding", index.value(), table.size(0));
+  const Var rows = take(table, 0, reshape(index, {index.size()}));
+  return {reshape(rows, shape_of_rows(index.shape(), table.shape()))};
+}
+
+const Op embedding_op{{
+    .name = "embedding",
+    .doc = "Rows of a table picked by indices; cotangents of a row picked several times add up.",
+    .kind = OpKind::composite,
+    .samples =
+        [](SampleGen& g) {
+          return Samples{{{g.normal({4, 3}), g.indices({6}, 4)}},
+                         {{g.normal({5, 2}), g.indices({2, 3}, 5)}},
+                         {{g.normal({3, 2, 2}), g.indices({4}, 3)}},
+                         {{g.normal({3}), g.indices({2, 2}, 3)}},
+                         {{g.normal({3, 2}), g.indices({}, 3)}},
+                         {{g.normal({3, 2}), Tensor::empty({0, 2}, DType::i64)}},
+                         {{g.normal({1, 1}), g.indices({1}, 1)}}};
+        },
+    .errors =
+        [] {
+          const Tensor table = Tensor::zeros({3, 2});
+          return ErrorSamples{{{table, tensor<std::int64_t>({0, 2, 1, 3}, {2, 2})},
+                               {},
+                               "[embedding] indices must lie in [0, 3): got 3 at position (1,1)"},
+                              {{table, tensor<std::int64_t>({-1})}, {}, "got -1 at position (0)"},
+                              {{table, Tensor::zeros({2})}, {}, "[embedding] index must be i64: got f32"},
+                              {{Tensor::zeros({}), Tensor::arange(1)}, {}, "must have rows: got a scalar"}};
+        },
+    .composite = rows_of_table,
+    .edges =
+        [] {
+          constexpr double nan = std::numeric_limits<double>::quiet_NaN();
+          // A NaN stays in its row.
+          return Edges{{{tensor({nan, 1.0, -0.0, 2.0}, {2, 2}), tensor<std::int64_t>({1, 0, 1})},
+                        {},
+                        {tensor({-0.0, 2.0, nan, 1.0, -0.0, 2.0}, {3, 2})},
+                        {tensor({1.0, 1.0, 2.0, 2.0}, {2, 2})}},
+                       {{Tensor::ones({2, 3}, DType::f64), Tensor::empty({0}, DType::i64)},
+                        {},
+                        {Tensor::zeros({0, 3}, DType::f64)},
+                        {Tensor::zeros({2, 3}, DType::f64)}},
+                       {{Tensor::zeros({0, 3}, DType::f64), Tensor::empty({2, 0}, DType::i64)},
+                        {},
+                        {Tensor::zeros({2, 0, 3}, DType::f64)},
+                        {Tensor::zeros({0, 3}, DType::f64)}}};
+        },
+}};
+
+struct OneHotAttrs {
+  std::int64_t classes;
+  DType dtype = DType::f64;
+};
+
+const Op one_hot_op{{
+    .name = "one_hot",
+    .doc = "1 at its index and 0 elsewhere, along a new last axis.",
+    .shape =
+        [](const ShapeContext& c) {
+          const auto& [classes, dtype] = c.attrs.as<OneHotAttrs>();
+          check_index_type(c.op, c.inputs[0]);
+          if (classes < 0)
+            fail<ValueError>(c.op, "classes must not be negative: got " + std::to_string(classes));
+          Ints shape = c.shape();
+          shape.push_back(classes);
+          return Spec{Shape(shape), dtype};
+        },
+    .kernel =
+        [](const KernelContext& c) {
+          const std::int64_t classes = c.out().size(-1);
+          check_indices("one_hot", c.in(), classes);
+          const std::int64_t* index = c.in().data<std::int64_t>();
+          dispatch_any(c.out().dtype(), [&](auto zero) {
+            using T = decltype(zero);
+            T* out = c.out().mutable_data<T>();
+            std::fill_n(out, c.out().size(), T{0});
+            for (std::int64_t i = 0; i < c.in().size(); ++i) out[i * classes + index[i]] = T{1};
+          });
+        },
+    .saves = Saves::nothing,
+    .samples =
+        [](SampleGen& g) {
+          return Samples{{{g.indices({5}, 4)}, OneHotAttrs{4}},
+                         {{g.indices({2, 3}, 3)}, OneHotAttrs{7, DType::f32}},
+                         {{g.indices({}, 3)}, OneHotAttrs{3, DType::i64}},
+                         {{Tensor::empty({0}, DType::i64)}, OneHotAttrs{3}},
+                         {{g.indices({1}, 1)}, OneHotAttrs{1}}};
+        },
+    .errors =
+        [] {
+          return ErrorSamples{
+              {{tensor<std::int64_t>({0, 3})},
+               OneHotAttrs{3},
+               "[one_hot] indices must lie in [0, 3): got 3 at position (1)"},
+              {{tensor<std::int64_t>({-1})}, OneHotAttrs{3}, "got -1 at position (0)"},
+              {{Tensor::zeros({2})}, OneHotAttrs{3}, "[one_hot] index must be i64: got f32"},
+              {{Tensor::arange(2)}, OneHotAttrs{-2}, "[one_hot] classes must not be negative: got -2"}};
+        },
+    .edges =
+        [] {
+          return Edges{
+              {{tensor<std::int64_t>({2, 0, 2})},
+               OneHotAttrs{3},
+               {tensor({0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0}, {3, 3})}},
+              {{Tensor::empty({0}, DType::i64)}, OneHotAttrs{0}, {Tensor::zeros({0, 0}, DType::f64)}}};
+        },
+}};
+
 }  // namespace
 
 Var gather(const Var& x, int axis, const Var& index) {
@@ -242,6 +369,12 @@ Var take(const Var& x, int axis, const Var& index) {
   Ints extents;
   for (int i = 0; i < x.rank(); ++i) extents.push_back(i == a ? index.shape()[0] : 1);
   return gather(x, a, reshape(index, extents));
+}
+
+Var embedding(const Var& table, const Var& index) { return apply(embedding_op, {table, index}); }
+
+Var one_hot(const Var& index, std::int64_t classes, DType dtype) {
+  return apply(one_hot_op, {index}, OneHotAttrs{classes, dtype});
 }
 
 }  // namespace banach

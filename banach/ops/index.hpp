@@ -17,4 +17,13 @@ Var scatter_add(const Shape& shape, int axis, const Var& index, const Var& sourc
 /// Whole slices picked along one axis by a list of indices (j): embeddings, minibatches.
 Var take(const Var& x, int axis, const Var& index);
 
+/// Rows of a table (n, ...) picked by indices of any shape: result[.., :] = table[index[..], :], of shape
+/// index's + table's after its first axis. In the derivative the cotangents of a row picked several times
+/// add up. Throws ShapeError naming the first index outside [0, n) and its position.
+Var embedding(const Var& table, const Var& index);
+
+/// 1 at its index and 0 elsewhere, along a new last axis of `classes` entries. A constant for every
+/// derivative. Throws ShapeError naming the first index outside [0, classes) and its position.
+Var one_hot(const Var& index, std::int64_t classes, DType dtype = DType::f32);
+
 }  // namespace banach

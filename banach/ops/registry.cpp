@@ -16,7 +16,7 @@ extern const Function one_of_each_source[];
 const Function one_of_each_source[] = {
     keep(cast),      keep(gather), keep(layer_norm), keep(matmul), keep(max_pool2d),
     keep(mse),       keep(conv2d), keep(transpose),  keep(sum),    keep(log_softmax),
-    keep(logsumexp), keep(square), keep(sign),
+    keep(logsumexp), keep(square), keep(sign),       keep(repeat),
 };
 
 std::vector<const Op*> ops() { return registered_ops(); }

@@ -2,159 +2,19 @@
 #include <banach/engine/samples.hpp>
 #include <banach/engine/simd.hpp>
 #include <banach/ops/shape_ops.hpp>
+#include <banach/ops/walk.hpp>
 
 #include <algorithm>
+#include <limits>
 #include <string>
 #include <utility>
 
 namespace banach {
 namespace {
 
-// ----------------------------------------------------------------------------------------------------------
-// One loop nest moves the elements of every operation here: extents, and how far a step along each axis goes
-// in the output and in the input (0: the same element again).
-
-struct Walk {
-  Ints extents, out, in;
-};
-
-Ints row_major_strides(const Shape& shape) {
-  Ints strides = shape;
-  std::int64_t stride = 1;
-  for (int i = shape.rank() - 1; i >= 0; --i) {
-    strides[i] = stride;
-    stride *= std::max<std::int64_t>(shape[i], 1);
-  }
-  return strides;
-}
-
-// Strides that read `from` as if it had been broadcast to `to`.
-Ints broadcast_strides(const Shape& from, const Shape& to) {
-  const Ints strides = row_major_strides(from);
-  Ints result;
-  for (int i = 0; i < to.rank(); ++i) {
-    const int axis = i - (to.rank() - from.rank());
-    result.push_back(axis < 0 || from[axis] == 1 ? 0 : strides[axis]);
-  }
-  return result;
-}
-
-// Drops axes of extent 1 and merges neighbours that one loop can run over.
-Walk merged(const Walk& w) {
-  Walk result;
-  for (int i = 0; i < w.extents.count(); ++i) {
-    if (w.extents[i] == 1) continue;
-    const int last = result.extents.count() - 1;
-    if (last >= 0 && result.out[last] == w.extents[i] * w.out[i] &&
-        result.in[last] == w.extents[i] * w.in[i]) {
-      result.extents[last] *= w.extents[i];
-      result.out[last] = w.out[i];
-      result.in[last] = w.in[i];
-    } else {
-      result.extents.push_back(w.extents[i]);
-      result.out.push_back(w.out[i]);
-      result.in.push_back(w.in[i]);
-    }
-  }
-  return result;
-}
-
-// Where the index-th step of a row-major walk over the first `axes` axes stands in the output and in the
-// input.
-std::pair<std::int64_t, std::int64_t> offsets(const Walk& w, int axes, std::int64_t index) {
-  std::int64_t out = 0, in = 0;
-  for (int i = axes - 1; i >= 0; --i) {
-    const std::int64_t position = index % w.extents[i];
-    index /= w.extents[i];
-    out += position * w.out[i];
-    in += position * w.in[i];
-  }
-  return {out, in};
-}
-
-struct Plane {
-  std::int64_t rows, columns;
-  std::int64_t out_row, out_column, in_row, in_column;  // strides
-};
-
-constexpr std::int64_t tile = 16;
+constexpr double nan = std::numeric_limits<double>::quiet_NaN(),
+                 inf = std::numeric_limits<double>::infinity();
 constexpr std::int64_t piece = 1 << 15;  // elements worth a task of their own
-
-// Rows of the output are runs of the input's columns: both sides of a tile stay in the first cache.
-template <class T>
-void transpose_plane(T* out, const T* in, const Plane& p) {
-  for (std::int64_t r0 = 0; r0 < p.rows; r0 += tile)
-    for (std::int64_t c0 = 0; c0 < p.columns; c0 += tile) {
-      const std::int64_t rows = std::min(tile, p.rows - r0), columns = std::min(tile, p.columns - c0);
-      T* to = out + r0 * p.out_row + c0;
-      const T* from = in + r0 + c0 * p.in_column;
-      if (rows == tile && columns == tile) {
-        for (std::int64_t r = 0; r < tile; ++r)
-          for (std::int64_t c = 0; c < tile; ++c) to[r * p.out_row + c] = from[r + c * p.in_column];
-      } else {
-        for (std::int64_t r = 0; r < rows; ++r)
-          for (std::int64_t c = 0; c < columns; ++c) to[r * p.out_row + c] = from[r + c * p.in_column];
-      }
-    }
-}
-
-template <class T>
-void copy_plane(T* out, const T* in, const Plane& p) {
-  if (p.out_column == 1 && p.in_row == 1 && p.in_column != 1) return transpose_plane(out, in, p);
-  for (std::int64_t r = 0; r < p.rows; ++r, out += p.out_row, in += p.in_row) {
-    if (p.out_column == 1 && p.in_column == 1)
-      std::copy_n(in, p.columns, out);
-    else if (p.out_column == 1 && p.in_column == 0)
-      std::fill_n(out, p.columns, *in);
-    else
-      for (std::int64_t c = 0; c < p.columns; ++c) out[c * p.out_column] = in[c * p.in_column];
-  }
-}
-
-// Splits the last two axes of the walk into blocks of rows, and runs these in parallel.
-template <class T>
-void copy(T* out, const T* in, const Walk& walk) {
-  Walk w = merged(walk);
-  const std::int64_t total = Shape(w.extents).size();
-  if (total == 0) return;
-  const int axes = w.extents.count();
-  if (axes < 2) {
-    const std::int64_t out_step = axes ? w.out[0] : 1, in_step = axes ? w.in[0] : 1;
-    parallel_for(total, piece, [&](std::int64_t begin, std::int64_t end) {
-      copy_plane(out + begin * out_step, in + begin * in_step, {1, end - begin, 0, out_step, 0, in_step});
-    });
-    return;
-  }
-  // A transposition: the axis along which the input is contiguous becomes the rows' axis of the plane.
-  if (w.in[axes - 1] > 1)
-    for (int i = axes - 2; i >= 0; --i)
-      if (w.in[i] == 1) {
-        for (Ints* ints : {&w.extents, &w.out, &w.in})
-          std::rotate(ints->begin() + i, ints->begin() + i + 1, ints->end() - 1);
-        break;
-      }
-  const int r = axes - 2, c = axes - 1;
-  const std::int64_t rows = w.extents[r], columns = w.extents[c];
-  const std::int64_t block = std::min(rows, (piece / std::min(columns, piece) / tile + 1) * tile);
-  const std::int64_t blocks = (rows + block - 1) / block;
-  const std::int64_t grain = std::max<std::int64_t>(1, piece / (block * std::min(columns, piece)));
-  parallel_for(total / (rows * columns) * blocks, grain, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t i = begin; i < end; ++i) {
-      const auto [to, from] = offsets(w, r, i / blocks);
-      const std::int64_t row = i % blocks * block;
-      copy_plane(out + to + row * w.out[r], in + from + row * w.in[r],
-                 {std::min(block, rows - row), columns, w.out[r], w.out[c], w.in[r], w.in[c]});
-    }
-  });
-}
-
-// Copies from and to tensors of any one element type, starting so many elements into them.
-void copy(Tensor& out, std::int64_t out_offset, const Tensor& in, std::int64_t in_offset, const Walk& walk) {
-  dispatch_any(out.dtype(), [&](auto zero) {
-    using T = decltype(zero);
-    copy(out.mutable_data<T>() + out_offset, in.data<T>() + in_offset, walk);
-  });
-}
 
 // ----------------------------------------------------------------------------------------------------------
 
@@ -214,6 +74,15 @@ const Op reshape_op{{
                               {{x}, ReshapeAttrs{{-1, -1}}, "at most one extent may be -1"}};
         },
     .view = true,
+    .edges =
+        [] {
+          return Edges{{{numbers({nan, -0.0, inf, 1})},
+                        ReshapeAttrs{{2, -1}},
+                        {tensor({nan, -0.0, inf, 1.0}, {2, 2})},
+                        {numbers({1, 1, 1, 1})}},
+                       {{Tensor::zeros({0, 3}, DType::f64)}, ReshapeAttrs{{0}}, {numbers({})}}};
+        },
+    .nan = NanRule::somewhere,
 }};
 
 // ----------------------------------------------------------------------------------------------------------
@@ -247,8 +116,8 @@ const Op broadcast_to_op{{
     .kernel =
         [](const KernelContext& c) {
           const Shape& target = c.out().shape();
-          copy(c.out(), 0, c.in(), 0,
-               {target, row_major_strides(target), broadcast_strides(c.in().shape(), target)});
+          copy_elements(c.out(), 0, c.in(), 0,
+                        {target, row_major_strides(target), broadcast_strides(c.in().shape(), target)});
         },
     .kind = OpKind::movement,
     .saves = Saves::nothing,
@@ -270,6 +139,15 @@ const Op broadcast_to_op{{
                                "[broadcast_to] shapes must broadcast (equal extents, or 1): (2,3) to (4,3)"},
                               {{x}, BroadcastAttrs{{3}}, "(2,3) to (3)"}};
         },
+    .edges =
+        [] {
+          return Edges{{{tensor({nan, -0.0}, {2, 1})},
+                        BroadcastAttrs{{2, 2}},
+                        {tensor({nan, nan, -0.0, -0.0}, {2, 2})},
+                        {tensor({2.0, 2.0}, {2, 1})}},
+                       {{numbers({nan})}, BroadcastAttrs{{0}}, {numbers({})}, {numbers({0})}}};
+        },
+    .nan = NanRule::somewhere,
 }};
 
 // Adds rows to double accumulators, a strip of columns at a time; so sums of many rows keep their accuracy in
@@ -357,6 +235,14 @@ const Op sum_to_op{{
                                BroadcastAttrs{{2, 3}},
                                "[sum_to] shapes must broadcast (equal extents, or 1): (2,3) to (4,3)"}};
         },
+    .edges =
+        [] {
+          return Edges{{{tensor({-inf, 1.0, inf, -inf, nan, -inf}, {2, 3})},
+                        BroadcastAttrs{{3}},
+                        {numbers({-inf, nan, nan})},
+                        {Tensor::ones({2, 3}, DType::f64)}}};
+        },
+    .nan = NanRule::somewhere,
 }};
 
 // ----------------------------------------------------------------------------------------------------------
@@ -397,7 +283,7 @@ const Op permute_op{{
           Ints in;
           for (const std::int64_t axis : checked_permutation(c.attrs.as<PermuteAttrs>().axes, target.rank()))
             in.push_back(strides[static_cast<int>(axis)]);
-          copy(c.out(), 0, c.in(), 0, {target, row_major_strides(target), in});
+          copy_elements(c.out(), 0, c.in(), 0, {target, row_major_strides(target), in});
         },
     .kind = OpKind::movement,
     .saves = Saves::nothing,
@@ -425,6 +311,17 @@ const Op permute_op{{
               {{x}, PermuteAttrs{{0}}, "[permute] axes must name each axis once: got (0) for rank 2"},
               {{x}, PermuteAttrs{{0, 2}}, "[permute] axis must lie in [-2, 2): got 2"}};
         },
+    .edges =
+        [] {
+          return Edges{{{tensor({nan, -0.0, inf, 1.0}, {2, 2})},
+                        PermuteAttrs{{1, 0}},
+                        {tensor({nan, inf, -0.0, 1.0}, {2, 2})},
+                        {Tensor::ones({2, 2}, DType::f64)}},
+                       {{Tensor::zeros({0, 3}, DType::f64)},
+                        PermuteAttrs{{1, 0}},
+                        {Tensor::zeros({3, 0}, DType::f64)}}};
+        },
+    .nan = NanRule::somewhere,
 }};
 
 // ----------------------------------------------------------------------------------------------------------
@@ -491,8 +388,8 @@ const Op slice_op{{
           const auto& attrs = c.attrs.as<SliceAttrs>();
           const Shape& target = c.out().shape();
           const Ints strides = row_major_strides(c.in().shape());
-          copy(c.out(), 0, c.in(), dot(attrs.begin, strides),
-               {target, row_major_strides(target), product(strides, attrs.step)});
+          copy_elements(c.out(), 0, c.in(), dot(attrs.begin, strides),
+                        {target, row_major_strides(target), product(strides, attrs.step)});
         },
     .kind = OpKind::movement,
     .saves = Saves::nothing,
@@ -525,6 +422,14 @@ const Op slice_op{{
                "[slice] range must lie inside axis 1: [1, 4) of (2,3)"},
               {{x}, SliceAttrs{{0, 2}, {2, 1}, {1, 1}}, "[2, 1) of (2,3)"},
               {{x}, SliceAttrs{{0, 0}, {2, 3}, {1, 0}}, "[slice] step must be at least 1: got 0"}};
+        },
+    .edges =
+        [] {
+          return Edges{{{numbers({nan, -0.0, inf, 1})},
+                        SliceAttrs{{1}, {4}, {2}},
+                        {numbers({-0.0, 1})},
+                        {numbers({0, 1, 0, 1})}},
+                       {{numbers({nan, 1})}, SliceAttrs{{1}, {1}, {1}}, {numbers({})}, {numbers({0, 0})}}};
         },
 }};
 
@@ -566,8 +471,8 @@ const Op pad_op{{
           });
           const Ints strides = row_major_strides(c.out().shape());
           const Shape& from = c.in().shape();
-          copy(c.out(), dot(attrs.before, strides), c.in(), 0,
-               {from, product(strides, attrs.step), row_major_strides(from)});
+          copy_elements(c.out(), dot(attrs.before, strides), c.in(), 0,
+                        {from, product(strides, attrs.step), row_major_strides(from)});
         },
     .kind = OpKind::movement,
     .saves = Saves::nothing,
@@ -598,6 +503,15 @@ const Op pad_op{{
                "[pad] margins must not be negative: (0,-1) before, (0,0) after"},
               {{x}, PadAttrs{{0}, {0}, {1}}, "[pad] expects one entry for each axis: (0) for (2,3)"}};
         },
+    .edges =
+        [] {
+          return Edges{{{numbers({nan, -0.0})},
+                        PadAttrs{{1}, {1}, {2}, -inf},
+                        {numbers({-inf, nan, -inf, -0.0, -inf})},
+                        {numbers({1, 1})}},
+                       {{numbers({})}, PadAttrs{{1}, {0}, {1}, nan}, {numbers({nan})}, {numbers({})}}};
+        },
+    .nan = NanRule::somewhere,
 }};
 
 Var pad_with_step(const Var& x, const PadAttrs& attrs) { return apply(pad_op, {x}, attrs); }
@@ -638,7 +552,8 @@ const Op concat_op{{
           const int axis = normalize_axis(c.attrs.as<ConcatAttrs>().axis, c.out().rank(), "concat");
           std::int64_t offset = 0;
           for (const Var& part : c.inputs) {
-            copy(c.out(), offset, part.value(), 0, {part.shape(), strides, row_major_strides(part.shape())});
+            copy_elements(c.out(), offset, part.value(), 0,
+                          {part.shape(), strides, row_major_strides(part.shape())});
             offset += part.shape()[axis] * strides[axis];
           }
         },
@@ -675,6 +590,14 @@ const Op concat_op{{
                                "[concat] axis must lie in [-2, 2): got 2"},
                               {{}, ConcatAttrs{0}, "[concat] expects at least one tensor"}};
         },
+    .edges =
+        [] {
+          return Edges{{{numbers({nan, -0.0}), numbers({}), numbers({inf})},
+                        ConcatAttrs{0},
+                        {numbers({nan, -0.0, inf})},
+                        {numbers({1, 1}), numbers({}), numbers({1})}}};
+        },
+    .nan = NanRule::somewhere,
 }};
 
 }  // namespace

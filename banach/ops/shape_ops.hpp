@@ -40,6 +40,20 @@ inline Var concat(std::initializer_list<Var> parts, int axis) {
   return concat(std::span(parts.begin(), parts.size()), axis);
 }
 
+/// Joins tensors of one shape along a new axis, which is axis `axis` of the result.
+Var stack(std::span<const Var> parts, int axis = 0);
+inline Var stack(std::initializer_list<Var> parts, int axis = 0) {
+  return stack(std::span(parts.begin(), parts.size()), axis);
+}
+
+/// The entries in reverse order along `axes`, distinct; an empty list means all axes.
+Var flip(const Var& x, const Axes& axes = {});
+
+/// The whole of x counts[i] times side by side along each axis: (2) repeated (3) times is a, b, a, b, a, b.
+/// The lists are aligned at their ends: more counts than axes add leading axes, for fewer the leading axes
+/// stay as they are. Throws ValueError on a negative count; 0 gives an empty result.
+Var repeat(const Var& x, const Ints& counts);
+
 /// x with `before[i]` entries of `value` in front of axis i and `after[i]` behind it.
 Var pad(const Var& x, const Ints& before, const Ints& after, double value = 0.0);
 

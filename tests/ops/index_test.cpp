@@ -2,6 +2,8 @@
 #include <banach/engine/parallel.hpp>
 #include <banach/engine/samples.hpp>
 #include <banach/ops/index.hpp>
+#include <banach/ops/matmul.hpp>
+#include <banach/ops/shape_ops.hpp>
 
 #include <catch2/catch.hpp>
 
@@ -102,4 +104,27 @@ TEST_CASE("indices out of range name their position", "[index]") {
   index.mutable_data<std::int64_t>()[99999] = 4;
   CHECK_THROWS_WITH(gather(Tensor::zeros({4}), 0, index),
                     "[gather] indices must lie in [0, 4): got 4 at position (99999)");
+}
+
+TEST_CASE("embedding picks rows and adds up their cotangents", "[index]") {
+  SampleGen g(5);
+  const Tensor table = g.normal({6, 3}), index = g.indices({4, 5}, 6), weights = g.normal({4, 5, 3});
+  Tape tape;
+  const Var t = leaf(table), y = embedding(t, index);
+  REQUIRE(y.shape() == Shape{4, 5, 3});
+  const Tensor gradient = grad(y, {t}, {.cotangent = Var(weights)})[0].value();
+  Tensor expected = Tensor::zeros({6, 3}, DType::f64);
+  double* sums = expected.mutable_data<double>();
+  bool equal = true;
+  for (std::int64_t i = 0; i < 20; ++i)
+    for (std::int64_t d = 0; d < 3; ++d) {
+      const std::int64_t at = index.data<std::int64_t>()[i] * 3 + d;
+      equal = equal && y.value().at(i * 3 + d) == table.at(at);
+      sums[at] += weights.at(i * 3 + d);
+    }
+  CHECK(equal);
+  for (std::int64_t i = 0; i < 18; ++i) CHECK(gradient.at(i) == Approx(expected.at(i)).epsilon(1e-14));
+  // A row of a one-hot matrix picks too.
+  const Var product = matmul(one_hot(reshape(Var(index), {20}), 6, DType::f64), table);
+  for (std::int64_t i = 0; i < 60; ++i) CHECK(product.value().at(i) == y.value().at(i));
 }

@@ -196,3 +196,56 @@ TEST_CASE("pad surrounds with a value", "[shape_ops]") {
   CHECK_THROWS_WITH(pad(x, {1}, {1}), Contains("one entry for each axis"));
   CHECK_THROWS_AS(pad(x, {std::int64_t{1} << 62, 0}, {std::int64_t{1} << 62, 0}), ShapeError);
 }
+
+TEST_CASE("flip reverses the axes it is given", "[shape_ops]") {
+  const DType dtype = GENERATE(DType::f32, DType::f64, DType::i64);
+  struct Case {
+    Shape shape;
+    Axes axes;
+  };
+  for (const auto& [shape, axes] :
+       {Case{{7}, {0}}, Case{{3, 4}, {}}, Case{{35, 50}, {-1}}, Case{{300, 257}, {0, 1}},
+        Case{{4, 20, 33}, {1}}, Case{{3, 7, 4, 16}, {0, 2}}, Case{{70000}, {0}}, Case{{2, 0, 3}, {1, 2}}}) {
+    const Var x = values(shape, dtype);
+    const Shape extents = shape;
+    const Axes flipped = normalize_axes(axes, shape.rank(), "test");
+    check_moves(flip(x, axes), x, shape, [&](Position at) {
+      for (const std::int64_t axis : flipped) {
+        std::int64_t& place = at[static_cast<std::size_t>(axis)];
+        place = extents[static_cast<int>(axis)] - 1 - place;
+      }
+      return at;
+    });
+  }
+}
+
+TEST_CASE("repeat sets copies side by side, stack on top of each other", "[shape_ops]") {
+  struct Case {
+    Shape shape;
+    Ints counts;
+    Shape result;
+  };
+  for (const auto& [shape, counts, result] :
+       {Case{{3}, {4}, {12}}, Case{{3}, {2, 2}, {2, 6}}, Case{{2, 3}, {5}, {2, 15}},
+        Case{{2, 3}, {2, 1, 3}, {2, 2, 9}}, Case{{4, 1, 3}, {1, 3, 2}, {4, 3, 6}}, Case{{}, {2, 3}, {2, 3}},
+        Case{{3, 2}, {0, 2}, {0, 4}},
+        Case{{1, 1, 1, 1, 2, 2, 1, 2}, {1, 2, 1, 2, 2, 1, 3, 1}, {1, 2, 1, 2, 4, 2, 3, 2}}}) {
+    const Var x = values(shape);
+    const Shape from = shape;
+    check_moves(repeat(x, counts), x, result, [&](const Position& at) {
+      Position source(static_cast<std::size_t>(from.rank()));
+      const std::size_t skipped = at.size() - source.size();
+      for (std::size_t i = 0; i < source.size(); ++i) source[i] = at[i + skipped] % from[static_cast<int>(i)];
+      return source;
+    });
+  }
+
+  const Var a = values({2, 3}), b = Var(Tensor::full({2, 3}, 7.0, DType::f64));
+  for (int axis = 0; axis < 3; ++axis) {
+    const Var both = stack({a, b}, axis);
+    CHECK(both.shape()[axis] == 2);
+    CHECK(reshape(slice(both, axis, 0, 1), {2, 3}).value().at(5) == 5.0);
+    CHECK(reshape(slice(both, axis, 1, 2), {2, 3}).value().at(5) == 7.0);
+  }
+  CHECK(stack({a, b}, -1).shape() == Shape{2, 3, 2});
+}
