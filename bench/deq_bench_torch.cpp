@@ -1,5 +1,7 @@
 // The Picard cases of deq_bench.cpp in LibTorch, written as its users write an equilibrium layer: iterate
 // under NoGrad, one more evaluation with a graph, and the adjoint equation by Picard through that graph.
+#include <bench/torch_threads.hpp>
+
 #include <benchmark/benchmark.h>
 #include <torch/torch.h>
 
@@ -40,6 +42,7 @@ Tensor solve(const Tensor& w, const Tensor& u, int& count) {
 }
 
 void step(benchmark::State& state, bool exact) {
+  const TorchThreads threads;
   const Layer layer;
   int forward = 0, adjoint = 0;
   for (auto _ : state) {
@@ -62,6 +65,7 @@ void step(benchmark::State& state, bool exact) {
 }
 
 void forward_only(benchmark::State& state) {
+  const TorchThreads threads;
   const Layer layer;
   int count = 0;
   for (auto _ : state) benchmark::DoNotOptimize(solve(layer.w, layer.u, count));
@@ -69,6 +73,7 @@ void forward_only(benchmark::State& state) {
 
 void product(benchmark::State& state) {
   const torch::NoGradGuard off;
+  const TorchThreads threads;
   const Layer layer;
   for (auto _ : state) benchmark::DoNotOptimize(layer.u.matmul(layer.w.t()));
 }

@@ -1,96 +1,230 @@
-// Most operations once, forward and backward, f32, at a size where arithmetic and memory count.
+// Every operation at a large size, forward and, where it has a derivative, backward; f32.
+//
+// An elementwise operation is timed by itself, on a million entries drawn from its own test samples. Any
+// other one needs a line in `cases`; until it has one it is timed as its largest test sample is, under the
+// name OPERATION/sample, and the program says so at its end. Implicit nodes are bench_deq's.
 #include <banach/banach.hpp>
+#include <banach/engine/samples.hpp>
 
 #include <benchmark/benchmark.h>
 
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
 #include <functional>
+#include <set>
+#include <string>
 
 namespace {
 
 using namespace banach;
 
+/// One use of an operation. Inputs with floating elements get derivatives.
+struct Case {
+  std::string op, size;
+  std::function<Var(const Vars&)> f;
+  Tensors inputs;
+};
+
+const Op& find(const std::string& name) {
+  for (const Op* op : ops())
+    if (op->name() == name) return *op;
+  std::fprintf(stderr, "bench_ops: no operation has the name '%s' of a case\n", name.c_str());
+  std::exit(1);
+}
+
+/// An operation on its own, for those that no header declares.
+std::function<Var(const Vars&)> bare(const Op& op, const Attrs& attrs = {}) {
+  return [&op, attrs](const Vars& inputs) { return apply_all(op, inputs, attrs).front(); };
+}
+
 Tensor normal(const Shape& shape) {
-  Random random(7);
   Tensor t = Tensor::empty(shape, DType::f32);
-  random.fill_normal(t.mutable_data<float>(), t.size());
+  Random(7).fill_normal(t.mutable_data<float>(), t.size());
   return t;
 }
 
-using Case = std::function<Var(const Vars&)>;
+Tensor indices(const Shape& shape, std::int64_t below) { return SampleGen(7).indices(shape, below); }
 
-void forward(benchmark::State& state, const Case& f, const Tensors& inputs) {
-  const Vars constants(inputs.begin(), inputs.end());
-  for (auto _ : state) benchmark::DoNotOptimize(f(constants));
+std::vector<Case> cases() {
+  using In = const Vars&;
+  const Tensor million = normal({1000, 1000}), positive = exp(Var(million)).value(), row = normal({1000}),
+               column = normal({1000, 1}), one = normal({}), log_probabilities = log_softmax(million).value(),
+               probabilities = softmax(million).value();
+  const Tensor images = normal({100, 32, 28, 28}), filters = normal({32, 32, 3, 3}),
+               small_images = normal({100, 32, 9, 9});
+  const Tensor labels = indices({1000}, 1000), columns = indices({1000, 1000}, 1000);
+  const Var mask = greater(million, 0.0);
+  const Conv2dOptions same{.padding = 1};
+  const Pool2dOptions half{.kernel = 2};
+  std::vector<Case> all;
+  const auto add = [&](const char* op, const char* size, std::function<Var(const Vars&)> f, Tensors inputs) {
+    all.push_back({op, size, std::move(f), std::move(inputs)});
+  };
+  add("add", "1e6", [](In x) { return x[0] + x[1]; }, {million, million});
+  add("add", "row_1e6", [](In x) { return x[0] + x[1]; }, {million, row});
+  add("mul", "1e6", [](In x) { return x[0] * x[1]; }, {million, million});
+  add("mul", "column_1e6", [](In x) { return x[0] * x[1]; }, {million, column});
+  add("where", "1e6", [=](In x) { return where(mask, x[0], x[1]); }, {million, positive});
+  add("cast", "to_f64_1e6", [](In x) { return cast(x[0], DType::f64); }, {million});
+  add("alias", "1e6", bare(find("alias")), {million});
+
+  add("sum", "all_1e6", [](In x) { return sum(x[0]); }, {million});
+  add("sum", "rows_1e6", [](In x) { return sum(x[0], {1}); }, {million});
+  add("sum", "columns_1e6", [](In x) { return sum(x[0], {0}); }, {million});
+  add("mean", "rows_1e6", [](In x) { return mean(x[0], {1}); }, {million});
+  add("mean", "columns_1e6", [](In x) { return mean(x[0], {0}); }, {million});
+  add("max", "rows_1e6", [](In x) { return max(x[0], {1}); }, {million});
+  add("max", "columns_1e6", [](In x) { return max(x[0], {0}); }, {million});
+  add("broadcast_to", "row_1e6", [](In x) { return broadcast_to(x[0], {1000, 1000}); }, {row});
+  add("broadcast_to", "column_1e6", [](In x) { return broadcast_to(x[0], {1000, 1000}); }, {column});
+  add("sum_to", "row_1e6", [](In x) { return sum_to(x[0], {1000}); }, {million});
+  add("sum_to", "column_1e6", [](In x) { return sum_to(x[0], {1000, 1}); }, {million});
+
+  add("logsumexp", "1000x1000", [](In x) { return logsumexp(x[0], {1}); }, {million});
+  add("softmax", "1000x1000", [](In x) { return softmax(x[0]); }, {million});
+  add("softmax_vjp", "1000x1000", bare(find("softmax_vjp")), {million, probabilities});
+  add("log_softmax", "1000x1000", [](In x) { return log_softmax(x[0]); }, {million});
+  add("log_softmax_vjp", "1000x1000", bare(find("log_softmax_vjp")), {million, log_probabilities});
+  add("normalize", "1000x1000", [](In x) { return normalize(x[0]); }, {million});
+  add("normalize_vjp", "1000x1000", bare(find("normalize_vjp")), {million, million, column});
+  add("layer_norm", "1000x1000", [](In x) { return layer_norm(x[0], x[1], x[2]); }, {million, row, row});
+  add("cross_entropy", "1000x1000", [](In x) { return cross_entropy(x[0], x[1]); }, {million, labels});
+  add("cross_entropy_vjp", "1000x1000", bare(find("cross_entropy_vjp")), {one, million, labels});
+  add("mse", "1e6", [](In x) { return mse(x[0], x[1]); }, {million, positive});
+
+  add("reshape", "1e6", [](In x) { return reshape(x[0], {500, 2000}); }, {million});
+  add("permute", "transpose_1000x1000", [](In x) { return transpose(x[0]); }, {million});
+  add("permute", "nchw_to_nhwc_100x32x28x28", [](In x) { return permute(x[0], {0, 2, 3, 1}); }, {images});
+  add("slice", "1e6", [](In x) { return slice(x[0], 1, 100, 900); }, {million});
+  add("pad", "100x32x28x28_by_2", [](In x) { return pad(x[0], {0, 0, 2, 2}, {0, 0, 2, 2}); }, {images});
+  add("concat", "1e6", [](In x) { return concat({x[0], x[1]}, 1); }, {million, million});
+  add("gather", "1e6", [](In x) { return gather(x[0], 1, x[1]); }, {million, columns});
+  add("gather", "take_4096_rows_of_256", [](In x) { return take(x[0], 0, x[1]); },
+      {normal({10000, 256}), indices({4096}, 10000)});
+  add("scatter_add", "1e6",
+      [](In x) {
+        return scatter_add({1000, 1000}, 1, x[1], x[0]);
+      },
+      {million, columns});
+
+  add("matmul", "128x256x256", [](In x) { return matmul(x[0], x[1]); },
+      {normal({128, 256}), normal({256, 256})});
+  add("matmul", "512x512x512", [](In x) { return matmul(x[0], x[1]); },
+      {normal({512, 512}), normal({512, 512})});
+  add("matmul", "512x512x512_transposed", [](In x) { return matmul(x[0], x[1], {.transpose_b = true}); },
+      {normal({512, 512}), normal({512, 512})});
+  add("matmul", "128_of_64x64x64", [](In x) { return matmul(x[0], x[1]); },
+      {normal({128, 64, 64}), normal({128, 64, 64})});
+  add("conv2d", "64x32x28x28_3x3", [=](In x) { return conv2d(x[0], x[1], same); },
+      {normal({64, 32, 28, 28}), filters});
+  add("conv2d", "100x32x9x9_3x3", [=](In x) { return conv2d(x[0], x[1], same); }, {small_images, filters});
+  add("conv2d_input_grad", "100x32x9x9_3x3", [=](In x) { return conv2d_input_grad(x[0], x[1], 9, same); },
+      {small_images, filters});
+  add("conv2d_weight_grad", "100x32x9x9_3x3", [=](In x) { return conv2d_weight_grad(x[0], x[1], 3, same); },
+      {small_images, small_images});
+  add("max_pool2d", "100x32x28x28_2x2", [=](In x) { return max_pool2d(x[0], half); }, {images});
+  add("max_pool2d_indices", "100x32x28x28_2x2", [=](In x) { return max_pool2d_indices(x[0], half); },
+      {images});
+  return all;
 }
 
-void backward(benchmark::State& state, const Case& f, const Tensors& inputs) {
+// ---- Operations without a line of their own ---------------------------------------------------------------
+
+std::int64_t count(const Sample& sample) {
+  std::int64_t n = 0;
+  for (const Tensor& t : sample.inputs) n += t.size();
+  return n;
+}
+
+/// All inputs floating and of one shape: entry i of the result depends on entry i of each of them.
+bool stretches(const Sample& sample) {
+  return std::all_of(sample.inputs.begin(), sample.inputs.end(), [&](const Tensor& t) {
+    return is_floating(t.dtype()) && t.shape() == sample.inputs[0].shape();
+  });
+}
+
+/// A million entries, each a random one of the sample: where the operation is defined, and in no pattern.
+Tensors stretched(const Sample& sample) {
+  constexpr std::int64_t n = 1'000'000;
+  const Tensor from = indices({n}, sample.inputs[0].size());
+  Tensors result;
+  for (const Tensor& input : sample.inputs) result.push_back(take(input, 0, from).value().to(DType::f32));
+  return result;
+}
+
+/// A case for an operation that `cases` does not have; size "sample" if its sample could not be enlarged.
+Case from_samples(const Op& op) {
+  SampleGen gen(7);
+  Samples samples = op.def().samples ? op.def().samples(gen) : Samples{};
+  const auto smaller = [](const Sample& a, const Sample& b) { return count(a) < count(b); };
+  const auto largest = std::max_element(samples.begin(), samples.end(), smaller);
+  if (largest == samples.end()) return {std::string(op.name()), "sample", {}, {}};
+
+  if (op.def().kind == OpKind::elementwise) {
+    const auto end =
+        std::partition(samples.begin(), samples.end(), [](const Sample& s) { return stretches(s); });
+    const auto best = std::max_element(samples.begin(), end, smaller);
+    if (best != end && count(*best) > 0) {
+      for (Tensor& t : best->inputs) t = reshape(t, {t.size()}).value();
+      return {std::string(op.name()), "1e6", bare(op, best->attrs), stretched(*best)};
+    }
+  }
+  Tensors inputs;
+  for (const Tensor& t : largest->inputs) inputs.push_back(is_floating(t.dtype()) ? t.to(DType::f32) : t);
+  return {std::string(op.name()), "sample", bare(op, largest->attrs), inputs};
+}
+
+// ---- Timing -----------------------------------------------------------------------------------------------
+
+void forward(benchmark::State& state, const Case& c) {
+  const Vars constants(c.inputs.begin(), c.inputs.end());
+  for (auto _ : state) benchmark::DoNotOptimize(c.f(constants));
+}
+
+void backward(benchmark::State& state, const Case& c) {
   Tape tape;
-  Vars leaves;
-  for (const Tensor& input : inputs) leaves.push_back(leaf(input));
-  const Var y = f(leaves);
-  const GradOptions options{.cotangent = Var(Tensor::ones(y.shape(), y.dtype()))};
+  Vars inputs, leaves;
+  for (const Tensor& input : c.inputs) {
+    inputs.push_back(is_floating(input.dtype()) ? leaf(input) : Var(input));
+    if (inputs.back().recorded()) leaves.push_back(inputs.back());
+  }
+  const Var y = c.f(inputs);
+  const GradOptions options{.cotangent = ones_like(y)};
   for (auto _ : state) benchmark::DoNotOptimize(grad(y, leaves, options));
 }
 
-void add(const std::string& name, const Case& f, const Tensors& inputs) {
-  benchmark::RegisterBenchmark((name + "/forward/banach").c_str(), [=](benchmark::State& s) {
-    forward(s, f, inputs);
-  })->Unit(benchmark::kMicrosecond);
-  benchmark::RegisterBenchmark((name + "/backward/banach").c_str(), [=](benchmark::State& s) {
-    backward(s, f, inputs);
-  })->Unit(benchmark::kMicrosecond);
-}
-
-// Not a static object: operations are only ready when main starts.
-void register_all() {
-  const Tensor million = normal({1000, 1000}), positive = exp(Var(million)).value(), row = normal({1000});
-  const auto unary = [&](const std::string& name, Var (*f)(const Var&), const Tensor& x) {
-    add(name + "_1e6", [f](const Vars& in) { return f(in[0]); }, {x});
-  };
-  unary("exp", exp, million);
-  unary("log", log, positive);
-  unary("sqrt", sqrt, positive);
-  unary("tanh", tanh, million);
-  unary("sigmoid", sigmoid, million);
-  unary("relu", relu, million);
-  unary("softplus", softplus, million);
-  add("leaky_relu_1e6", [](const Vars& in) { return leaky_relu(in[0], 0.1); }, {million});
-  add("clamp_1e6", [](const Vars& in) { return clamp(in[0], -1.0, 1.0); }, {million});
-  add("add_1e6", [](const Vars& in) { return in[0] + in[1]; }, {million, million});
-  add("mul_1e6", [](const Vars& in) { return in[0] * in[1]; }, {million, million});
-  add("div_1e6", [](const Vars& in) { return in[0] / in[1]; }, {million, positive});
-  add("add_row_1e6", [](const Vars& in) { return in[0] + in[1]; }, {million, row});
-  add("where_1e6", [](const Vars& in) { return where(greater(in[0], in[1]), in[0], in[1]); },
-      {million, positive});
-  add("sum_all_1e6", [](const Vars& in) { return sum(in[0]); }, {million});
-  add("sum_rows_1e6", [](const Vars& in) { return sum(in[0], {1}); }, {million});
-  add("sum_columns_1e6", [](const Vars& in) { return sum(in[0], {0}); }, {million});
-  add("mean_rows_1e6", [](const Vars& in) { return mean(in[0], {1}); }, {million});
-  add("max_rows_1e6", [](const Vars& in) { return max(in[0], {1}); }, {million});
-  add("logsumexp_1000x1000", [](const Vars& in) { return logsumexp(in[0], {1}); }, {million});
-  add("log_softmax_1000x1000", [](const Vars& in) { return log_softmax(in[0]); }, {million});
-  add("layer_norm_1000x1000", [](const Vars& in) { return layer_norm(in[0], in[1], in[2]); },
-      {million, row, row});
-  add("transpose_1000x1000", [](const Vars& in) { return transpose(in[0]); }, {million});
-  add("slice_1e6", [](const Vars& in) { return slice(in[0], 1, 100, 900); }, {million});
-  add("concat_1e6", [](const Vars& in) { return concat({in[0], in[1]}, 1); }, {million, million});
-  add("matmul_128x256x256", [](const Vars& in) { return matmul(in[0], in[1]); },
-      {normal({128, 256}), normal({256, 256})});
-  add("matmul_512x512x512", [](const Vars& in) { return matmul(in[0], in[1]); },
-      {normal({512, 512}), normal({512, 512})});
-  add("conv2d_64x32x28x28_3x3", [](const Vars& in) { return conv2d(in[0], in[1], {.padding = 1}); },
-      {normal({64, 32, 28, 28}), normal({32, 32, 3, 3})});
-  add("conv2d_100x32x9x9_3x3", [](const Vars& in) { return conv2d(in[0], in[1], {.padding = 1}); },
-      {normal({100, 32, 9, 9}), normal({32, 32, 3, 3})});
-  add("max_pool2d_100x32x28x28", [](const Vars& in) { return max_pool2d(in[0], {.kernel = 2, .stride = 2}); },
-      {normal({100, 32, 28, 28})});
+void add(const Op& op, const Case& c) {
+  const std::string name = c.op + "/" + c.size;
+  const auto microseconds = [](auto* b) { b->Unit(benchmark::kMicrosecond); };
+  microseconds(benchmark::RegisterBenchmark((name + "/forward/banach").c_str(),
+                                            [=](benchmark::State& s) { forward(s, c); }));
+  if (op.def().vjp || op.def().composite)
+    microseconds(benchmark::RegisterBenchmark((name + "/backward/banach").c_str(),
+                                              [=](benchmark::State& s) { backward(s, c); }));
 }
 
 }  // namespace
 
+// Not by static objects: operations are only ready when main starts.
 int main(int argc, char** argv) {
-  register_all();
+  std::set<std::string_view> has_case;
+  for (const Case& c : cases()) {
+    const Op& op = find(c.op);
+    add(op, c);
+    has_case.insert(op.name());
+  }
+  std::string small;
+  for (const Op* op : ops()) {
+    if (op->def().kind == OpKind::implicit || has_case.count(op->name())) continue;
+    const Case c = from_samples(*op);
+    if (c.f) add(*op, c);
+    if (c.size == "sample") small += " " + c.op;
+  }
   benchmark::Initialize(&argc, argv);
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
   benchmark::RunSpecifiedBenchmarks();
+  if (!small.empty())
+    std::fprintf(stderr, "bench_ops: timed at the size of a test only, for want of a line in `cases`:%s\n",
+                 small.c_str());
 }
