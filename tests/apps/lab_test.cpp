@@ -90,7 +90,7 @@ TEST_CASE("rules are read with their numbers") {
   CHECK(phantom.damping == 0.25);
   CHECK(parse_rule("unrolled").needs_picard());
   CHECK(parse_rule("phantom:5:0.5").backward(1e-6).name() == "phantom");
-  CHECK(parse_rule("unrolled").backward(1e-6).unrolled());
+  CHECK(parse_rule("unrolled").backward(1e-6).iterates());
 }
 
 TEST_CASE("rules that cannot be read name the bad part and what is allowed") {

@@ -13,6 +13,15 @@
 
 namespace banach {
 
+/// A solution as an implicit node gives it: `const auto [z, report, adjoint] = fixed_point(f, z0, options);`
+struct ImplicitSolution {
+  Var z;  ///< of z0's shape: each sample's converged iterate, else the one with the smallest residual
+  SolveReport report;  ///< how the solve went, for each sample
+  AdjointLog adjoint;  ///< how each backward sweep through it went; empty until one ran
+};
+
+struct FixedPointOptions;
+
 /// What a rule returns.
 struct Adjoint {
   Var lambda;  ///< of the state's shape
@@ -67,10 +76,15 @@ struct Phantom {
 /// gradient of the fixed point it is approximate.
 struct Unrolled {
   static constexpr std::string_view name = "unrolled";
+  /// Throws ValueError for options that the rule cannot serve.
+  void check(const FixedPointOptions& options) const;
+  ImplicitSolution iterate(FunctionRef<Var(const Var&)> f, const Var& z0,
+                           const FixedPointOptions& options) const;
 };
 
 /// Any of the above, or a rule of your own: any struct with a `name` and an `Adjoint solve(const Linearized&,
-/// const Var& g) const`; `kind` is approximate unless the struct says otherwise.
+/// const Var& g) const`; `kind` is approximate unless the struct says otherwise. A rule that differentiates
+/// an iteration of its own has, in place of `solve`, a `check` and an `iterate` like those of Unrolled.
 class BackwardRule {
  public:
   template <class R>
@@ -79,19 +93,30 @@ class BackwardRule {
 
   std::string_view name() const { return rule_->name(); }
   GradientKind kind() const { return rule_->kind(); }
-  bool unrolled() const { return rule_->unrolled(); }
+  /// Whether the rule runs the forward pass itself, while a tape records.
+  bool iterates() const { return rule_->iterates(); }
   Adjoint solve(const Linearized& f, const Var& g) const { return rule_->solve(f, g); }
+  /// Before a forward pass, recorded or not. Throws ValueError for options that the rule cannot serve.
+  void check(const FixedPointOptions& options) const { rule_->check(options); }
+  ImplicitSolution iterate(FunctionRef<Var(const Var&)> f, const Var& z0,
+                           const FixedPointOptions& options) const {
+    return rule_->iterate(f, z0, options);
+  }
 
  private:
   struct Concept {
     virtual ~Concept() = default;
     virtual std::string_view name() const = 0;
     virtual GradientKind kind() const = 0;
-    virtual bool unrolled() const = 0;
+    virtual bool iterates() const = 0;
     virtual Adjoint solve(const Linearized& f, const Var& g) const = 0;
+    virtual void check(const FixedPointOptions& options) const = 0;
+    virtual ImplicitSolution iterate(FunctionRef<Var(const Var&)> f, const Var& z0,
+                                     const FixedPointOptions& options) const = 0;
   };
   template <class R>
   struct Model final : Concept {
+    static constexpr bool own_iteration = requires { &R::iterate; };
     explicit Model(R r) : rule(std::move(r)) {}
     std::string_view name() const override { return R::name; }
     GradientKind kind() const override {
@@ -100,12 +125,22 @@ class BackwardRule {
       else
         return GradientKind::approximate;
     }
-    bool unrolled() const override { return std::is_same_v<R, Unrolled>; }
+    bool iterates() const override { return own_iteration; }
     Adjoint solve(const Linearized& f, const Var& g) const override {
-      if constexpr (std::is_same_v<R, Unrolled>)
-        fail<ValueError>("unrolled", "has no adjoint equation of its own");
+      if constexpr (own_iteration)
+        fail<ValueError>(R::name, "differentiates an iteration of its own, and only fixed_point runs one");
       else
         return rule.solve(f, g);
+    }
+    void check(const FixedPointOptions& options) const override {
+      if constexpr (own_iteration) rule.check(options);
+    }
+    ImplicitSolution iterate(FunctionRef<Var(const Var&)> f, const Var& z0,
+                             const FixedPointOptions& options) const override {
+      if constexpr (own_iteration)
+        return rule.iterate(f, z0, options);
+      else
+        fail<ValueError>(R::name, "has no iteration of its own");
     }
     R rule;
   };

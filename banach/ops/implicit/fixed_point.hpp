@@ -21,12 +21,7 @@ struct FixedPointOptions {
   bool whole_trace = false;     ///< keep the residuals of every step in the report
 };
 
-/// A solution: `const auto [z, report, adjoint] = fixed_point(f, z0, options);`
-struct FixedPoint {
-  Var z;  ///< of z0's shape: each sample's converged iterate, else the one with the smallest residual
-  SolveReport report;  ///< how the solve went, for each sample
-  AdjointLog adjoint;  ///< how each backward sweep through it went; empty until one ran
-};
+using FixedPoint = ImplicitSolution;
 
 /// Solves z = f(z) from z0, as one node. f takes and returns a Var of z0's shape and dtype; what it captures
 /// (Vars of the tape, Parameters) becomes the node's inputs. The iteration is not recorded: memory does not

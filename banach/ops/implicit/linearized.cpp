@@ -23,21 +23,21 @@ Linearized linearized_of(const SolveAttrs& attrs, std::span<const Var> inputs) {
 // A solve behind a derivative of the adjoint itself: reported, and held to the node's policy, like the
 // adjoint's.
 Var accounted(const ImplicitBody& body, const Linearized& f, AdjointSolve solved) {
-  AdjointReport report{.rule = "linear_solve", .samples = {}, .evaluations = f.evaluations()};
+  AdjointReport report{.rule = "adjoint_solve", .samples = {}, .evaluations = f.evaluations()};
   bool failed = false;
   for (std::size_t i = 0; i < solved.status.size(); ++i) {
     const Status status = solved.status[i];
-    const bool exact = status == Status::converged && body.forward[i] == Status::converged;
+    const bool exact = status == Status::converged && body.forward[i].status == Status::converged;
     const GradientKind kind = status == Status::singular ? GradientKind::non_differentiable
                               : exact                    ? GradientKind::exact
                                                          : GradientKind::approximate;
-    report.samples.push_back({kind, body.forward[i], status, solved.residual[i]});
+    report.samples.push_back({kind, body.forward[i].status, status, solved.residual[i]});
     failed = failed || status != Status::converged;
   }
   body.log.add(std::move(report));
   if (!failed || body.policy == Policy::report) return solved.solution;
   if (body.policy == Policy::raise)
-    fail<SolveError>("linear_solve", "a derivative of the adjoint failed: " + body.log.last().to_string());
+    fail<SolveError>("adjoint_solve", "a derivative of the adjoint failed: " + body.log.last().to_string());
   return solved.solution + nan_rows(solved.solution, body.batch,
                                     [&](std::size_t i) { return solved.status[i] != Status::converged; });
 }
@@ -64,7 +64,7 @@ Vars solve_vjp(const VjpContext& c) {
 }
 
 const Op solve_op{{
-    .name = "linear_solve",
+    .name = "adjoint_solve",
     .doc = "x = (I - J^T)^-1 r or (I - J)^-1 r, J being the Jacobian of an implicit node's body.",
     .shape =
         [](const ShapeContext& c) {

@@ -27,7 +27,7 @@ struct ImplicitBody {
   Trace trace;  ///< one input, the state z; one output, f
   Batch batch = Batch::axis0;
   Policy policy = Policy::report;
-  PoolVector<Status> forward = {};  ///< how each problem's forward solve ended
+  PoolVector<SampleReport> forward = {};  ///< how each problem's forward solve ended
   AdjointLog log = {};
 };
 

@@ -1,5 +1,6 @@
 #include <banach/ops/elementwise.hpp>
-#include <banach/ops/implicit/unrolled.hpp>
+#include <banach/ops/implicit/fixed_point.hpp>
+#include <banach/ops/implicit/node.hpp>
 
 #include <fmt/format.h>
 
@@ -99,39 +100,32 @@ const Op report_op{{
     .view = true,
 }};
 
-Var reported(const Var& z, const FixedPoint& result) {
+Var reported(const Var& z, const FixedPoint& result, const FixedPointOptions& options) {
   ReportAttrs attrs{{}, 0, result.adjoint};
   for (const SampleReport& sample : result.report.samples) {
     attrs.forward.push_back(sample.status);
     attrs.steps = std::max(attrs.steps, sample.best_step - 1);
   }
-  return apply(report_op, {z}, attrs);
+  return held_to_policy("fixed_point", apply(report_op, {z}, attrs), result.report, options.batch,
+                        options.policy);
 }
 
 }  // namespace
 
-StopOptions stop_options(const FixedPointOptions& options) {
-  return {.max_steps = options.max_steps,
-          .tolerance = options.tolerance,
-          .absolute_tolerance = options.absolute_tolerance,
-          .error_factor = options.error_factor,
-          .whole_trace = options.whole_trace};
+void Unrolled::check(const FixedPointOptions& options) const {
+  if (!options.solver.get_if<Picard>())
+    fail<ValueError>("fixed_point",
+                     fmt::format("Unrolled differentiates Picard's iteration, so the solver must "
+                                 "be Picard{{}}: got {}",
+                                 options.solver.name()));
 }
 
-void check_body(const Var& z, const Var& fz) {
-  if (!(fz.shape() == z.shape()))
-    fail<ShapeError>("fixed_point", "f must keep the shape of its state: " + z.shape().to_string() +
-                                        " became " + fz.shape().to_string());
-  if (fz.dtype() != z.dtype())
-    fail<DTypeError>("fixed_point", fmt::format("f must keep the dtype of its state: {} became {}",
-                                                name(z.dtype()), name(fz.dtype())));
-}
-
-FixedPoint solve_unrolled(FunctionRef<Var(const Var&)> f, const Var& z0, const FixedPointOptions& options) {
+ImplicitSolution Unrolled::iterate(FunctionRef<Var(const Var&)> f, const Var& z0,
+                                   const FixedPointOptions& options) const {
   Record record{options.solver.get_if<Picard>()->damping, state_rows(z0.shape(), options.batch), {z0}, {}};
   const auto map = [&](const Tensor&) {
     record.value = f(record.path.back());
-    check_body(z0, record.value);
+    check_body("fixed_point", z0, record.value);
     return record.value.value().reshape(record.rows);
   };
   FixedPoint result;
@@ -147,7 +141,7 @@ FixedPoint solve_unrolled(FunctionRef<Var(const Var&)> f, const Var& z0, const F
     return s.best_step == s.nstep && s.status != Status::non_finite;
   };
   if (std::all_of(samples.begin(), samples.end(), straight)) {
-    result.z = reported(record.path.back(), result);
+    result.z = reported(record.path.back(), result, options);
     return result;
   }
   int last = 1;
@@ -157,7 +151,7 @@ FixedPoint solve_unrolled(FunctionRef<Var(const Var&)> f, const Var& z0, const F
     const Var step = picard_step(z, f(z), record.damping);
     z = where(row_mask(z0, record.rows, [&](std::size_t i) { return k < samples[i].best_step; }), step, z);
   }
-  result.z = reported(z, result);
+  result.z = reported(z, result, options);
   return result;
 }
 

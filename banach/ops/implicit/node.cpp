@@ -1,0 +1,208 @@
+#include <banach/ops/elementwise.hpp>
+#include <banach/ops/implicit/fixed_point.hpp>
+#include <banach/ops/implicit/node.hpp>
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <functional>
+#include <limits>
+
+namespace banach {
+namespace {
+
+// What a node keeps for its backward sweeps.
+struct NodeAttrs {
+  std::shared_ptr<const ImplicitBody> body;
+  ImplicitNode node;
+  Tensor z;
+
+  std::string_view name() const { return node.op->name(); }
+};
+
+Tensor solve(FunctionRef<Var(const Var&)> f, const Tensor& z0, const ImplicitNode& node,
+             SolveReport& report) {
+  const NoGrad off;
+  const Shape rows = state_rows(z0.shape(), node.batch);
+  const auto map = [&](const Tensor& z) {
+    const Var fz = f(Var(z.reshape(z0.shape())));
+    check_body(node.op->name(), Var(z0), fz);
+    return fz.value().reshape(rows);
+  };
+  FixedPointSolution solution = node.solve(std::ref(map), z0.reshape(rows));
+  report = std::move(solution.report);
+  return solution.z.reshape(z0.shape());
+}
+
+// Status of a truncated series from its residual (relative to g) and its newest term.
+Status truncated_status(double residual, double last_term, double tolerance) {
+  if (!std::isfinite(residual)) return Status::non_finite;
+  if (residual <= tolerance) return Status::converged;
+  return residual > last_term ? Status::diverged : Status::max_steps;
+}
+
+// How well the state solves z = f(z): as the node's own solve ended, or, where a replay has moved it to
+// another point, by the residual there.
+PoolVector<SampleReport> forward_reports(const NodeAttrs& attrs, const Linearized& f) {
+  if (f.state().value().same_storage(attrs.z)) return attrs.body->forward;
+  const NoGrad off;
+  const Var value = f.value().detach(), state = f.state().detach();
+  const PoolVector<double> residual = f.norms(value - state), size = f.norms(value);
+  PoolVector<SampleReport> result(residual.size());
+  for (std::size_t i = 0; i < residual.size(); ++i) {
+    const double bound = attrs.node.absolute_tolerance.value_or(0.0) + attrs.node.tolerance * size[i];
+    result[i].status = residual[i] <= bound ? Status::converged : Status::max_steps;
+  }
+  return result;
+}
+
+// A rule is the user's own code: what it returns must fit before it is used.
+void check_adjoint(const NodeAttrs& attrs, const VjpContext& c, const Adjoint& adjoint) {
+  const auto refuse = [&](std::string_view what) {
+    fail<ShapeError>(attrs.name(),
+                     fmt::format("the backward rule {} must return {}", attrs.node.backward.name(), what));
+  };
+  const auto like_state = [&](const Var& x) {
+    return x.shape() == c.out.shape() && x.dtype() == c.out.dtype();
+  };
+  if (!adjoint.lambda.defined() || !like_state(adjoint.lambda))
+    refuse(fmt::format("lambda of the state's shape and dtype: {}{}", name(c.out.dtype()),
+                       c.out.shape().to_string()));
+  if (adjoint.last_term.defined() && !like_state(adjoint.last_term)) refuse("a last term like lambda");
+  if (!adjoint.status.empty() && adjoint.status.size() != attrs.body->forward.size())
+    refuse(fmt::format("one status for each of the {} problems, or none", attrs.body->forward.size()));
+  if (!adjoint.theta.empty() && adjoint.theta.size() != c.inputs.size())
+    refuse(fmt::format("one cotangent for each of the {} captured variables, or none", c.inputs.size()));
+}
+
+AdjointReport judge(const NodeAttrs& attrs, const Linearized& f, const Adjoint& adjoint, const Var& pulled,
+                    const Var& g) {
+  AdjointReport report{.rule = attrs.node.backward.name(), .samples = {}, .evaluations = f.evaluations()};
+  const PoolVector<double> residual = f.residual(adjoint.lambda, pulled, g);
+  const PoolVector<double> scale = f.norms(g);
+  const PoolVector<SampleReport> forward = forward_reports(attrs, f);
+  const PoolVector<double> last =
+      adjoint.last_term.defined() ? f.norms(adjoint.last_term) : PoolVector<double>{};
+  for (std::size_t i = 0; i < residual.size(); ++i) {
+    GradientStatus status{
+        .kind = attrs.node.backward.kind(), .forward = forward[i].status, .adjoint_residual = residual[i]};
+    const double newest = last.empty() ? std::numeric_limits<double>::infinity() : last[i];
+    status.adjoint =
+        adjoint.status.empty()
+            ? truncated_status(residual[i], scale[i] > 0.0 ? newest / scale[i] : newest, attrs.node.tolerance)
+            : adjoint.status[i];
+    const bool solved = status.forward == Status::converged && status.adjoint == Status::converged;
+    if (status.adjoint == Status::singular)
+      status.kind = GradientKind::non_differentiable;
+    else if (status.kind == GradientKind::exact && !solved)
+      status.kind = GradientKind::approximate;
+    report.samples.push_back(status);
+  }
+  return report;
+}
+
+Vars backward(const VjpContext& c) {
+  const auto& attrs = c.attrs.as<NodeAttrs>();
+  const Linearized f(attrs.body, c.out, c.inputs);
+  Adjoint adjoint = attrs.node.backward.solve(f, c.cotangent);
+  check_adjoint(attrs, c, adjoint);
+
+  // The sweep that gives the cotangents of theta gives J^T lambda along the way, and so the residual for
+  // little more.
+  Linearized::Pulled pulled = f.pull(adjoint.lambda, adjoint.theta.empty() ? c.needed : 0);
+  if (!adjoint.theta.empty()) pulled.theta = adjoint.theta;
+  attrs.body->log.add(judge(attrs, f, adjoint, pulled.state, c.cotangent));
+
+  const AdjointReport& report = attrs.body->log.last();
+  const auto failed = [&](std::size_t i) { return report.samples[i].adjoint != Status::converged; };
+  bool any = false;
+  for (std::size_t i = 0; i < report.samples.size(); ++i) any = any || failed(i);
+  if (any && attrs.node.backward.kind() == GradientKind::exact) {
+    if (attrs.node.policy == Policy::raise)
+      fail<SolveError>(attrs.name(), "the adjoint solve failed: " + report.to_string());
+    if (attrs.node.policy == Policy::nan)
+      pulled = f.pull(adjoint.lambda + nan_rows(adjoint.lambda, attrs.body->batch, failed), c.needed);
+  }
+  return pulled.theta;
+}
+
+// A replay (a node inside the body of another one) solves again, from the solution known.
+void solve_again(const KernelContext& c) {
+  const auto& [body, node, known] = c.attrs.as<NodeAttrs>();
+  const NoGrad off;
+  Vars theta;
+  for (const Var& input : c.inputs) theta.push_back(input.detach());
+  SolveReport report;
+  const auto f = [&, &trace = body->trace](const Var& z) { return trace.replay({&z, 1}, theta).front(); };
+  const Tensor z = solve(f, known, node, report);
+  c.out() = held_to_policy(node.op->name(), Var(z), report, node.batch, node.policy).value();
+}
+
+}  // namespace
+
+OpDef implicit_op(const char* name, const char* doc) {
+  return {.name = name,
+          .doc = doc,
+          .shape =
+              [](const ShapeContext& c) {
+                const Tensor& z = c.attrs.as<NodeAttrs>().z;
+                return Spec{z.shape(), z.dtype()};
+              },
+          .kernel = solve_again,
+          .kind = OpKind::implicit,
+          .saves = Saves::both,
+          .vjp = backward,
+          .view = true};
+}
+
+ImplicitSolution implicit_node(FunctionRef<Var(const Var&)> f, const Var& z0, ImplicitNode node) {
+  ImplicitSolution result;
+  const Tensor z = solve(f, z0.value(), node, result.report);
+  const std::string_view op = node.op->name();
+  const Batch batch = node.batch;
+  const Policy policy = node.policy;
+  result.z = Var(z);
+  if (recording()) {
+    auto body = std::allocate_shared<ImplicitBody>(memory::PoolAllocator<char>());
+    body->batch = batch;
+    body->policy = policy;
+    body->forward = result.report.samples;
+    body->log = result.adjoint;
+    body->trace = trace([&](const Vars& state) { return Vars{f(state.front())}; }, {&z, 1});
+    const Vars theta = body->trace.captured;
+    const Op& recorded = *node.op;
+    result.z = record(recorded, theta, {&z, 1}, NodeAttrs{std::move(body), std::move(node), z}).front();
+  }
+  result.z = held_to_policy(op, result.z, result.report, batch, policy);
+  return result;
+}
+
+Var held_to_policy(std::string_view op, const Var& z, const SolveReport& report, Batch batch, Policy policy) {
+  if (policy == Policy::report || report.converged()) return z;
+  if (policy == Policy::raise) fail<SolveError>(op, "the solve did not converge: " + report.to_string());
+  return z + nan_rows(z, batch, [&](std::size_t i) { return report.samples[i].status != Status::converged; });
+}
+
+void check_start(std::string_view op, const Var& z0) {
+  if (!z0.defined() || !is_floating(z0.dtype())) fail<DTypeError>(op, "z0 must be f32 or f64");
+}
+
+void check_body(std::string_view op, const Var& z, const Var& fz) {
+  if (!(fz.shape() == z.shape()))
+    fail<ShapeError>(op, "f must keep the shape of its state: " + z.shape().to_string() + " became " +
+                             fz.shape().to_string());
+  if (fz.dtype() != z.dtype())
+    fail<DTypeError>(op, fmt::format("f must keep the dtype of its state: {} became {}", name(z.dtype()),
+                                     name(fz.dtype())));
+}
+
+StopOptions stop_options(const FixedPointOptions& options) {
+  return {.max_steps = options.max_steps,
+          .tolerance = options.tolerance,
+          .absolute_tolerance = options.absolute_tolerance,
+          .error_factor = options.error_factor,
+          .whole_trace = options.whole_trace};
+}
+
+}  // namespace banach

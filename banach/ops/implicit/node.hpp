@@ -1,0 +1,61 @@
+#pragma once
+// Internal to ops/implicit: the node that fixed_point, root, minimize and linear_solve record. All of them
+// are z = f(z, theta) for some body f, found in different ways; what follows from the equation (capture, the
+// adjoint equation, the status of the gradient, the policy) is here, once.
+
+#include <banach/ops/implicit/backward.hpp>
+#include <banach/solvers/fixed_point.hpp>
+
+#include <memory>
+#include <type_traits>
+
+namespace banach {
+
+struct FixedPointOptions;
+
+/// How z is found, from z0 of (problems, elements each) and by evaluations of the body: any callable
+/// FixedPointSolution(const StateMap& f, const Tensor& z0). Unlike std::function it lives in the pool.
+class ForwardSolve {
+ public:
+  template <class F>
+  requires(!std::is_same_v<std::decay_t<F>, ForwardSolve>) ForwardSolve(F solve)  // NOLINT: implicit
+      : callable_(std::allocate_shared<const F>(memory::PoolAllocator<F>(), std::move(solve))),
+        call_([](const void* callable, const StateMap& f, const Tensor& z0) {
+          return (*static_cast<const F*>(callable))(f, z0);
+        }) {}
+  FixedPointSolution operator()(const StateMap& f, const Tensor& z0) const {
+    return call_(callable_.get(), f, z0);
+  }
+
+ private:
+  std::shared_ptr<const void> callable_;
+  FixedPointSolution (*call_)(const void*, const StateMap&, const Tensor&);
+};
+
+struct ImplicitNode {
+  const Op* op;        ///< made by implicit_op; its name stands in every message
+  ForwardSolve solve;  ///< kept: a replay solves again
+  BackwardRule backward;
+  Batch batch = Batch::axis0;
+  Policy policy = Policy::report;
+  double tolerance = 0.0;  ///< residuals below it (relative, and absolute where given) count as solved
+  std::optional<double> absolute_tolerance = {};
+};
+
+/// Finds z = f(z) outside the tape, and records it as one node if a tape records.
+ImplicitSolution implicit_node(FunctionRef<Var(const Var&)> f, const Var& z0, ImplicitNode node);
+
+/// The registry entry of such a node.
+OpDef implicit_op(const char* name, const char* doc);
+
+/// z, held to the policy about samples that did not converge.
+Var held_to_policy(std::string_view op, const Var& z, const SolveReport& report, Batch batch, Policy policy);
+
+/// Throws DTypeError unless z0 is f32 or f64.
+void check_start(std::string_view op, const Var& z0);
+/// Throws ShapeError or DTypeError unless f(z) is like z.
+void check_body(std::string_view op, const Var& z, const Var& fz);
+
+StopOptions stop_options(const FixedPointOptions& options);
+
+}  // namespace banach
