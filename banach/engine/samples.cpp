@@ -46,6 +46,24 @@ std::int64_t SampleGen::integer(std::int64_t low, std::int64_t high) {
   return low + random_.below(high - low + 1);
 }
 
+Shape SampleGen::shape(int largest_rank) {
+  Ints extents;
+  for (std::int64_t rank = integer(0, largest_rank); rank > 0; --rank) extents.push_back(integer(1, 4));
+  return Shape(extents);
+}
+
+std::pair<Shape, Shape> SampleGen::broadcasting_shapes() {
+  const Shape common = shape();
+  const auto operand = [&] {
+    Ints extents;
+    for (int axis = static_cast<int>(integer(0, common.rank() / 2)); axis < common.rank(); ++axis)
+      extents.push_back(integer(0, 2) == 0 ? 1 : common[axis]);
+    return Shape(extents);
+  };
+  Shape first = operand();
+  return {first, operand()};
+}
+
 Tensor numbers(std::initializer_list<double> values) {
   return Tensor::from(std::span<const double>(values.begin(), values.size()),
                       {static_cast<std::int64_t>(values.size())});
@@ -66,15 +84,24 @@ Tensor column(std::initializer_list<Point> points, double Point::*member) {
 
 Edges edge_points(std::initializer_list<EdgePoint> points, const Attrs& attrs) {
   using P = EdgePoint;
-  return {{{column(points, &P::x)}, attrs, {column(points, &P::y)}, {column(points, &P::dy)}}};
+  const Tensor none = numbers({});
+  return {{{column(points, &P::x)}, attrs, {column(points, &P::y)}, {column(points, &P::dy)}},
+          {{none}, attrs, {none}, {none}}};
 }
 
 Edges edge_pairs(std::initializer_list<EdgePair> points, const Attrs& attrs) {
   using P = EdgePair;
+  const Tensor none = Tensor::empty({0, 3}, DType::f64), row = numbers({1.0, 2.0, 3.0});
   return {{{column(points, &P::a), column(points, &P::b)},
            attrs,
            {column(points, &P::y)},
-           {column(points, &P::da), column(points, &P::db)}}};
+           {column(points, &P::da), column(points, &P::db)}},
+          {{none, row}, attrs, {none}, {none, Tensor::zeros({3}, DType::f64)}}};
+}
+
+Edges operator+(Edges a, const Edges& b) {
+  a.insert(a.end(), b.begin(), b.end());
+  return a;
 }
 
 }  // namespace banach

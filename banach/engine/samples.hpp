@@ -4,6 +4,7 @@
 #include <banach/engine/random.hpp>
 
 #include <initializer_list>
+#include <utility>
 
 namespace banach {
 
@@ -21,6 +22,10 @@ class SampleGen {
   Tensor indices(const Shape& shape, std::int64_t below);
   /// i64 in [low, high].
   std::int64_t integer(std::int64_t low, std::int64_t high);
+  /// 0 to `largest_rank` axes with extents in [1, 4].
+  Shape shape(int largest_rank = 4);
+  /// Two shapes that broadcast, each with some axes of extent 1 or missing in front.
+  std::pair<Shape, Shape> broadcasting_shapes();
 
  private:
   Random random_;
@@ -33,14 +38,17 @@ Tensor numbers(std::initializer_list<double> values);
 struct EdgePoint {
   double x, y, dy;
 };
-/// One row of special values for a function of one number.
+/// For a function of one number, applied to each element: a row of special values, and one without elements.
 Edges edge_points(std::initializer_list<EdgePoint> points, const Attrs& attrs = {});
 
 /// f(a, b) = y, with the derivatives da and db.
 struct EdgePair {
   double a, b, y, da, db;
 };
-/// One row of special values for a function of two numbers.
+/// For a function of two numbers that broadcasts: a row of special values, and one without elements.
 Edges edge_pairs(std::initializer_list<EdgePair> points, const Attrs& attrs = {});
+
+/// Rows after rows.
+Edges operator+(Edges a, const Edges& b);
 
 }  // namespace banach

@@ -1,97 +1,14 @@
-#include <banach/engine/samples.hpp>
 #include <banach/ops/broadcast.hpp>
 #include <banach/ops/compare.hpp>
 #include <banach/ops/elementwise.hpp>
-#include <banach/ops/shape_ops.hpp>
+#include <banach/ops/entries.hpp>
 
 #include <cmath>
 
 namespace banach {
 namespace {
 
-// ---- What the entries below share -------------------------------------------------------------------------
-
-Var unary(const Op& op, const Var& x, const Attrs& attrs = {}) { return apply(op, std::span(&x, 1), attrs); }
-
-Var constant_like(double value, const Var& x) { return Var(scalar(value, x.dtype())); }
-
-Var reduce_to(const Var& x, const Shape& shape) { return x.shape() == shape ? x : sum_to(x, shape); }
-
-// Cotangent of input i, which may have been broadcast: f() summed to its shape, if anybody wants it.
-template <class F>
-Var to_input(const VjpContext& c, int i, F f) {
-  return c.needs(i) ? reduce_to(f(), c.in(i).shape()) : Var();
-}
-
-Samples anywhere(SampleGen& g) {
-  return {{{g.normal({3, 4})}},   {{g.normal({2, 3, 5}, 0.0, 2.0)}}, {{g.normal({})}},
-          {{g.normal({1})}},      {{g.uniform({17}, -5.0, 5.0)}},    {{g.normal({0})}},
-          {{g.normal({2, 0, 3})}}};
-}
-
-Samples nonzero(SampleGen& g) {
-  return {{{g.away_from_zero({3, 4})}},
-          {{g.away_from_zero({2, 3, 5}, 0.2, 3.0)}},
-          {{g.away_from_zero({})}},
-          {{g.away_from_zero({17}, 0.05, 20.0)}},
-          {{g.away_from_zero({0})}}};
-}
-
-Samples positive(SampleGen& g) {
-  return {{{g.uniform({3, 4}, 0.5, 3.0)}},
-          {{g.uniform({2, 3, 5}, 1.0, 9.0)}},
-          {{g.uniform({}, 0.5, 2.0)}},
-          {{g.uniform({17}, 0.4, 1.5)}},
-          {{g.uniform({0}, 0.0, 1.0)}}};
-}
-
-// Pairs of shapes: equal, a row, a column, outer product, scalars, inner axes, high rank, empty.
-std::vector<std::pair<Shape, Shape>> pairs_of_shapes() {
-  return {{{3, 4}, {3, 4}},
-          {{3, 4}, {4}},
-          {{3, 4}, {3, 1}},
-          {{3, 1}, {1, 4}},
-          {{2, 3}, {}},
-          {{1}, {2, 3}},
-          {{2, 3, 4}, {2, 1, 4}},
-          {{1}, {}},
-          {{0, 3}, {3}},
-          {{2, 1, 2, 3}, {2, 1, 3}},
-          {{2, 1, 2, 1, 2}, {1, 2, 1, 3, 1}}};
-}
-
-Samples pairs(SampleGen& g) {
-  Samples samples;
-  for (const auto& [a, b] : pairs_of_shapes()) samples.push_back({{g.normal(a), g.normal(b)}});
-  return samples;
-}
-
-Samples pairs_with_nonzero_second(SampleGen& g) {
-  Samples samples;
-  for (const auto& [a, b] : pairs_of_shapes()) samples.push_back({{g.normal(a), g.away_from_zero(b, 0.5)}});
-  return samples;
-}
-
-Samples pairs_without_ties(SampleGen& g) {
-  Samples samples;
-  for (const auto& [a, b] : pairs_of_shapes()) {
-    const Tensor both = g.distinct({a.size() + b.size()});
-    samples.push_back({{both.rows(0, a.size()).reshape(a), both.rows(a.size(), both.size()).reshape(b)}});
-  }
-  return samples;
-}
-
-ErrorSamples refuses_integers() { return {{{Tensor::arange(3)}, {}, "expects f32 or f64"}}; }
-
-ErrorSamples refuses_mismatch() {
-  return {{{Tensor::zeros({2, 3}), Tensor::zeros({2})},
-           {},
-           "shapes must broadcast (equal extents, or 1): (2,3) with (2)"},
-          {{Tensor::zeros({2}), Tensor::zeros({2}, DType::f64)},
-           {},
-           "dtypes must agree (cast one): f32 with f64"},
-          {{Tensor::arange(2), Tensor::arange(2)}, {}, "expects f32 or f64"}};
-}
+using namespace entries;
 
 // ---- Arithmetic -------------------------------------------------------------------------------------------
 
@@ -109,6 +26,14 @@ const Op add_op{{
         },
     .samples = pairs,
     .errors = refuses_mismatch,
+    .edges =
+        [] {
+          return edge_pairs({{inf, 1.0, inf, 1.0, 1.0},
+                             {inf, -inf, nan, 1.0, 1.0},
+                             {nan, 0.0, nan, 1.0, 1.0},
+                             {-0.0, -0.0, -0.0, 1.0, 1.0},
+                             {-0.0, 0.0, 0.0, 1.0, 1.0}});
+        },
 }};
 
 const Op sub_op{{
@@ -125,6 +50,14 @@ const Op sub_op{{
         },
     .samples = pairs,
     .errors = refuses_mismatch,
+    .edges =
+        [] {
+          return edge_pairs({{inf, 1.0, inf, 1.0, -1.0},
+                             {inf, inf, nan, 1.0, -1.0},
+                             {1.0, nan, nan, 1.0, -1.0},
+                             {-0.0, 0.0, -0.0, 1.0, -1.0},
+                             {2.0, 2.0, 0.0, 1.0, -1.0}});
+        },
 }};
 
 const Op mul_op{{
@@ -141,6 +74,15 @@ const Op mul_op{{
         },
     .samples = pairs,
     .errors = refuses_mismatch,
+    .edges =
+        [] {
+          return edge_pairs({{inf, 2.0, inf, 2.0, inf},
+                             {inf, 0.0, nan, 0.0, inf},
+                             {-inf, -1.0, inf, -1.0, -inf},
+                             {nan, 0.0, nan, 0.0, nan},
+                             {-0.0, 2.0, -0.0, 2.0, -0.0},
+                             {-0.0, -2.0, 0.0, -2.0, -0.0}});
+        },
 }};
 
 const Op div_op{{
@@ -158,6 +100,17 @@ const Op div_op{{
         },
     .samples = pairs_with_nonzero_second,
     .errors = refuses_mismatch,
+    .edges =
+        [] {
+          return edge_pairs({{1.0, 0.0, inf, inf, -inf},
+                             {1.0, -0.0, -inf, -inf, -inf},
+                             {0.0, 0.0, nan, inf, nan},
+                             {inf, inf, nan, 0.0, nan},
+                             {1.0, inf, 0.0, 0.0, 0.0},
+                             {-1.0, inf, -0.0, 0.0, 0.0},
+                             {nan, 1.0, nan, 1.0, nan},
+                             {-0.0, 2.0, -0.0, 0.5, 0.0}});
+        },
 }};
 
 struct Affine {
@@ -191,6 +144,17 @@ const Op affine_op{{
         [] {
           return ErrorSamples{{{Tensor::arange(3)}, Affine{}, "expects f32 or f64"}};
         },
+    .edges =
+        [] {
+          return edge_points({{inf, inf, 2.0},
+                              {-inf, -inf, 2.0},
+                              {nan, nan, 2.0},
+                              {-0.0, 1.0, 2.0},
+                              {-0.5, 0.0, 2.0}},
+                             Affine{2.0, 1.0}) +
+                 edge_points({{inf, nan, 0.0}, {nan, nan, 0.0}, {3.0, 0.0, 0.0}}, Affine{0.0, 0.0}) +
+                 edge_points({{-0.0, 0.0, -1.0}, {0.0, -0.0, -1.0}}, Affine{-1.0, -0.0});
+        },
 }};
 
 // ---- One argument -----------------------------------------------------------------------------------------
@@ -205,6 +169,10 @@ const Op neg_op{{
     .vjp = [](const VjpContext& c) { return Vars{-c.cotangent}; },
     .samples = anywhere,
     .errors = refuses_integers,
+    .edges =
+        [] {
+          return edge_points({{0.0, -0.0, -1.0}, {-0.0, 0.0, -1.0}, {inf, -inf, -1.0}, {nan, nan, -1.0}});
+        },
 }};
 
 const Op square_op{{
@@ -217,6 +185,15 @@ const Op square_op{{
     .vjp = [](const VjpContext& c) { return Vars{c.cotangent * c.in() * 2.0}; },
     .samples = anywhere,
     .errors = refuses_integers,
+    .edges =
+        [] {
+          return edge_points({{0.0, 0.0, 0.0},
+                              {-0.0, 0.0, 0.0},
+                              {inf, inf, inf},
+                              {-inf, inf, -inf},
+                              {nan, nan, nan},
+                              {-3.0, 9.0, -6.0}});
+        },
 }};
 
 const Op reciprocal_op{{
@@ -229,6 +206,11 @@ const Op reciprocal_op{{
     .vjp = [](const VjpContext& c) { return Vars{-(c.cotangent * square(c.out))}; },
     .samples = positive,
     .errors = refuses_integers,
+    .edges =
+        [] {
+          return edge_points(
+              {{0.0, inf, -inf}, {-0.0, -inf, -inf}, {inf, 0.0, 0.0}, {-inf, -0.0, 0.0}, {nan, nan, nan}});
+        },
 }};
 
 const Op abs_op{{
@@ -241,6 +223,11 @@ const Op abs_op{{
     .vjp = [](const VjpContext& c) { return Vars{c.cotangent * sign(c.in())}; },
     .samples = nonzero,
     .errors = refuses_integers,
+    .edges =
+        [] {
+          return edge_points(
+              {{0.0, 0.0, 0.0}, {-0.0, 0.0, 0.0}, {inf, inf, 1.0}, {-inf, inf, -1.0}, {nan, nan, nan}});
+        },
 }};
 
 const Op sqrt_op{{
@@ -253,6 +240,15 @@ const Op sqrt_op{{
     .vjp = [](const VjpContext& c) { return Vars{c.cotangent * 0.5 / c.out}; },
     .samples = positive,
     .errors = refuses_integers,
+    .edges =
+        [] {
+          return edge_points({{0.0, 0.0, inf},
+                              {inf, inf, 0.0},
+                              {-1.0, nan, nan},
+                              {-inf, nan, nan},
+                              {nan, nan, nan}}) +
+                 Edges{{{numbers({-0.0})}, {}, {numbers({-0.0})}}};
+        },
 }};
 
 const Op rsqrt_op{{
@@ -265,6 +261,11 @@ const Op rsqrt_op{{
     .vjp = [](const VjpContext& c) { return Vars{c.cotangent * -0.5 * (c.out * square(c.out))}; },
     .samples = positive,
     .errors = refuses_integers,
+    .edges =
+        [] {
+          return edge_points({{0.0, inf, -inf}, {inf, 0.0, 0.0}, {-1.0, nan, nan}, {nan, nan, nan}}) +
+                 Edges{{{numbers({-0.0})}, {}, {numbers({-inf})}}};
+        },
 }};
 
 const Op exp_op{{
@@ -277,6 +278,16 @@ const Op exp_op{{
     .vjp = [](const VjpContext& c) { return Vars{c.cotangent * c.out}; },
     .samples = anywhere,
     .errors = refuses_integers,
+    .edges =
+        [] {
+          return edge_points({{0.0, 1.0, 1.0},
+                              {-0.0, 1.0, 1.0},
+                              {inf, inf, inf},
+                              {-inf, 0.0, 0.0},
+                              {1000.0, inf, inf},
+                              {-1000.0, 0.0, 0.0},
+                              {nan, nan, nan}});
+        },
 }};
 
 const Op expm1_op{{
@@ -289,6 +300,17 @@ const Op expm1_op{{
     .vjp = [](const VjpContext& c) { return Vars{c.cotangent * (c.out + 1.0)}; },
     .samples = anywhere,
     .errors = refuses_integers,
+    .edges =
+        [] {
+          return edge_points({{0.0, 0.0, 1.0},
+                              {-0.0, -0.0, 1.0},
+                              {inf, inf, inf},
+                              {-inf, -1.0, 0.0},
+                              {1000.0, inf, inf},
+                              {-1000.0, -1.0, 0.0},
+                              {0x1p-60, 0x1p-60, 1.0},
+                              {nan, nan, nan}});
+        },
 }};
 
 const Op log_op{{
@@ -301,6 +323,16 @@ const Op log_op{{
     .vjp = [](const VjpContext& c) { return Vars{c.cotangent / c.in()}; },
     .samples = positive,
     .errors = refuses_integers,
+    .edges =
+        [] {
+          return edge_points({{0.0, -inf, inf},
+                              {-0.0, -inf, -inf},
+                              {1.0, 0.0, 1.0},
+                              {inf, inf, 0.0},
+                              {-1.0, nan, -1.0},
+                              {-inf, nan, 0.0},
+                              {nan, nan, nan}});
+        },
 }};
 
 const Op log1p_op{{
@@ -313,6 +345,16 @@ const Op log1p_op{{
     .vjp = [](const VjpContext& c) { return Vars{c.cotangent / (c.in() + 1.0)}; },
     .samples = positive,
     .errors = refuses_integers,
+    .edges =
+        [] {
+          return edge_points({{0.0, 0.0, 1.0},
+                              {-0.0, -0.0, 1.0},
+                              {-1.0, -inf, inf},
+                              {inf, inf, 0.0},
+                              {-2.0, nan, -1.0},
+                              {0x1p-60, 0x1p-60, 1.0},
+                              {nan, nan, nan}});
+        },
 }};
 
 const Op sin_op{{
@@ -325,6 +367,11 @@ const Op sin_op{{
     .vjp = [](const VjpContext& c) { return Vars{c.cotangent * cos(c.in())}; },
     .samples = anywhere,
     .errors = refuses_integers,
+    .edges =
+        [] {
+          return edge_points(
+              {{0.0, 0.0, 1.0}, {-0.0, -0.0, 1.0}, {inf, nan, nan}, {-inf, nan, nan}, {nan, nan, nan}});
+        },
 }};
 
 const Op cos_op{{
@@ -337,226 +384,10 @@ const Op cos_op{{
     .vjp = [](const VjpContext& c) { return Vars{-(c.cotangent * sin(c.in()))}; },
     .samples = anywhere,
     .errors = refuses_integers,
-}};
-
-// ---- Activations: the hot ones have a fused kernel for their vjp, itself an operation ---------------------
-
-Spec equal_shape(const ShapeContext& c) {
-  const DType dtype = common_floating(c);
-  if (!(c.shape(0) == c.shape(1)))
-    fail<ShapeError>(c.op,
-                     "shapes must be equal: " + c.shape(0).to_string() + " with " + c.shape(1).to_string());
-  return {c.shape(), dtype};
-}
-
-// out = f(a, b) for equal shapes.
-template <class F>
-void fused_kernel(const KernelContext& c, F f) {
-  dispatch_floating(c.in().dtype(), [&](auto zero) {
-    using T = decltype(zero);
-    const T *a = c.in(0).data<T>(), *b = c.in(1).data<T>();
-    T* out = c.out().mutable_data<T>();
-    for_pieces(c.out().size(), [&](std::int64_t begin, std::int64_t end) {
-      for (std::int64_t i = begin; i < end; ++i) out[i] = f(a[i], b[i]);
-    });
-  });
-}
-
-Samples equal_pairs(SampleGen& g) {
-  return {{{g.normal({3, 4}), g.normal({3, 4})}},
-          {{g.normal({7}), g.normal({7})}},
-          {{g.normal({}), g.normal({})}},
-          {{g.normal({2, 1, 3}), g.normal({2, 1, 3})}},
-          {{g.normal({0}), g.normal({0})}}};
-}
-
-Samples equal_pairs_nonzero(SampleGen& g) {
-  return {{{g.normal({3, 4}), g.away_from_zero({3, 4})}},
-          {{g.normal({7}), g.away_from_zero({7})}},
-          {{g.normal({}), g.away_from_zero({})}},
-          {{g.normal({0}), g.away_from_zero({0})}}};
-}
-
-ErrorSamples refuses_unequal() {
-  return {{{Tensor::zeros({2, 3}), Tensor::zeros({3})}, {}, "shapes must be equal: (2,3) with (3)"},
-          {{Tensor::zeros({2}), Tensor::zeros({2}, DType::f64)}, {}, "dtypes must agree"}};
-}
-
-const Op tanh_vjp_op{{
-    .name = "tanh_vjp",
-    .doc = "g (1 - y^2): the vjp of y = tanh(x) at the cotangent g.",
-    .shape = equal_shape,
-    .kernel = [](const KernelContext& c) { fused_kernel(c, [](auto g, auto y) { return g * (1 - y * y); }); },
-    .kind = OpKind::elementwise,
-    .saves = Saves::inputs,
-    .vjp =
-        [](const VjpContext& c) {
-          const Var &g = c.in(0), &y = c.in(1);
-          return Vars{c.needs(0) ? apply(tanh_vjp_op, {c.cotangent, y}) : Var(),
-                      c.needs(1) ? c.cotangent * g * y * -2.0 : Var()};
-        },
-    .samples = equal_pairs,
-    .errors = refuses_unequal,
-}};
-
-const Op tanh_op{{
-    .name = "tanh",
-    .doc = "Hyperbolic tangent, elementwise.",
-    .shape = same_shape,
-    .kernel = [](auto& c) { unary_kernel(c, [](auto& k) { return k.tanh; }); },
-    .kind = OpKind::elementwise,
-    .saves = Saves::outputs,
-    .vjp =
-        [](const VjpContext& c) {
-          return Vars{apply(tanh_vjp_op, {c.cotangent, c.out})};
-        },
-    .samples = anywhere,
-    .errors = refuses_integers,
-}};
-
-const Op sigmoid_vjp_op{{
-    .name = "sigmoid_vjp",
-    .doc = "g y (1 - y): the vjp of y = sigmoid(x) at the cotangent g.",
-    .shape = equal_shape,
-    .kernel =
-        [](const KernelContext& c) { fused_kernel(c, [](auto g, auto y) { return g * (y * (1 - y)); }); },
-    .kind = OpKind::elementwise,
-    .saves = Saves::inputs,
-    .vjp =
-        [](const VjpContext& c) {
-          const Var &g = c.in(0), &y = c.in(1);
-          return Vars{c.needs(0) ? apply(sigmoid_vjp_op, {c.cotangent, y}) : Var(),
-                      c.needs(1) ? c.cotangent * g * (1.0 - 2.0 * y) : Var()};
-        },
-    .samples = equal_pairs,
-    .errors = refuses_unequal,
-}};
-
-const Op sigmoid_op{{
-    .name = "sigmoid",
-    .doc = "1 / (1 + e^-x), elementwise.",
-    .shape = same_shape,
-    .kernel = [](auto& c) { unary_kernel(c, [](auto& k) { return k.sigmoid; }); },
-    .kind = OpKind::elementwise,
-    .saves = Saves::outputs,
-    .vjp =
-        [](const VjpContext& c) {
-          return Vars{apply(sigmoid_vjp_op, {c.cotangent, c.out})};
-        },
-    .samples = anywhere,
-    .errors = refuses_integers,
-}};
-
-const Op softplus_op{{
-    .name = "softplus",
-    .doc = "log(1 + e^x), elementwise.",
-    .shape = same_shape,
-    .kernel = [](auto& c) { unary_kernel(c, [](auto& k) { return k.softplus; }); },
-    .kind = OpKind::elementwise,
-    .saves = Saves::inputs,
-    .vjp = [](const VjpContext& c) { return Vars{c.cotangent * sigmoid(c.in())}; },
-    .samples = anywhere,
-    .errors = refuses_integers,
-}};
-
-struct Slope {
-  double slope = 0.01;
-};
-
-// g where y > 0, slope * g elsewhere, which serves x as well as y = leaky_relu(x) for slopes that keep the
-// sign.
-const Op leaky_relu_vjp_op{{
-    .name = "leaky_relu_vjp",
-    .doc = "g where x > 0, slope * g elsewhere: the vjp of leaky_relu at the cotangent g.",
-    .shape = equal_shape,
-    .kernel =
-        [](const KernelContext& c) {
-          const double slope = c.attrs.as<Slope>().slope;
-          fused_kernel(c,
-                       [slope](auto g, auto x) { return x > 0 ? g : g * static_cast<decltype(g)>(slope); });
-        },
-    .kind = OpKind::elementwise,
-    .saves = Saves::inputs,
-    .vjp =
-        [](const VjpContext& c) {
-          return Vars{c.needs(0) ? apply(leaky_relu_vjp_op, {c.cotangent, c.in(1)}, c.attrs) : Var()};
-        },
-    .samples =
-        [](SampleGen& g) {
-          Samples samples = equal_pairs_nonzero(g);
-          for (Sample& sample : samples) sample.attrs = Slope{0.1};
-          return samples;
-        },
-    .errors =
+    .edges =
         [] {
-          return ErrorSamples{
-              {{Tensor::zeros({2, 3}), Tensor::zeros({3})}, Slope{}, "shapes must be equal: (2,3) with (3)"}};
-        },
-    .nan = NanRule::same_place_or_none,
-    .steps = 2,
-}};
-
-const Op relu_vjp_op{{
-    .name = "relu_vjp",
-    .doc = "g where y > 0, 0 elsewhere: the vjp of y = relu(x) at the cotangent g.",
-    .shape = equal_shape,
-    .kernel =
-        [](const KernelContext& c) {
-          fused_kernel(c, [](auto g, auto y) { return y > 0 ? g : decltype(g){0}; });
-        },
-    .kind = OpKind::elementwise,
-    .saves = Saves::inputs,
-    .vjp =
-        [](const VjpContext& c) {
-          return Vars{c.needs(0) ? apply(relu_vjp_op, {c.cotangent, c.in(1)}) : Var()};
-        },
-    .samples = equal_pairs_nonzero,
-    .errors = refuses_unequal,
-    .nan = NanRule::same_place_or_none,
-    .steps = 2,
-}};
-
-const Op relu_op{{
-    .name = "relu",
-    .doc = "max(x, 0), elementwise; derivative 0 at 0.",
-    .shape = same_shape,
-    .kernel = [](auto& c) { unary_kernel(c, [](auto& k) { return k.relu; }); },
-    .kind = OpKind::elementwise,
-    .saves = Saves::outputs,
-    .vjp =
-        [](const VjpContext& c) {
-          return Vars{apply(relu_vjp_op, {c.cotangent, c.out})};
-        },
-    .samples = nonzero,
-    .errors = refuses_integers,
-}};
-
-const Op leaky_relu_op{{
-    .name = "leaky_relu",
-    .doc = "x where x > 0, slope * x elsewhere.",
-    .shape = same_shape,
-    .kernel =
-        [](const KernelContext& c) {
-          const double slope = c.attrs.as<Slope>().slope;
-          map_kernel(c, [slope](auto* x, auto* y, std::int64_t n, const auto& k) {
-            k.leaky_relu(x, static_cast<std::remove_pointer_t<decltype(y)>>(slope), y, n);
-          });
-        },
-    .kind = OpKind::elementwise,
-    .saves = Saves::inputs,
-    .vjp =
-        [](const VjpContext& c) {
-          return Vars{apply(leaky_relu_vjp_op, {c.cotangent, c.in()}, c.attrs)};
-        },
-    .samples =
-        [](SampleGen& g) {
-          Samples samples = nonzero(g);
-          for (std::size_t i = 0; i < samples.size(); ++i) samples[i].attrs = Slope{i % 2 ? 0.2 : -0.5};
-          return samples;
-        },
-    .errors =
-        [] {
-          return ErrorSamples{{{Tensor::arange(3)}, Slope{}, "expects f32 or f64"}};
+          return edge_points(
+              {{0.0, 1.0, 0.0}, {-0.0, 1.0, 0.0}, {inf, nan, nan}, {-inf, nan, nan}, {nan, nan, nan}});
         },
 }};
 
@@ -611,6 +442,21 @@ const Op clamp_op{{
           return ErrorSamples{{{Tensor::zeros({2})}, Bounds{1.0, 0.0}, "low must not exceed high"},
                               {{Tensor::arange(3)}, Bounds{0.0, 1.0}, "expects f32 or f64"}};
         },
+    .edges =
+        [] {
+          return edge_points({{-1.0, -1.0, 1.0},
+                              {2.0, 2.0, 1.0},
+                              {-1.5, -1.0, 0.0},
+                              {2.5, 2.0, 0.0},
+                              {0.0, 0.0, 1.0},
+                              {-0.0, -0.0, 1.0},
+                              {inf, 2.0, 0.0},
+                              {-inf, -1.0, 0.0},
+                              {nan, nan, 0.0}},
+                             Bounds{-1.0, 2.0}) +
+                 edge_points({{0.0, 1.0, 0.0}, {1.0, 1.0, 1.0}, {2.0, 1.0, 0.0}}, Bounds{1.0, 1.0}) +
+                 edge_points({{inf, inf, 1.0}, {-inf, -inf, 1.0}, {nan, nan, 0.0}}, Bounds{-inf, inf});
+        },
 }};
 
 // ---- Choices ----------------------------------------------------------------------------------------------
@@ -632,6 +478,17 @@ const Op maximum_op{{
         },
     .samples = pairs_without_ties,
     .errors = refuses_mismatch,
+    .edges =
+        [] {
+          return edge_pairs({{1.0, 1.0, 1.0, 0.5, 0.5},
+                             {inf, inf, inf, 0.5, 0.5},
+                             {-inf, 1.0, 1.0, 0.0, 1.0},
+                             {inf, 1.0, inf, 1.0, 0.0},
+                             {nan, 1.0, nan, 0.0, 0.0},
+                             {1.0, nan, nan, 0.0, 0.0},
+                             {nan, nan, nan, 0.0, 0.0},
+                             {-0.0, -0.0, -0.0, 0.5, 0.5}});
+        },
 }};
 
 const Op minimum_op{{
@@ -648,6 +505,17 @@ const Op minimum_op{{
         },
     .samples = pairs_without_ties,
     .errors = refuses_mismatch,
+    .edges =
+        [] {
+          return edge_pairs({{1.0, 1.0, 1.0, 0.5, 0.5},
+                             {-inf, -inf, -inf, 0.5, 0.5},
+                             {-inf, 1.0, -inf, 1.0, 0.0},
+                             {inf, 1.0, 1.0, 0.0, 1.0},
+                             {nan, 1.0, nan, 0.0, 0.0},
+                             {1.0, nan, nan, 0.0, 0.0},
+                             {nan, nan, nan, 0.0, 0.0},
+                             {-0.0, -0.0, -0.0, 0.5, 0.5}});
+        },
 }};
 
 const Op where_op{{
@@ -698,6 +566,16 @@ const Op where_op{{
               {{Tensor::zeros({2}), Tensor::zeros({3}), Tensor::zeros({3})}, {}, "shapes must broadcast"},
               {{Tensor::arange(2), Tensor::zeros({2}), Tensor::zeros({2})}, {}, "expects f32 or f64"}};
         },
+    .edges =
+        [] {
+          return Edges{
+              {{numbers({1.0, 0.0, -0.0, nan, -1.0, inf, 0.0}), numbers({1.0, nan, inf, 3.0, -0.0, nan, 7.0}),
+                numbers({nan, 2.0, -inf, nan, inf, 0.0, nan})},
+               {},
+               {numbers({1.0, 2.0, -inf, 3.0, -0.0, nan, nan})},
+               {numbers({1.0, 0.0, 0.0, 1.0, 1.0, 1.0, 0.0}), numbers({0.0, 1.0, 1.0, 0.0, 0.0, 0.0, 1.0})}},
+              {{numbers({}), numbers({}), numbers({5.0})}, {}, {numbers({})}, {numbers({}), numbers({0.0})}}};
+        },
     .nan = NanRule::same_place_or_none,
     .steps = 1,
 }};
@@ -726,11 +604,6 @@ Var log(const Var& x) { return unary(log_op, x); }
 Var log1p(const Var& x) { return unary(log1p_op, x); }
 Var sin(const Var& x) { return unary(sin_op, x); }
 Var cos(const Var& x) { return unary(cos_op, x); }
-Var tanh(const Var& x) { return unary(tanh_op, x); }
-Var sigmoid(const Var& x) { return unary(sigmoid_op, x); }
-Var softplus(const Var& x) { return unary(softplus_op, x); }
-Var relu(const Var& x) { return unary(relu_op, x); }
-Var leaky_relu(const Var& x, double slope) { return unary(leaky_relu_op, x, Slope{slope}); }
 Var clamp(const Var& x, double low, double high) { return unary(clamp_op, x, Bounds{low, high}); }
 
 Var maximum(const Var& a, const Var& b) { return apply(maximum_op, {a, b}); }

@@ -1,0 +1,293 @@
+// The activations of neural networks; declared in elementwise.hpp.
+#include <banach/ops/broadcast.hpp>
+#include <banach/ops/compare.hpp>
+#include <banach/ops/elementwise.hpp>
+#include <banach/ops/entries.hpp>
+
+#include <cmath>
+
+namespace banach {
+namespace {
+
+using namespace entries;
+
+// ---- Activations: the hot ones have a fused kernel for their vjp, itself an operation ---------------------
+
+Spec equal_shape(const ShapeContext& c) {
+  const DType dtype = common_floating(c);
+  if (!(c.shape(0) == c.shape(1)))
+    fail<ShapeError>(c.op,
+                     "shapes must be equal: " + c.shape(0).to_string() + " with " + c.shape(1).to_string());
+  return {c.shape(), dtype};
+}
+
+// out = f(a, b) for equal shapes.
+template <class F>
+void fused_kernel(const KernelContext& c, F f) {
+  dispatch_floating(c.in().dtype(), [&](auto zero) {
+    using T = decltype(zero);
+    const T *a = c.in(0).data<T>(), *b = c.in(1).data<T>();
+    T* out = c.out().mutable_data<T>();
+    for_pieces(c.out().size(), [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t i = begin; i < end; ++i) out[i] = f(a[i], b[i]);
+    });
+  });
+}
+
+Samples equal_pairs(SampleGen& g) {
+  return {{{g.normal({3, 4}), g.normal({3, 4})}},
+          {{g.normal({7}), g.normal({7})}},
+          {{g.normal({}), g.normal({})}},
+          {{g.normal({2, 1, 3}), g.normal({2, 1, 3})}},
+          {{g.normal({0}), g.normal({0})}}};
+}
+
+Samples equal_pairs_nonzero(SampleGen& g) {
+  return {{{g.normal({3, 4}), g.away_from_zero({3, 4})}},
+          {{g.normal({7}), g.away_from_zero({7})}},
+          {{g.normal({}), g.away_from_zero({})}},
+          {{g.normal({0}), g.away_from_zero({0})}}};
+}
+
+ErrorSamples refuses_unequal() {
+  return {{{Tensor::zeros({2, 3}), Tensor::zeros({3})}, {}, "shapes must be equal: (2,3) with (3)"},
+          {{Tensor::zeros({2}), Tensor::zeros({2}, DType::f64)}, {}, "dtypes must agree"}};
+}
+
+const Op tanh_vjp_op{{
+    .name = "tanh_vjp",
+    .doc = "g (1 - y^2): the vjp of y = tanh(x) at the cotangent g.",
+    .shape = equal_shape,
+    .kernel = [](const KernelContext& c) { fused_kernel(c, [](auto g, auto y) { return g * (1 - y * y); }); },
+    .kind = OpKind::elementwise,
+    .saves = Saves::inputs,
+    .vjp =
+        [](const VjpContext& c) {
+          const Var &g = c.in(0), &y = c.in(1);
+          return Vars{c.needs(0) ? apply(tanh_vjp_op, {c.cotangent, y}) : Var(),
+                      c.needs(1) ? c.cotangent * g * y * -2.0 : Var()};
+        },
+    .samples = equal_pairs,
+    .errors = refuses_unequal,
+}};
+
+const Op tanh_op{{
+    .name = "tanh",
+    .doc = "Hyperbolic tangent, elementwise.",
+    .shape = same_shape,
+    .kernel = [](auto& c) { unary_kernel(c, [](auto& k) { return k.tanh; }); },
+    .kind = OpKind::elementwise,
+    .saves = Saves::outputs,
+    .vjp =
+        [](const VjpContext& c) {
+          return Vars{apply(tanh_vjp_op, {c.cotangent, c.out})};
+        },
+    .samples = anywhere,
+    .errors = refuses_integers,
+    .edges =
+        [] {
+          return edge_points({{0.0, 0.0, 1.0},
+                              {-0.0, -0.0, 1.0},
+                              {inf, 1.0, 0.0},
+                              {-inf, -1.0, 0.0},
+                              {1000.0, 1.0, 0.0},
+                              {0x1p-60, 0x1p-60, 1.0},
+                              {nan, nan, nan}});
+        },
+}};
+
+const Op sigmoid_vjp_op{{
+    .name = "sigmoid_vjp",
+    .doc = "g y (1 - y): the vjp of y = sigmoid(x) at the cotangent g.",
+    .shape = equal_shape,
+    .kernel =
+        [](const KernelContext& c) { fused_kernel(c, [](auto g, auto y) { return g * (y * (1 - y)); }); },
+    .kind = OpKind::elementwise,
+    .saves = Saves::inputs,
+    .vjp =
+        [](const VjpContext& c) {
+          const Var &g = c.in(0), &y = c.in(1);
+          return Vars{c.needs(0) ? apply(sigmoid_vjp_op, {c.cotangent, y}) : Var(),
+                      c.needs(1) ? c.cotangent * g * (1.0 - 2.0 * y) : Var()};
+        },
+    .samples = equal_pairs,
+    .errors = refuses_unequal,
+}};
+
+const Op sigmoid_op{{
+    .name = "sigmoid",
+    .doc = "1 / (1 + e^-x), elementwise.",
+    .shape = same_shape,
+    .kernel = [](auto& c) { unary_kernel(c, [](auto& k) { return k.sigmoid; }); },
+    .kind = OpKind::elementwise,
+    .saves = Saves::outputs,
+    .vjp =
+        [](const VjpContext& c) {
+          return Vars{apply(sigmoid_vjp_op, {c.cotangent, c.out})};
+        },
+    .samples = anywhere,
+    .errors = refuses_integers,
+    .edges =
+        [] {
+          return edge_points({{0.0, 0.5, 0.25},
+                              {-0.0, 0.5, 0.25},
+                              {inf, 1.0, 0.0},
+                              {-inf, 0.0, 0.0},
+                              {1000.0, 1.0, 0.0},
+                              {-1000.0, 0.0, 0.0},
+                              {nan, nan, nan}});
+        },
+}};
+
+const Op softplus_op{{
+    .name = "softplus",
+    .doc = "log(1 + e^x), elementwise.",
+    .shape = same_shape,
+    .kernel = [](auto& c) { unary_kernel(c, [](auto& k) { return k.softplus; }); },
+    .kind = OpKind::elementwise,
+    .saves = Saves::inputs,
+    .vjp = [](const VjpContext& c) { return Vars{c.cotangent * sigmoid(c.in())}; },
+    .samples = anywhere,
+    .errors = refuses_integers,
+    .edges =
+        [] {
+          return edge_points({{0.0, std::log(2.0), 0.5},
+                              {inf, inf, 1.0},
+                              {-inf, 0.0, 0.0},
+                              {1000.0, 1000.0, 1.0},
+                              {-1000.0, 0.0, 0.0},
+                              {nan, nan, nan}});
+        },
+}};
+
+struct Slope {
+  double slope = 0.01;
+};
+
+// g where y > 0, slope * g elsewhere, which serves x as well as y = leaky_relu(x) for slopes that keep the
+// sign.
+const Op leaky_relu_vjp_op{{
+    .name = "leaky_relu_vjp",
+    .doc = "g where x > 0, slope * g elsewhere: the vjp of leaky_relu at the cotangent g.",
+    .shape = equal_shape,
+    .kernel =
+        [](const KernelContext& c) {
+          const double slope = c.attrs.as<Slope>().slope;
+          fused_kernel(c,
+                       [slope](auto g, auto x) { return x > 0 ? g : g * static_cast<decltype(g)>(slope); });
+        },
+    .kind = OpKind::elementwise,
+    .saves = Saves::inputs,
+    .vjp =
+        [](const VjpContext& c) {
+          return Vars{c.needs(0) ? apply(leaky_relu_vjp_op, {c.cotangent, c.in(1)}, c.attrs) : Var()};
+        },
+    .samples =
+        [](SampleGen& g) {
+          Samples samples = equal_pairs_nonzero(g);
+          for (Sample& sample : samples) sample.attrs = Slope{0.1};
+          return samples;
+        },
+    .errors =
+        [] {
+          return ErrorSamples{
+              {{Tensor::zeros({2, 3}), Tensor::zeros({3})}, Slope{}, "shapes must be equal: (2,3) with (3)"}};
+        },
+    .nan = NanRule::same_place_or_none,
+    .steps = 2,
+}};
+
+const Op relu_vjp_op{{
+    .name = "relu_vjp",
+    .doc = "g where y > 0, 0 elsewhere: the vjp of y = relu(x) at the cotangent g.",
+    .shape = equal_shape,
+    .kernel =
+        [](const KernelContext& c) {
+          fused_kernel(c, [](auto g, auto y) { return y > 0 ? g : decltype(g){0}; });
+        },
+    .kind = OpKind::elementwise,
+    .saves = Saves::inputs,
+    .vjp =
+        [](const VjpContext& c) {
+          return Vars{c.needs(0) ? apply(relu_vjp_op, {c.cotangent, c.in(1)}) : Var()};
+        },
+    .samples = equal_pairs_nonzero,
+    .errors = refuses_unequal,
+    .nan = NanRule::same_place_or_none,
+    .steps = 2,
+}};
+
+const Op relu_op{{
+    .name = "relu",
+    .doc = "max(x, 0), elementwise; derivative 0 at 0.",
+    .shape = same_shape,
+    .kernel = [](auto& c) { unary_kernel(c, [](auto& k) { return k.relu; }); },
+    .kind = OpKind::elementwise,
+    .saves = Saves::outputs,
+    .vjp =
+        [](const VjpContext& c) {
+          return Vars{apply(relu_vjp_op, {c.cotangent, c.out})};
+        },
+    .samples = nonzero,
+    .errors = refuses_integers,
+    .edges =
+        [] {
+          return edge_points({{0.0, 0.0, 0.0},
+                              {-0.0, -0.0, 0.0},
+                              {inf, inf, 1.0},
+                              {-inf, 0.0, 0.0},
+                              {nan, nan, 0.0},
+                              {-1.0, 0.0, 0.0}});
+        },
+}};
+
+const Op leaky_relu_op{{
+    .name = "leaky_relu",
+    .doc = "x where x > 0, slope * x elsewhere.",
+    .shape = same_shape,
+    .kernel =
+        [](const KernelContext& c) {
+          const double slope = c.attrs.as<Slope>().slope;
+          map_kernel(c, [slope](auto* x, auto* y, std::int64_t n, const auto& k) {
+            k.leaky_relu(x, static_cast<std::remove_pointer_t<decltype(y)>>(slope), y, n);
+          });
+        },
+    .kind = OpKind::elementwise,
+    .saves = Saves::inputs,
+    .vjp =
+        [](const VjpContext& c) {
+          return Vars{apply(leaky_relu_vjp_op, {c.cotangent, c.in()}, c.attrs)};
+        },
+    .samples =
+        [](SampleGen& g) {
+          Samples samples = nonzero(g);
+          for (std::size_t i = 0; i < samples.size(); ++i) samples[i].attrs = Slope{i % 2 ? 0.2 : -0.5};
+          return samples;
+        },
+    .errors =
+        [] {
+          return ErrorSamples{{{Tensor::arange(3)}, Slope{}, "expects f32 or f64"}};
+        },
+    .edges =
+        [] {
+          return edge_points({{0.0, 0.0, 0.5},
+                              {-0.0, -0.0, 0.5},
+                              {inf, inf, 1.0},
+                              {-inf, -inf, 0.5},
+                              {nan, nan, 0.5}},
+                             Slope{0.5}) +
+                 edge_points({{-inf, nan, 0.0}, {-1.0, -0.0, 0.0}, {2.0, 2.0, 1.0}}, Slope{0.0});
+        },
+}};
+
+}  // namespace
+
+// ---- The functions ----
+
+Var tanh(const Var& x) { return unary(tanh_op, x); }
+Var sigmoid(const Var& x) { return unary(sigmoid_op, x); }
+Var softplus(const Var& x) { return unary(softplus_op, x); }
+Var relu(const Var& x) { return unary(relu_op, x); }
+Var leaky_relu(const Var& x, double slope) { return unary(leaky_relu_op, x, Slope{slope}); }
+
+}  // namespace banach
