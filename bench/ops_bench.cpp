@@ -53,6 +53,7 @@ std::vector<Case> cases() {
                probabilities = softmax(million).value();
   const Tensor images = normal({100, 32, 28, 28}), filters = normal({32, 32, 3, 3}),
                small_images = normal({100, 32, 9, 9});
+  const Tensor table = normal({10000, 256}), picked = indices({4096}, 10000);
   const Tensor labels = indices({1000}, 1000), columns = indices({1000, 1000}, 1000);
   const Var mask = greater(million, 0.0);
   const Conv2dOptions same{.padding = 1};
@@ -99,9 +100,13 @@ std::vector<Case> cases() {
   add("slice", "1e6", [](In x) { return slice(x[0], 1, 100, 900); }, {million});
   add("pad", "100x32x28x28_by_2", [](In x) { return pad(x[0], {0, 0, 2, 2}, {0, 0, 2, 2}); }, {images});
   add("concat", "1e6", [](In x) { return concat({x[0], x[1]}, 1); }, {million, million});
+  add("stack", "2x1e6", [](In x) { return stack({x[0], x[1]}); }, {million, million});
+  add("flip", "columns_1e6", [](In x) { return flip(x[0], {1}); }, {million});
+  add("repeat", "row_1e6", [](In x) { return repeat(x[0], {1000, 1}); }, {row});
+  add("embedding", "4096_of_10000x256", [](In x) { return embedding(x[0], x[1]); }, {table, picked});
+  add("one_hot", "1000x1000", [](In x) { return one_hot(x[0], 1000); }, {labels});
   add("gather", "1e6", [](In x) { return gather(x[0], 1, x[1]); }, {million, columns});
-  add("gather", "take_4096_rows_of_256", [](In x) { return take(x[0], 0, x[1]); },
-      {normal({10000, 256}), indices({4096}, 10000)});
+  add("gather", "take_4096_rows_of_256", [](In x) { return take(x[0], 0, x[1]); }, {table, picked});
   add("scatter_add", "1e6",
       [](In x) {
         return scatter_add({1000, 1000}, 1, x[1], x[0]);

@@ -29,9 +29,11 @@ void add(const std::string& name, const Case& f, In inputs) {
     std::vector<Tensor> leaves;
     for (const Tensor& input : inputs) leaves.push_back(input.detach().clone().requires_grad_());
     const Tensor y = f(leaves), ones = torch::ones_like(y);
-    // Where an input has no derivative, LibTorch gives an undefined tensor.
+    // A gradient that is a view gets elements of its own, as in Banach. Where an input has no derivative,
+    // LibTorch gives an undefined tensor.
     for (auto _ : state)
-      benchmark::DoNotOptimize(torch::autograd::grad({y}, leaves, {ones}, true, false, true));
+      for (const Tensor& gradient : torch::autograd::grad({y}, leaves, {ones}, true, false, true))
+        benchmark::DoNotOptimize(gradient.defined() ? gradient.contiguous() : gradient);
   })->Unit(benchmark::kMicrosecond);
 }
 
@@ -124,6 +126,12 @@ const bool registered = [] {
   add("slice/1e6", [](In x) { return x[0].slice(1, 100, 900).contiguous(); }, {million});
   add("pad/100x32x28x28_by_2", [](In x) { return torch::constant_pad_nd(x[0], {2, 2, 2, 2}); }, {images});
   add("concat/1e6", [](In x) { return torch::cat({x[0], x[1]}, 1); }, {million, million});
+  add("stack/2x1e6", [](In x) { return torch::stack({x[0], x[1]}); }, {million, million});
+  add("flip/columns_1e6", [](In x) { return x[0].flip(1); }, {million});
+  add("repeat/row_1e6", [](In x) { return x[0].repeat({1000, 1}); }, {row});
+  add("embedding/4096_of_10000x256", [=](In x) { return torch::embedding(x[0], picked); },
+      {randn({10000, 256})});
+  add_forward("one_hot/1000x1000", [](In x) { return torch::one_hot(x[0], 1000); }, {labels});
   add("gather/1e6", [=](In x) { return x[0].gather(1, columns); }, {million});
   add("gather/take_4096_rows_of_256", [=](In x) { return x[0].index_select(0, picked); },
       {randn({10000, 256})});
