@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <limits>
 #include <string>
 
 namespace banach {
@@ -189,13 +190,23 @@ class Columns {
     for (std::int64_t i = 0; i < tile.images; ++i) {
       const T* from = image(x, tile.image + i, group);
       for (std::int64_t c = 0; c < g_.group_channels();
-           ++c, from += g_.input.h * g_.input.w, to += window_ * width_)
+           ++c, from += g_.input.h * g_.input.w, to += window_ * width_) {
+        if (g_.padding.w == 0) {
+          if (first < last)
+            std::copy_n(from + (top + first) * width_, (last - first) * width_, to + first * width_);
+          continue;
+        }
         for (std::int64_t r = first; r < last; ++r)
           std::copy_n(from + (top + r) * g_.input.w, g_.input.w, to + r * width_ + g_.padding.w);
+      }
     }
   }
 
   void copy_tap(T* to, const T* from, std::int64_t rows) const {
+    if (g_.stride.w == 1 && g_.output.w == width_ * g_.stride.h) {  // rows without gaps
+      std::copy_n(from, rows * g_.output.w, to);
+      return;
+    }
     if (g_.stride.w == 1) return copy_rows(to, from, rows, g_.output.w, width_ * g_.stride.h);
     for (std::int64_t r = 0; r < rows; ++r, to += g_.output.w, from += width_ * g_.stride.h)
       for (std::int64_t i = 0; i < g_.output.w; ++i) to[i] = from[i * g_.stride.w];
@@ -407,6 +418,9 @@ std::vector<Use> uses() {
   return {{{2, 3, 5, 4}, {2, 3, 3, 3}, {.padding = 1}},
           {{3, 2, 6, 5}, {3, 2, 3, 2}, {.stride = {2, 1}, .padding = {0, 1}}},
           {{1, 4, 5, 6}, {6, 2, 2, 3}, {.padding = 1, .dilation = {1, 2}, .groups = 2}},
+          {{1, 3, 6, 5}, {6, 1, 1, 4}, {.padding = {0, 2}, .groups = 3}},
+          {{2, 4, 7, 6}, {2, 2, 3, 2}, {.stride = 2, .padding = {2, 1}, .dilation = 2, .groups = 2}},
+          {{2, 1, 6, 1}, {2, 1, 3, 1}, {.padding = {1, 0}, .dilation = {2, 1}}},
           {{2, 3, 4, 4}, {4, 3, 1, 1}, {}},
           {{2, 2, 9, 9}, {2, 2, 3, 3}, {.stride = 3, .padding = 1}},
           {{1, 2, 3, 3}, {2, 1, 1, 1}, {.padding = 2, .groups = 2}},
@@ -460,6 +474,32 @@ const Op conv2d_op{{
               {{zeros({1, 2, 8, 8}), zeros({4, 2, 3, 3})},
                ConvAttrs{{.stride = 0}},
                "[conv2d] stride must lie in [1, 2^31]"}};
+        },
+    .edges =
+        [] {
+          constexpr double nan = std::numeric_limits<double>::quiet_NaN(),
+                           inf = std::numeric_limits<double>::infinity();
+          const auto row = [](std::initializer_list<double> values) {
+            return tensor(values, {1, 1, 1, static_cast<std::int64_t>(values.size())});
+          };
+          // A NaN or infinity reaches the windows that hold it. Padding holds zeros, and 0 * inf is NaN.
+          return Edges{{{row({nan, 1, 2, inf}), row({1, 2})},
+                        ConvAttrs{},
+                        {row({nan, 5, inf})},
+                        {row({1, 3, 3, 2}), row({nan, inf})}},
+                       {{row({1, 2}), row({inf, 1})},
+                        ConvAttrs{{.padding = {0, 1}}},
+                        {row({nan, inf, inf})},
+                        {row({inf, inf}), row({3, 3})}},
+                       {{Tensor::zeros({0, 1, 2, 2}, DType::f64), Tensor::ones({3, 1, 1, 1}, DType::f64)},
+                        ConvAttrs{},
+                        {Tensor::zeros({0, 3, 2, 2}, DType::f64)},
+                        {Tensor::zeros({0, 1, 2, 2}, DType::f64), Tensor::zeros({3, 1, 1, 1}, DType::f64)}},
+                       {{Tensor::zeros({1, 0, 2, 1}, DType::f64),
+                         Tensor::zeros({1, 0, 1, 1}, DType::f64)},  // no channels
+                        ConvAttrs{},
+                        {Tensor::zeros({1, 1, 2, 1}, DType::f64)},
+                        {Tensor::zeros({1, 0, 2, 1}, DType::f64), Tensor::zeros({1, 0, 1, 1}, DType::f64)}}};
         },
 }};
 

@@ -72,3 +72,47 @@ TEST_CASE("derivatives of Conv2d", "[conv]") {
   INFO(report.to_string());
   CHECK(report.passed);
 }
+
+TEST_CASE("ConvTranspose2d and Conv1d are their operations and a bias", "[conv]") {
+  Random random(1);
+  const ConvTranspose2d up(
+      4, 6, {3, 2}, random,
+      {.stride = 2, .padding = {1, 0}, .output_padding = 1, .groups = 2, .dtype = DType::f64});
+  CHECK(up.weight.shape() == Shape{4, 3, 3, 2});
+  const Tensor image = normal({2, 4, 3, 5}, 2), larger = up(Var(image)).value();
+  CHECK(larger.shape() == Shape{2, 6, 6, 11});
+  const Tensor without = conv_transpose2d(image, up.weight, up.geometry).value();
+  for (std::int64_t i = 0; i < larger.size(); ++i)
+    CHECK(larger.at(i) == Approx(without.at(i) + up.bias->value().at(i / 66 % 6)).margin(1e-14));
+
+  const Conv1d causal(4, 6, 3, random, {.dilation = 2, .groups = 2, .causal = true, .dtype = DType::f64});
+  CHECK(causal.weight.shape() == Shape{6, 2, 3});
+  const Tensor signal = normal({2, 4, 9}, 3), y = causal(Var(signal)).value();
+  CHECK(y.shape() == Shape{2, 6, 9});
+  // What comes later changes nothing.
+  Tensor changed = signal;
+  for (std::int64_t c = 0; c < 8; ++c) changed.mutable_data<double>()[c * 9 + 8] += 1.0;
+  const Tensor again = causal(Var(changed)).value();
+  for (std::int64_t i = 0; i < y.size(); ++i) CHECK((i % 9 == 8) == (again.at(i) != y.at(i)));
+
+  CHECK_FALSE(Conv1d(1, 1, 1, random, {.bias = false}).bias.has_value());
+  CHECK_THROWS_WITH(Conv1d(4, 6, 0, random), Contains("[conv1d]") && Contains("kernel (0,1)"));
+  CHECK_THROWS_WITH(ConvTranspose2d(4, 6, 3, random, {.groups = 4}),
+                    Contains("[conv_transpose2d] groups must divide"));
+  CHECK_THROWS_WITH(causal(Var(Tensor::zeros({2, 3, 8}, DType::f64))),
+                    Contains("[conv1d]") && Contains("(2,3,8)"));
+}
+
+TEST_CASE("derivatives of ConvTranspose2d and Conv1d", "[conv]") {
+  Random random(1);
+  ConvTranspose2d up(2, 4, 3, random, {.stride = 2, .padding = 1, .groups = 2, .dtype = DType::f64});
+  const auto first =
+      layers::check_gradients(up, normal({2, 2, 3, 2}, 3), [&](const Var& x) { return tanh(up(x)); });
+  INFO(first.to_string());
+  CHECK(first.passed);
+  Conv1d causal(2, 4, 3, random, {.dilation = 2, .causal = true, .dtype = DType::f64});
+  const auto second =
+      layers::check_gradients(causal, normal({2, 2, 6}, 4), [&](const Var& x) { return tanh(causal(x)); });
+  INFO(second.to_string());
+  CHECK(second.passed);
+}

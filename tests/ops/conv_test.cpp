@@ -32,6 +32,8 @@ const std::vector<Case>& cases() {
       {{3, 6, 9, 9}, {6, 1, 3, 3}, {.padding = 1, .groups = 6}},
       {{1, 1, 3, 3}, {1, 1, 1, 1}, {.padding = 2}},
       {{1, 2, 1, 1}, {3, 2, 3, 3}, {.padding = 4}},
+      {{3, 2, 500, 1}, {3, 2, 5, 1}, {.padding = {4, 0}, .dilation = {2, 1}}},  // signals
+      {{2, 2, 61, 1}, {2, 1, 4, 1}, {.stride = {3, 1}, .padding = {1, 0}, .groups = 2}},
       {{2, 1, 8, 4}, {1, 1, 8, 4}, {}}};
   return all;
 }
@@ -131,6 +133,85 @@ TEST_CASE("convolutions are the same for any number of threads", "[conv]") {
       CHECK(same_bits(conv2d_weight_grad(x, y, kernel, c.options), dw));
     }
     set_threads(0);
+  }
+}
+
+TEST_CASE("conv_transpose2d follows its definition", "[conv]") {
+  // Each pixel adds its multiple of the filter.
+  using O = ConvTranspose2dOptions;
+  struct Use {
+    Shape x, w;
+    O options;
+  };
+  SampleGen g(12);
+  for (const auto& [sx, sw, o] :
+       {Use{{2, 3, 5, 4}, {3, 2, 3, 3}, O{}},
+        Use{{2, 4, 5, 6},
+            {4, 3, 3, 2},
+            O{.stride = {3, 2}, .padding = {1, 0}, .output_padding = {2, 1}, .groups = 2}},
+        Use{{1, 3, 3, 3},
+            {3, 1, 3, 4},
+            O{.stride = 2, .padding = 2, .output_padding = 1, .dilation = {2, 1}, .groups = 3}},
+        Use{{3, 2, 1, 7}, {2, 1, 1, 3}, O{.padding = {0, 2}, .dilation = 2}}}) {
+    const Tensor x = g.normal(sx), w = g.normal(sw);
+    const Tensor y = conv_transpose2d(x, w, o).value();
+    const std::int64_t per_in = sx[1] / o.groups, per_out = sw[1];
+    REQUIRE(y.shape() == Shape{sx[0], per_out * o.groups,
+                               (sx[2] - 1) * o.stride.h - 2 * o.padding.h + o.dilation.h * (sw[2] - 1) +
+                                   o.output_padding.h + 1,
+                               (sx[3] - 1) * o.stride.w - 2 * o.padding.w + o.dilation.w * (sw[3] - 1) +
+                                   o.output_padding.w + 1});
+    Tensor expected = Tensor::zeros(y.shape(), DType::f64);
+    double* sum = expected.mutable_data<double>();
+    std::int64_t at = 0;
+    for (std::int64_t n = 0; n < sx[0]; ++n)
+      for (std::int64_t c = 0; c < sx[1]; ++c)
+        for (std::int64_t i = 0; i < sx[2]; ++i)
+          for (std::int64_t j = 0; j < sx[3]; ++j, ++at)
+            for (std::int64_t k = 0; k < per_out; ++k)
+              for (std::int64_t a = 0; a < sw[2]; ++a)
+                for (std::int64_t b = 0; b < sw[3]; ++b) {
+                  const std::int64_t row = i * o.stride.h + a * o.dilation.h - o.padding.h;
+                  const std::int64_t column = j * o.stride.w + b * o.dilation.w - o.padding.w;
+                  if (row < 0 || row >= y.size(2) || column < 0 || column >= y.size(3)) continue;
+                  sum[((n * y.size(1) + c / per_in * per_out + k) * y.size(2) + row) * y.size(3) + column] +=
+                      x.at(at) * w.at(((c * per_out + k) * sw[2] + a) * sw[3] + b);
+                }
+    CHECK(largest_difference(y, expected) < 1e-12);
+  }
+}
+
+TEST_CASE("conv1d follows its definition, and a causal one sees no future", "[conv]") {
+  struct Use {
+    Shape x, w;
+    Conv1dOptions options;
+  };
+  SampleGen g(13);
+  for (const auto& [sx, sw, o] :
+       {Use{{2, 3, 20}, {4, 3, 3}, {.padding = 1}},
+        Use{{2, 4, 300}, {6, 2, 5}, {.stride = 2, .padding = 3, .dilation = 4, .groups = 2}},
+        Use{{3, 2, 33}, {2, 2, 4}, {.dilation = 3, .causal = true}},
+        Use{{1, 3, 200}, {3, 1, 3}, {.stride = 3, .dilation = 2, .groups = 3, .causal = true}}}) {
+    const Tensor x = g.normal(sx), w = g.normal(sw);
+    const Tensor y = conv1d(x, w, o).value();
+    const std::int64_t reach = o.dilation * (sw[2] - 1), before = o.causal ? reach : o.padding;
+    REQUIRE(y.shape() ==
+            Shape{sx[0], sw[0], (sx[2] + (o.causal ? before : 2 * before) - reach - 1) / o.stride + 1});
+    Tensor expected = Tensor::zeros(y.shape(), DType::f64);
+    double* sum = expected.mutable_data<double>();
+    std::int64_t at = 0;
+    for (std::int64_t n = 0; n < sx[0]; ++n)
+      for (std::int64_t k = 0; k < sw[0]; ++k)
+        for (std::int64_t i = 0; i < y.size(2); ++i, ++at)
+          for (std::int64_t c = 0; c < sw[1]; ++c)
+            for (std::int64_t a = 0; a < sw[2]; ++a) {
+              const std::int64_t t = i * o.stride + a * o.dilation - before;
+              if (t < 0 || t >= sx[2]) continue;
+              if (o.causal) CHECK(t <= i * o.stride);
+              sum[at] += x.at((n * sx[1] + k / (sw[0] / o.groups) * sw[1] + c) * sx[2] + t) *
+                         w.at((k * sw[1] + c) * sw[2] + a);
+            }
+    CHECK(largest_difference(y, expected) < 1e-12);
   }
 }
 
