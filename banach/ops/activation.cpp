@@ -5,11 +5,17 @@
 #include <banach/ops/entries.hpp>
 
 #include <cmath>
+#include <limits>
+#include <numbers>
 
 namespace banach {
 namespace {
 
 using namespace entries;
+
+// The tanh form of gelu: twice sqrt(2 / pi), and 0.044715 times that.
+constexpr double gelu_scale = 2 * std::numbers::sqrt2 * std::numbers::inv_sqrtpi;
+constexpr double gelu_cubic = 0.044715 * gelu_scale;
 
 // ---- Activations: the hot ones have a fused kernel for their vjp, itself an operation ---------------------
 
@@ -280,14 +286,187 @@ const Op leaky_relu_op{{
         },
 }};
 
+struct Alpha {
+  double alpha = 1.0;
+};
+
+const Op elu_op{{
+    .name = "elu",
+    .doc = "x where x > 0, alpha (e^x - 1) elsewhere.",
+    .shape = same_shape,
+    .kernel =
+        [](const KernelContext& c) {
+          const double alpha = c.attrs.as<Alpha>().alpha;
+          map_kernel(c, [alpha](auto* x, auto* y, std::int64_t n, const auto& k) {
+            using T = std::remove_pointer_t<decltype(y)>;
+            k.expm1(x, y, n);
+            for (std::int64_t i = 0; i < n; ++i) y[i] = x[i] > 0 ? x[i] : static_cast<T>(alpha) * y[i];
+          });
+        },
+    .kind = OpKind::elementwise,
+    .saves = Saves::inputs,
+    .vjp =
+        [](const VjpContext& c) {
+          // Limited, so that the branch not taken is finite.
+          const Var below = exp(clamp(c.in(), -inf, 0.0)) * c.attrs.as<Alpha>().alpha;
+          return Vars{c.cotangent * where(greater(c.in(), 0.0), 1.0, below)};
+        },
+    .samples =
+        [](SampleGen& g) {
+          Samples samples = nonzero(g);
+          for (std::size_t i = 0; i < samples.size(); ++i) samples[i].attrs = Alpha{i % 2 ? 0.7 : 1.0};
+          return samples;
+        },
+    .errors =
+        [] {
+          return ErrorSamples{{{Tensor::arange(3)}, Alpha{}, "expects f32 or f64"}};
+        },
+    .edges =
+        [] {
+          return edge_points({{0.0, 0.0, 0.5},
+                              {-0.0, -0.0, 0.5},
+                              {inf, inf, 1.0},
+                              {-inf, -0.5, 0.0},
+                              {1000.0, 1000.0, 1.0},
+                              {-1000.0, -0.5, 0.0},
+                              {nan, nan, nan}},
+                             Alpha{0.5});
+        },
+}};
+
+// x s with s = f(x) in [0, 1], in place of f(x) in y; its limit 0 at -infinity.
+template <class T>
+void times_argument(const T* x, T* y, std::int64_t n) {
+  constexpr T lowest = -std::numeric_limits<T>::infinity();
+  for (std::int64_t i = 0; i < n; ++i) y[i] = x[i] == lowest ? T{-0.0} : x[i] * y[i];
+}
+
+// The derivative of x s(x): s + x s', with s' vanishing faster than x grows. Beyond +-limit s' is 0, and x
+// only must not be infinite.
+Var slope_of_product(const Var& x, const Var& s, const Var& slope_of_s, double limit) {
+  return s + clamp(x, -limit, limit) * slope_of_s;
+}
+
+const Op silu_op{{
+    .name = "silu",
+    .doc = "x sigmoid(x), elementwise.",
+    .shape = same_shape,
+    .kernel =
+        [](const KernelContext& c) {
+          map_kernel(c, [](auto* x, auto* y, std::int64_t n, const auto& k) {
+            k.sigmoid(x, y, n);
+            times_argument(x, y, n);
+          });
+        },
+    .kind = OpKind::elementwise,
+    .saves = Saves::inputs,
+    .vjp =
+        [](const VjpContext& c) {
+          const Var s = sigmoid(c.in());
+          return Vars{c.cotangent * slope_of_product(c.in(), s, s * (1.0 - s), 1000.0)};
+        },
+    .samples = anywhere,
+    .errors = refuses_integers,
+    .edges =
+        [] {
+          return edge_points({{0.0, 0.0, 0.5},
+                              {-0.0, -0.0, 0.5},
+                              {inf, inf, 1.0},
+                              {-inf, -0.0, 0.0},
+                              {1000.0, 1000.0, 1.0},
+                              {-1000.0, -0.0, 0.0},
+                              {1.0, 0.7310585786300049, 0.9276705118714869},
+                              {nan, nan, nan}});
+        },
+}};
+
+const Op gelu_op{{
+    .name = "gelu",
+    .doc = "x (1 + erf(x / sqrt(2))) / 2, elementwise.",
+    .shape = same_shape,
+    .kernel =
+        [](const KernelContext& c) {
+          map_kernel(c, [](auto* x, auto* y, std::int64_t n, const auto& k) {
+            using T = std::remove_pointer_t<decltype(y)>;
+            k.scale_add(x, static_cast<T>(std::numbers::sqrt2 / 2), T{-0.0}, y, n);
+            k.erf(y, y, n);
+            k.scale_add(y, T{0.5}, T{0.5}, y, n);
+            times_argument(x, y, n);
+          });
+        },
+    .kind = OpKind::elementwise,
+    .saves = Saves::inputs,
+    .vjp =
+        [](const VjpContext& c) {
+          const Var& x = c.in();
+          const Var distribution = 0.5 + 0.5 * erf(x * (std::numbers::sqrt2 / 2));
+          const Var density = exp(square(x) * -0.5) * (std::numbers::inv_sqrtpi / std::numbers::sqrt2);
+          return Vars{c.cotangent * slope_of_product(x, distribution, density, 100.0)};
+        },
+    .samples = anywhere,
+    .errors = refuses_integers,
+    .edges =
+        [] {
+          return edge_points({{0.0, 0.0, 0.5},
+                              {-0.0, -0.0, 0.5},
+                              {inf, inf, 1.0},
+                              {-inf, -0.0, 0.0},
+                              {1000.0, 1000.0, 1.0},
+                              {-1000.0, -0.0, 0.0},
+                              {1.0, 0.841344746068543, 1.0833154705876864},
+                              {nan, nan, nan}});
+        },
+}};
+
+const Op gelu_tanh_op{{
+    .name = "gelu_tanh",
+    .doc = "x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2, elementwise.",
+    .shape = same_shape,
+    .kernel =
+        [](const KernelContext& c) {
+          map_kernel(c, [](auto* x, auto* y, std::int64_t n, const auto& k) {
+            using T = std::remove_pointer_t<decltype(y)>;
+            for (std::int64_t i = 0; i < n; ++i)  // (1 + tanh(u)) / 2 = sigmoid(2 u)
+              y[i] = x[i] * (static_cast<T>(gelu_scale) + static_cast<T>(gelu_cubic) * (x[i] * x[i]));
+            k.sigmoid(y, y, n);
+            times_argument(x, y, n);
+          });
+        },
+    .kind = OpKind::elementwise,
+    .saves = Saves::inputs,
+    .vjp =
+        [](const VjpContext& c) {
+          const Var &x = c.in(), limited = clamp(x, -100.0, 100.0), squared = square(limited);
+          const Var s = sigmoid(limited * (gelu_scale + gelu_cubic * squared));
+          const Var slope = s * (1.0 - s) * (gelu_scale + (3.0 * gelu_cubic) * squared);
+          return Vars{c.cotangent * slope_of_product(x, s, slope, 100.0)};
+        },
+    .samples = anywhere,
+    .errors = refuses_integers,
+    .edges =
+        [] {
+          return edge_points({{0.0, 0.0, 0.5},
+                              {-0.0, -0.0, 0.5},
+                              {inf, inf, 1.0},
+                              {-inf, -0.0, 0.0},
+                              {1000.0, 1000.0, 1.0},
+                              {-1000.0, -0.0, 0.0},
+                              {1.0, 0.8411919906082768, 1.0829640838457826},
+                              {nan, nan, nan}});
+        },
+}};
+
 }  // namespace
 
-// ---- The functions ----
+// ---- The functions ----------------------------------------------------------------------------------------
 
 Var tanh(const Var& x) { return unary(tanh_op, x); }
 Var sigmoid(const Var& x) { return unary(sigmoid_op, x); }
 Var softplus(const Var& x) { return unary(softplus_op, x); }
 Var relu(const Var& x) { return unary(relu_op, x); }
 Var leaky_relu(const Var& x, double slope) { return unary(leaky_relu_op, x, Slope{slope}); }
+Var elu(const Var& x, double alpha) { return unary(elu_op, x, Alpha{alpha}); }
+Var silu(const Var& x) { return unary(silu_op, x); }
+Var gelu(const Var& x, GeluForm form) { return unary(form == GeluForm::exact ? gelu_op : gelu_tanh_op, x); }
 
 }  // namespace banach

@@ -4,11 +4,14 @@
 #include <banach/ops/entries.hpp>
 
 #include <cmath>
+#include <numbers>
 
 namespace banach {
 namespace {
 
 using namespace entries;
+
+constexpr double inverse_sqrt_pi = std::numbers::inv_sqrtpi;
 
 // ---- Arithmetic -------------------------------------------------------------------------------------------
 
@@ -391,6 +394,29 @@ const Op cos_op{{
         },
 }};
 
+const Op erf_op{{
+    .name = "erf",
+    .doc = "Error function, 2 / sqrt(pi) times the integral of exp(-t^2) from 0 to x, elementwise.",
+    .shape = same_shape,
+    .kernel = [](auto& c) { unary_kernel(c, [](auto& k) { return k.erf; }); },
+    .kind = OpKind::elementwise,
+    .saves = Saves::inputs,
+    .vjp =
+        [](const VjpContext& c) {
+          return Vars{c.cotangent * (exp(-square(c.in())) * (2.0 * inverse_sqrt_pi))};
+        },
+    .samples = anywhere,
+    .errors = refuses_integers,
+    .edges =
+        [] {
+          return edge_points({{0.0, 0.0, 2 * inverse_sqrt_pi},
+                              {-0.0, -0.0, 2 * inverse_sqrt_pi},
+                              {inf, 1.0, 0.0},
+                              {-inf, -1.0, 0.0},
+                              {nan, nan, nan}});
+        },
+}};
+
 struct Bounds {
   double low = 0.0, high = 0.0;
 };
@@ -457,6 +483,137 @@ const Op clamp_op{{
                  edge_points({{0.0, 1.0, 0.0}, {1.0, 1.0, 1.0}, {2.0, 1.0, 0.0}}, Bounds{1.0, 1.0}) +
                  edge_points({{inf, inf, 1.0}, {-inf, -inf, 1.0}, {nan, nan, 0.0}}, Bounds{-inf, inf});
         },
+}};
+
+// ---- Powers -----------------------------------------------------------------------------------------------
+
+template <class T>
+simd::Binary<T> power(const simd::Kernels<T>&) {
+  return {.vv =
+              [](const T* a, const T* b, T* out, std::int64_t n) {
+                for (std::int64_t i = 0; i < n; ++i) out[i] = std::pow(a[i], b[i]);
+              },
+          .vs =
+              [](const T* a, T b, T* out, std::int64_t n) {
+                for (std::int64_t i = 0; i < n; ++i) out[i] = std::pow(a[i], b);
+              },
+          .sv =
+              [](T a, const T* b, T* out, std::int64_t n) {
+                for (std::int64_t i = 0; i < n; ++i) out[i] = std::pow(a, b[i]);
+              }};
+}
+
+// b a^(b - 1). Where b is 0, so is this, even where 1 / a is infinite or a is NaN.
+Var slope_in_base(const Var& a, const Var& b) {
+  const double smallest =
+      a.dtype() == DType::f32 ? std::numeric_limits<float>::min() : std::numeric_limits<double>::min();
+  const Var constant = equal(b, 0.0) * (1.0 - greater_equal(abs(a), smallest));
+  return b * pow(a, where(constant, 1.0, b) - 1.0);
+}
+
+// a^b log(a), with y = a^b. Where a is 0 and b is not negative it is 0, its limit but for b = 0.
+Var slope_in_exponent(const Var& a, const Var& b, const Var& y) {
+  return y * log(where(equal(a, 0.0) * greater_equal(b, 0.0), 1.0, a));
+}
+
+const Op pow_op{{
+    .name = "pow",
+    .doc = "a^b, elementwise, broadcasting. The derivative in b is 0 where a = 0 <= b, NaN where a < 0.",
+    .shape = broadcast_shape,
+    .kernel = [](auto& c) { binary_kernel(c, [](auto& k) { return power(k); }); },
+    .kind = OpKind::elementwise,
+    .vjp =
+        [](const VjpContext& c) {
+          const Var &a = c.in(0), &b = c.in(1);
+          return Vars{to_input(c, 0, [&] { return c.cotangent * slope_in_base(a, b); }),
+                      to_input(c, 1, [&] { return c.cotangent * slope_in_exponent(a, b, c.out); })};
+        },
+    .samples =
+        [](SampleGen& g) {
+          Samples samples;
+          for (const auto& [a, b] : pairs_of_shapes(g))
+            samples.push_back({{g.uniform(a, 0.4, 2.5), g.normal(b, 0.5, 1.5)}});
+          return samples;
+        },
+    .errors = refuses_mismatch,
+    .edges =
+        [] {
+          return edge_pairs({{0.0, 0.0, 1.0, 0.0, 0.0},
+                             {0.0, 1.0, 0.0, 1.0, 0.0},
+                             {0.0, 2.0, 0.0, 0.0, 0.0},
+                             {0.0, 0.5, 0.0, inf, 0.0},
+                             {0.0, -1.0, inf, -inf, -inf},
+                             {-2.0, 0.0, 1.0, 0.0, nan},
+                             {-2.0, 2.0, 4.0, -4.0, nan},
+                             {-2.0, 3.0, -8.0, 12.0, nan},
+                             {-2.0, 0.5, nan, nan, nan},
+                             {-0.0, 3.0, -0.0, 0.0, 0.0},
+                             {-0.0, 1.0, -0.0, 1.0, 0.0},
+                             {inf, 0.0, 1.0, 0.0, inf},
+                             {inf, 2.0, inf, inf, inf},
+                             {-inf, 3.0, -inf, inf, nan},
+                             {0.5, inf, 0.0, nan, 0.0},
+                             {2.0, -inf, 0.0, nan, 0.0},
+                             {1.0, nan, 1.0, nan, 0.0},
+                             {nan, 0.0, 1.0, 0.0, nan},
+                             {nan, 2.0, nan, nan, nan}});
+        },
+    .nan = NanRule::same_place_or_none,
+}};
+
+struct Exponent {
+  double value;
+};
+
+Edges power_edges(double exponent, std::initializer_list<EdgePoint> points) {
+  return edge_points(points, Exponent{exponent});
+}
+
+const Op pow_number_op{{
+    .name = "pow_number",
+    .doc = "x^b for a number b, elementwise; its derivative is 0 for b = 0, at any x.",
+    .shape = same_shape,
+    .kernel =
+        [](const KernelContext& c) {
+          const double exponent = c.attrs.as<Exponent>().value;
+          map_kernel(c, [exponent](auto* x, auto* y, std::int64_t n, const auto& k) {
+            using T = std::remove_pointer_t<decltype(y)>;
+            power(k).vs(x, static_cast<T>(exponent), y, n);
+          });
+        },
+    .kind = OpKind::elementwise,
+    .saves = Saves::inputs,
+    .vjp =
+        [](const VjpContext& c) {
+          const double b = c.attrs.as<Exponent>().value;
+          return Vars{b == 0.0 ? Var() : c.cotangent * (b * pow(c.in(), b - 1.0))};
+        },
+    .samples =
+        [](SampleGen& g) {
+          Samples samples;
+          for (const double exponent : {0.5, 2.5, -1.5, 1.0 / 3.0})
+            samples.push_back({{g.uniform(g.shape(), 0.5, 3.0)}, Exponent{exponent}});
+          for (const double exponent : {2.0, 3.0, -1.0, -2.0, 1.0, 0.0})
+            samples.push_back({{g.away_from_zero({5}, 0.4)}, Exponent{exponent}});
+          samples.push_back({{g.normal({})}, Exponent{4.0}});
+          samples.push_back({{g.normal({0, 2})}, Exponent{0.5}});
+          return samples;
+        },
+    .errors =
+        [] {
+          return ErrorSamples{{{Tensor::arange(3)}, Exponent{3.0}, "expects f32 or f64"}};
+        },
+    .edges =
+        [] {
+          return power_edges(0.0, {{0.0, 1.0, 0.0}, {inf, 1.0, 0.0}, {nan, 1.0, 0.0}, {-2.0, 1.0, 0.0}}) +
+                 power_edges(1.0, {{0.0, 0.0, 1.0}, {-0.0, -0.0, 1.0}, {-inf, -inf, 1.0}, {nan, nan, 1.0}}) +
+                 power_edges(2.0, {{-0.0, 0.0, 0.0}, {-inf, inf, -inf}, {nan, nan, nan}, {-3.0, 9.0, -6.0}}) +
+                 power_edges(3.0, {{-0.0, -0.0, 0.0}, {-inf, -inf, inf}, {-1.0, -1.0, 3.0}}) +
+                 power_edges(-1.0, {{0.0, inf, -inf}, {-0.0, -inf, -inf}, {-inf, -0.0, 0.0}}) +
+                 power_edges(0.5, {{0.0, 0.0, inf}, {inf, inf, 0.0}, {-1.0, nan, nan}, {nan, nan, nan}}) +
+                 power_edges(1.5, {{0.0, 0.0, 0.0}, {inf, inf, inf}, {-1.0, nan, nan}});
+        },
+    .nan = NanRule::same_place_or_none,
 }};
 
 // ---- Choices ----------------------------------------------------------------------------------------------
@@ -604,7 +761,15 @@ Var log(const Var& x) { return unary(log_op, x); }
 Var log1p(const Var& x) { return unary(log1p_op, x); }
 Var sin(const Var& x) { return unary(sin_op, x); }
 Var cos(const Var& x) { return unary(cos_op, x); }
+Var erf(const Var& x) { return unary(erf_op, x); }
 Var clamp(const Var& x, double low, double high) { return unary(clamp_op, x, Bounds{low, high}); }
+
+Var pow(const Var& a, const Var& b) { return apply(pow_op, {a, b}); }
+Var pow(const Var& x, double exponent) {
+  if (exponent == 1.0 && is_floating(x.dtype())) return x;
+  return exponent == 2.0 ? square(x) : unary(pow_number_op, x, Exponent{exponent});
+}
+Var pow(double base, const Var& exponent) { return pow(constant_like(base, exponent), exponent); }
 
 Var maximum(const Var& a, const Var& b) { return apply(maximum_op, {a, b}); }
 Var maximum(const Var& a, double b) { return maximum(a, constant_like(b, a)); }

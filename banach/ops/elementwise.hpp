@@ -32,6 +32,15 @@ Var log(const Var& x);
 Var log1p(const Var& x);
 Var sin(const Var& x);
 Var cos(const Var& x);
+/// 2 / sqrt(pi) times the integral of exp(-t^2) from 0 to x.
+Var erf(const Var& x);
+
+/// a^b, as std::pow has it: 1 for b = 0, NaN for negative a unless b is whole. The derivative in a is 0 where
+/// b = 0; the one in b is 0 where a = 0 <= b, and NaN where a is negative.
+Var pow(const Var& a, const Var& b);
+/// x^b for a number b. Derivatives of any order are right at x = 0: those of x^2 are 0, 2, 0.
+Var pow(const Var& x, double exponent);
+Var pow(double base, const Var& exponent);
 
 Var tanh(const Var& x);
 /// 1 / (1 + exp(-x))
@@ -42,6 +51,16 @@ Var softplus(const Var& x);
 Var relu(const Var& x);
 /// x where x > 0, slope * x elsewhere.
 Var leaky_relu(const Var& x, double slope = 0.01);
+/// x where x > 0, alpha (exp(x) - 1) elsewhere. Derivative at zero: alpha.
+Var elu(const Var& x, double alpha = 1.0);
+/// x sigmoid(x), also called swish; 0 at -infinity.
+Var silu(const Var& x);
+enum class GeluForm {
+  exact,              ///< x (1 + erf(x / sqrt(2))) / 2
+  tanh_approximation  ///< x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2
+};
+/// x times the normal distribution function of x (Hendrycks and Gimpel 2016); 0 at -infinity.
+Var gelu(const Var& x, GeluForm form = GeluForm::exact);
 /// x limited to [low, high]; derivative 1 inside, bounds included, 0 outside. Throws ValueError unless low <=
 /// high.
 Var clamp(const Var& x, double low, double high);

@@ -97,6 +97,18 @@ TEST_CASE("functions of one argument agree with xtensor") {
       {"clamp", -5, 5, [](const Var& x) { return clamp(x, -1.0, 2.0); },
        [](const Array& x) -> Array { return xt::clip(x, -1.0, 2.0); }},
       {"sign", -5, 5, sign, [](const Array& x) -> Array { return xt::sign(x); }},
+      {"erf", -5, 5, [](const Var& x) { return erf(x); }, [](const Array& x) -> Array { return xt::erf(x); }},
+      {"pow", 0.1, 5, [](const Var& x) { return pow(x, -1.7); },
+       [](const Array& x) -> Array { return xt::pow(x, -1.7); }},
+      {"elu", -5, 5, [](const Var& x) { return elu(x, 0.7); },
+       [](const Array& x) -> Array { return xt::where(x > 0.0, x, 0.7 * xt::expm1(x)); }},
+      {"silu", -9, 9, silu, [](const Array& x) -> Array { return x / (1.0 + xt::exp(-x)); }},
+      {"gelu", -6, 6, [](const Var& x) { return gelu(x); },
+       [](const Array& x) -> Array { return 0.5 * x * xt::erfc(x * -std::sqrt(0.5)); }},
+      {"gelu_tanh", -6, 6, [](const Var& x) { return gelu(x, GeluForm::tanh_approximation); },
+       [](const Array& x) -> Array {
+         return 0.5 * x * (1.0 + xt::tanh(std::sqrt(2.0 / std::acos(-1.0)) * (x + 0.044715 * x * x * x)));
+       }},
       {"affine", -5, 5, [](const Var& x) { return 3.0 - 2.0 * x; },
        [](const Array& x) -> Array { return 3.0 - 2.0 * x; }},
   };
@@ -125,6 +137,8 @@ TEST_CASE("broadcasting arithmetic and comparisons agree with xtensor") {
     check(a / b, x / y, 0.0);
     check(maximum(a, b), xt::maximum(x, y), 0.0);
     check(minimum(a, b), xt::minimum(x, y), 0.0);
+    check(pow(exp(a), b), xt::pow(xt::exp(x), y), 16 * eps);
+    check(pow(2.5, b), xt::pow(2.5, y), 2 * eps);
     check(where(greater(a, 0.0), a, b), xt::where(x > 0.0, x, y), 0.0);
     const Tensor ties_a = gen.indices(sa, 3).to(DType::f64), ties_b = gen.indices(sb, 3).to(DType::f64);
     const Var c(ties_a), d(ties_b);
