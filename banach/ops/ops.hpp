@@ -13,6 +13,7 @@
 #include <banach/ops/reduce.hpp>
 #include <banach/ops/shape_ops.hpp>
 #include <banach/ops/softmax.hpp>
+#include <banach/ops/upsample.hpp>
 
 #include <vector>
 

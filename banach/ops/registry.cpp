@@ -14,9 +14,12 @@ static Function keep(Var (*f)(Arguments...)) {
 // External linkage, or the compiler would drop what nobody reads.
 extern const Function one_of_each_source[];
 const Function one_of_each_source[] = {
-    keep(cast),   keep(gather),    keep(layer_norm), keep(matmul),      keep(max_pool2d),       keep(mse),
-    keep(conv2d), keep(transpose), keep(sum),        keep(log_softmax), keep(logsumexp),        keep(square),
-    keep(sign),   keep(sigmoid),   keep(repeat),     keep(conv1d),      keep(conv_transpose2d),
+    keep(cast),        keep(gather),           keep(layer_norm),
+    keep(matmul),      keep(max_pool2d),       keep(mse),
+    keep(conv2d),      keep(transpose),        keep(sum),
+    keep(log_softmax), keep(logsumexp),        keep(square),
+    keep(sign),        keep(sigmoid),          keep(repeat),
+    keep(conv1d),      keep(conv_transpose2d), keep(upsample_nearest),
 };
 
 std::vector<const Op*> ops() { return registered_ops(); }
