@@ -82,6 +82,20 @@ struct Unrolled {
                            const FixedPointOptions& options) const;
 };
 
+/// Backpropagation through the last `steps` iterations before each sample's answer only: truncated
+/// backpropagation, as Shaban, Cheng, Hatch, Boots 2019, "Truncated back-propagation for bilevel
+/// optimization" (K-RMD there), on the path of Picard. The steps before them leave no gradient and cost no
+/// memory: each sample remembers where it was up to `steps` iterations ago. With at least as many steps as
+/// the solve took it is Unrolled, bit for bit, gradient of z0 included; a sample that took more gives z0
+/// none. Its second derivatives are those of these steps. Needs the Picard solver.
+struct TruncatedUnroll {
+  int steps = 5;
+  static constexpr std::string_view name = "truncated_unroll";
+  void check(const FixedPointOptions& options) const;
+  ImplicitSolution iterate(FunctionRef<Var(const Var&)> f, const Var& z0,
+                           const FixedPointOptions& options) const;
+};
+
 /// Any of the above, or a rule of your own: any struct with a `name` and an `Adjoint solve(const Linearized&,
 /// const Var& g) const`; `kind` is approximate unless the struct says otherwise. A rule that differentiates
 /// an iteration of its own has, in place of `solve`, a `check` and an `iterate` like those of Unrolled.

@@ -1,32 +1,14 @@
 #include <banach/ops/elementwise.hpp>
-#include <banach/ops/implicit/fixed_point.hpp>
+#include <banach/ops/implicit/iteration.hpp>
 #include <banach/ops/implicit/node.hpp>
 
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <functional>
-#include <limits>
 
 namespace banach {
 namespace {
-
-// 1 in the rows of the chosen problems, 0 elsewhere, like z.
-template <class Chosen>
-Var row_mask(const Var& z, const Shape& rows, Chosen chosen) {
-  Tensor mask = Tensor::zeros(z.shape(), z.dtype());
-  dispatch_floating(z.dtype(), [&](auto zero) {
-    using T = decltype(zero);
-    T* out = mask.mutable_data<T>();
-    for (std::int64_t i = 0; i < rows[0]; ++i)
-      if (chosen(static_cast<std::size_t>(i))) std::fill_n(out + i * rows[1], rows[1], T{1});
-  });
-  return Var(mask);
-}
-
-Var picard_step(const Var& z, const Var& fz, double damping) {
-  return damping == 1.0 ? fz : z + damping * (fz - z);
-}
 
 // What was recorded so far: the iterates, and f at the newest.
 struct Record {
@@ -42,9 +24,9 @@ class RecordingStepper final : public Stepper {
 
   void propose(const Tensor&, const Tensor&, std::span<const char> active, Tensor& next) override {
     const Var& last = record_.path.back();
-    Var step = picard_step(last, record_.value, record_.damping);
-    if (std::find(active.begin(), active.end(), char{0}) != active.end())
-      step = where(row_mask(last, record_.rows, [&](std::size_t i) { return active[i] != 0; }), step, last);
+    Var step = choose_rows(
+        record_.rows, [&](std::size_t i) { return active[i] != 0; },
+        picard_step(last, record_.value, record_.damping), last);
     dispatch_floating(step.dtype(), [&](auto zero) {
       using T = decltype(zero);
       const std::int64_t n = record_.rows[1];
@@ -69,60 +51,54 @@ struct RecordedPicard {
   }
 };
 
-// The identity behind an unrolled solve, whose only work is to report a sweep that passes.
-struct ReportAttrs {
-  PoolVector<Status> forward;
-  int steps;
-  AdjointLog log;
+// Picard, remembering where each sample was up to `length` steps ago.
+class RememberingStepper final : public Stepper {
+ public:
+  RememberingStepper(const Picard& picard, Tensor& ring, std::int64_t batch, std::int64_t n)
+      : picard_(picard.start(batch, n, ring.dtype())), ring_(ring), n_(n) {}
+
+  // At evaluation k, of the samples that go on from there.
+  void propose(const Tensor& z, const Tensor& fz, std::span<const char> active, Tensor& next) override {
+    ++evaluation_;
+    const std::int64_t batch = static_cast<std::int64_t>(active.size()), length = ring_.shape()[0];
+    dispatch_floating(z.dtype(), [&](auto zero) {
+      using T = decltype(zero);
+      T* slot = ring_.mutable_data<T>() + evaluation_ % length * batch * n_;
+      for (std::int64_t i = 0; i < batch; ++i)
+        if (active[static_cast<std::size_t>(i)]) std::copy_n(z.data<T>() + i * n_, n_, slot + i * n_);
+    });
+    picard_->propose(z, fz, active, next);
+  }
+  std::int64_t history_bytes() const override {
+    return ring_.size() * static_cast<std::int64_t>(size_of(ring_.dtype()));
+  }
+
+ private:
+  std::unique_ptr<Stepper> picard_;
+  Tensor& ring_;
+  std::int64_t n_, evaluation_ = 0;
 };
 
-const Op report_op{{
-    .name = "unrolled",
-    .doc = "The identity: reports the sweeps that pass through an unrolled fixed point.",
-    .shape = same_shape,
-    .kernel = [](const KernelContext& c) { c.out() = c.in(); },
-    .kind = OpKind::implicit,
-    .saves = Saves::nothing,
-    .vjp =
-        [](const VjpContext& c) {
-          const auto& attrs = c.attrs.as<ReportAttrs>();
-          AdjointReport report{.rule = Unrolled::name, .samples = {}, .evaluations = attrs.steps};
-          // Backpropagation is as good a gradient as the iterate is a solution; there is no equation to leave
-          // a residual.
-          for (const Status status : attrs.forward)
-            report.samples.push_back({.kind = GradientKind::approximate,
-                                      .forward = status,
-                                      .adjoint = status,
-                                      .adjoint_residual = std::numeric_limits<double>::quiet_NaN()});
-          attrs.log.add(std::move(report));
-          return Vars{c.cotangent};
-        },
-    .view = true,
-}};
-
-Var reported(const Var& z, const FixedPoint& result, const FixedPointOptions& options) {
-  ReportAttrs attrs{{}, 0, result.adjoint};
-  for (const SampleReport& sample : result.report.samples) {
-    attrs.forward.push_back(sample.status);
-    attrs.steps = std::max(attrs.steps, sample.best_step - 1);
+struct RememberingPicard {
+  Picard picard;
+  Tensor* ring;
+  static constexpr std::string_view name = Picard::name;
+  std::unique_ptr<Stepper> start(std::int64_t batch, std::int64_t n, DType) const {
+    return std::make_unique<RememberingStepper>(picard, *ring, batch, n);
   }
-  return held_to_policy("fixed_point", apply(report_op, {z}, attrs), result.report, options.batch,
-                        options.policy);
+};
+
+int largest(const PoolVector<int>& counts) {
+  return counts.empty() ? 0 : *std::max_element(counts.begin(), counts.end());
 }
 
 }  // namespace
 
-void Unrolled::check(const FixedPointOptions& options) const {
-  if (!options.solver.get_if<Picard>())
-    fail<ValueError>("fixed_point",
-                     fmt::format("Unrolled differentiates Picard's iteration, so the solver must "
-                                 "be Picard{{}}: got {}",
-                                 options.solver.name()));
-}
+void Unrolled::check(const FixedPointOptions& options) const { picard_damping(options, "Unrolled"); }
 
 ImplicitSolution Unrolled::iterate(FunctionRef<Var(const Var&)> f, const Var& z0,
                                    const FixedPointOptions& options) const {
-  Record record{options.solver.get_if<Picard>()->damping, state_rows(z0.shape(), options.batch), {z0}, {}};
+  Record record{picard_damping(options, "Unrolled"), state_rows(z0.shape(), options.batch), {z0}, {}};
   const auto map = [&](const Tensor&) {
     record.value = f(record.path.back());
     check_body("fixed_point", z0, record.value);
@@ -136,22 +112,73 @@ ImplicitSolution Unrolled::iterate(FunctionRef<Var(const Var&)> f, const Var& z0
   // Usually the newest iterate is the best. Where it is not (a sample went astray, or broke), the steps up to
   // each sample's best iterate are recorded afresh, so that none behind it, with its NaNs, is on the way of
   // the gradient.
-  const auto& samples = result.report.samples;
-  const auto straight = [](const SampleReport& s) {
-    return s.best_step == s.nstep && s.status != Status::non_finite;
-  };
-  if (std::all_of(samples.begin(), samples.end(), straight)) {
-    result.z = reported(record.path.back(), result, options);
-    return result;
+  const PoolVector<int> answer = answers(result.report);
+  const int last = largest(answer);
+  Var z = record.path.back();
+  if (!straight(result.report)) {
+    z = z0;
+    for (int k = 1; k < last; ++k)
+      z = choose_rows(
+          record.rows, [&](std::size_t i) { return k < answer[i]; }, picard_step(z, f(z), record.damping), z);
   }
-  int last = 1;
-  for (const SampleReport& sample : samples) last = std::max(last, sample.best_step);
-  Var z = z0;
-  for (int k = 1; k < last; ++k) {
-    const Var step = picard_step(z, f(z), record.damping);
-    z = where(row_mask(z0, record.rows, [&](std::size_t i) { return k < samples[i].best_step; }), step, z);
+  result.z = reported(z, name, result, std::max(0, last - 1), options);
+  return result;
+}
+
+void TruncatedUnroll::check(const FixedPointOptions& options) const {
+  picard_damping(options, "TruncatedUnroll");
+  if (steps < 1) fail<ValueError>(name, fmt::format("steps must be at least 1: got {}", steps));
+}
+
+ImplicitSolution TruncatedUnroll::iterate(FunctionRef<Var(const Var&)> f, const Var& z0,
+                                          const FixedPointOptions& options) const {
+  const double damping = picard_damping(options, "TruncatedUnroll");
+  const Shape rows = state_rows(z0.shape(), options.batch);
+  const std::int64_t length = std::min(steps, std::max(1, options.max_steps));
+  FixedPoint result;
+  Tensor from = z0.value();  // where each sample's recorded steps begin
+  PoolVector<int> recorded;  // how many they are
+  {
+    const NoGrad off;
+    const auto map = [&](const Tensor& z) {
+      const Var value = f(Var(z.reshape(z0.shape())));
+      check_body("fixed_point", z0, value);
+      return value.value().reshape(rows);
+    };
+    Tensor ring = Tensor::empty({length, rows[0], rows[1]}, z0.dtype());
+    result.report = solve_fixed_point(RememberingPicard{{damping}, &ring}, std::ref(map),
+                                      z0.value().reshape(rows), stop_options(options))
+                        .report;
+    const PoolVector<int> answer = answers(result.report);
+    for (const int k : answer) recorded.push_back(std::min(steps, k - 1));
+    if (steps >= largest(answer) - 1) {
+      // Every step is among the last.
+    } else if (straight(result.report)) {
+      from = Tensor::empty(z0.shape(), z0.dtype());
+      dispatch_floating(z0.dtype(), [&](auto zero) {
+        using T = decltype(zero);
+        for (std::int64_t i = 0; i < rows[0]; ++i) {
+          const int k = answer[static_cast<std::size_t>(i)] - recorded[static_cast<std::size_t>(i)];
+          const T* row = k == 1 ? z0.value().data<T>() : ring.data<T>() + k % length * rows[0] * rows[1];
+          std::copy_n(row + i * rows[1], rows[1], from.mutable_data<T>() + i * rows[1]);
+        }
+      });
+    } else {  // a sample went on after its answer, and forgot the way there
+      Var z = z0.detach();
+      for (int k = 1; k < largest(answer); ++k)
+        z = choose_rows(
+            rows, [&](std::size_t i) { return k < answer[i] - recorded[i]; }, picard_step(z, f(z), damping),
+            z);
+      from = z.value();
+    }
   }
-  result.z = reported(z, result, options);
+  // A sample with no more steps than that has its gradient in z0, like Unrolled.
+  Var z = choose_rows(
+      rows, [&](std::size_t i) { return result.report.samples[i].best_step - 1 <= steps; }, z0, Var(from));
+  for (int k = 0; k < largest(recorded); ++k)
+    z = choose_rows(
+        rows, [&](std::size_t i) { return k < recorded[i]; }, picard_step(z, f(z), damping), z);
+  result.z = reported(z, name, result, largest(recorded), options);
   return result;
 }
 

@@ -1,0 +1,35 @@
+#pragma once
+// Internal to ops/implicit: what the rules that differentiate an iteration of their own have in common.
+
+#include <banach/ops/implicit/fixed_point.hpp>
+
+namespace banach {
+
+/// 1 in the rows of the chosen problems, 0 elsewhere: of z's shape and dtype, of which `rows` is
+/// (problems, elements each).
+Tensor row_mask(const Tensor& z, const Shape& rows, FunctionRef<bool(std::size_t)> chosen);
+
+/// `taken` in the rows of the chosen problems, `otherwise` in the others; `taken` itself if all are chosen.
+Var choose_rows(const Shape& rows, FunctionRef<bool(std::size_t)> chosen, const Var& taken,
+                const Var& otherwise);
+
+/// z + damping (f(z) - z); with damping 1, f(z) itself.
+Var picard_step(const Var& z, const Var& fz, double damping);
+
+/// The damping of options.solver, which must be Picard{}. Throws ValueError.
+double picard_damping(const FixedPointOptions& options, std::string_view rule);
+
+/// Each problem's best_step: the iterate of that evaluation is its answer. At least 1.
+PoolVector<int> answers(const SolveReport& report);
+/// Every answer is its problem's newest iterate: none went astray or broke on the way.
+bool straight(const SolveReport& report);
+
+/// The best status that a gradient of the iterate itself can have: that of the iterate. There is no equation
+/// to leave a residual.
+AdjointReport iterate_report(std::string_view rule, const PoolVector<Status>& forward, int evaluations);
+
+/// result.z, held to the policy; a sweep that passes leaves an iterate_report.
+Var reported(const Var& z, std::string_view rule, const ImplicitSolution& result, int evaluations,
+             const FixedPointOptions& options);
+
+}  // namespace banach
