@@ -124,6 +124,10 @@ std::vector<Case> cases() {
   add("conv2d", "64x32x28x28_3x3", [=](In x) { return conv2d(x[0], x[1], same); },
       {normal({64, 32, 28, 28}), filters});
   add("conv2d", "100x32x9x9_3x3", [=](In x) { return conv2d(x[0], x[1], same); }, {small_images, filters});
+  add("conv1d", "64x32x784_3", [](In x) { return conv1d(x[0], x[1], {.padding = 1}); },
+      {normal({64, 32, 784}), normal({32, 32, 3})});
+  add("conv_transpose2d", "100x32x9x9_3x3", [](In x) { return conv_transpose2d(x[0], x[1], {.padding = 1}); },
+      {small_images, filters});
   add("conv2d_input_grad", "100x32x9x9_3x3", [=](In x) { return conv2d_input_grad(x[0], x[1], 9, same); },
       {small_images, filters});
   add("conv2d_weight_grad", "100x32x9x9_3x3", [=](In x) { return conv2d_weight_grad(x[0], x[1], 3, same); },

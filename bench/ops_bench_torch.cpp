@@ -66,6 +66,8 @@ const bool registered = [] {
   add("log1p/1e6", [](In x) { return x[0].log1p(); }, {positive});
   add("sin/1e6", [](In x) { return x[0].sin(); }, {million});
   add("cos/1e6", [](In x) { return x[0].cos(); }, {million});
+  add("pow/1e6", [](In x) { return x[0].pow(x[1]); }, {positive, million});
+  add("erf/1e6", [](In x) { return x[0].erf(); }, {million});
   add("tanh/1e6", [](In x) { return x[0].tanh(); }, {million});
   add("tanh_vjp/1e6", [](In x) { return at::tanh_backward(x[0], x[1]); }, {million, million});
   add("sigmoid/1e6", [](In x) { return x[0].sigmoid(); }, {million});
@@ -76,6 +78,10 @@ const bool registered = [] {
   add("leaky_relu/1e6", [](In x) { return torch::leaky_relu(x[0], 0.1); }, {million});
   add("leaky_relu_vjp/1e6", [](In x) { return at::leaky_relu_backward(x[0], x[1], 0.1, false); },
       {million, million});
+  add("elu/1e6", [](In x) { return torch::elu(x[0]); }, {million});
+  add("silu/1e6", [](In x) { return torch::silu(x[0]); }, {million});
+  add("gelu/1e6", [](In x) { return torch::gelu(x[0]); }, {million});
+  add("gelu_tanh/1e6", [](In x) { return torch::gelu(x[0], "tanh"); }, {million});
   add("clamp/1e6", [](In x) { return x[0].clamp(-1.0, 1.0); }, {million});
   add("maximum/1e6", [](In x) { return torch::maximum(x[0], x[1]); }, {million, positive});
   add("minimum/1e6", [](In x) { return torch::minimum(x[0], x[1]); }, {million, positive});
@@ -150,6 +156,10 @@ const bool registered = [] {
   add("conv2d/64x32x28x28_3x3", [](In x) { return torch::conv2d(x[0], x[1], {}, 1, 1); },
       {randn({64, 32, 28, 28}), filters});
   add("conv2d/100x32x9x9_3x3", [](In x) { return torch::conv2d(x[0], x[1], {}, 1, 1); },
+      {small_images, filters});
+  add("conv1d/64x32x784_3", [](In x) { return torch::conv1d(x[0], x[1], {}, 1, 1); },
+      {randn({64, 32, 784}), randn({32, 32, 3})});
+  add("conv_transpose2d/100x32x9x9_3x3", [](In x) { return torch::conv_transpose2d(x[0], x[1], {}, 1, 1); },
       {small_images, filters});
   add("conv2d_input_grad/100x32x9x9_3x3", [](In x) { return torch::conv_transpose2d(x[0], x[1], {}, 1, 1); },
       {small_images, filters});
