@@ -29,6 +29,7 @@
 #include <banach/nn/conv.hpp>
 #include <banach/nn/csv.hpp>
 #include <banach/nn/dataset.hpp>
+#include <banach/nn/dropout.hpp>
 #include <banach/nn/file.hpp>
 #include <banach/nn/idx.hpp>
 #include <banach/nn/init.hpp>

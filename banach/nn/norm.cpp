@@ -1,8 +1,6 @@
+#include <banach/nn/linear.hpp>
 #include <banach/nn/norm.hpp>
-#include <banach/ops/elementwise.hpp>
 #include <banach/ops/norm.hpp>
-#include <banach/ops/reduce.hpp>
-#include <banach/ops/shape_ops.hpp>
 
 #include <fmt/format.h>
 
@@ -57,23 +55,27 @@ void BatchNorm::check(const Shape& x) const {
 
 Var BatchNorm::operator()(const Var& x) const {
   check(x.shape());
-  const std::int64_t channels = x.size(1);
-  const Ints column = x.rank() == 2 ? Ints{channels} : Ints{channels, 1, 1};
-  const auto spread = [&](const Var& values) { return reshape(values, column); };
-  if (!mode.training) {
-    const Var inverse = rsqrt(Var(running_variance.value) + eps),
-              shift = -(Var(running_mean.value) * inverse);
-    if (!weight) return x * spread(inverse) + spread(shift);
-    const Var scale = *weight;
-    return x * spread(scale * inverse) + spread(scale * shift + *bias);
-  }
-  const Axes others = x.rank() == 2 ? Axes{0} : Axes{0, 2, 3};
-  const Var average = mean(x, others);
-  const Var centered = x - spread(average);
-  const Var variance = mean(square(centered), others);
-  if (recording()) move_running(average.value(), variance.value(), x.size() / channels);
-  const Var inverse = rsqrt(variance + eps);
-  return weight ? centered * spread(inverse * *weight) + spread(*bias) : centered * spread(inverse);
+  const Var scale = detail::optional_var(weight), shift = detail::optional_var(bias);
+  if (!mode.training)
+    return batch_norm_by(x, Var(running_mean.value), Var(running_variance.value), scale, shift, eps);
+  const auto [y, average, variance] = batch_norm(x, scale, shift, eps);
+  if (recording()) move_running(average.value(), variance.value(), x.size() / running_mean.value.size());
+  return y;
+}
+
+GroupNorm::GroupNorm(std::int64_t number, std::int64_t channels, const GroupNormOptions& options)
+    : groups(number), eps(options.eps) {
+  check_options("group_norm", channels, eps);
+  if (groups < 1 || channels % groups != 0)
+    fail<ValueError>("group_norm",
+                     fmt::format("groups must divide the channels: {} for {}", groups, channels));
+  if (!options.affine) return;
+  weight = Parameter(Tensor::ones({channels}, options.dtype));
+  bias = Parameter(Tensor::zeros({channels}, options.dtype));
+}
+
+Var GroupNorm::operator()(const Var& x) const {
+  return group_norm(x, groups, detail::optional_var(weight), detail::optional_var(bias), eps);
 }
 
 void BatchNorm::move_running(const Tensor& average, const Tensor& variance, std::int64_t count) const {

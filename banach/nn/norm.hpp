@@ -26,6 +26,27 @@ struct LayerNorm {
   void visit(Visitor& visitor) { visitor("weight", weight)("bias", bias); }
 };
 
+struct GroupNormOptions {
+  double eps = 1e-5;
+  bool affine = true;
+  DType dtype = DType::f32;
+};
+
+/// Normalised over the channels of each group and all later axes, times weight, plus bias: x (n,channels,...)
+/// -> the same shape; see banach::group_norm. It looks at each sample alone, so it may stand inside a fixed
+/// point solved sample by sample.
+struct GroupNorm {
+  std::optional<Parameter> weight, bias;  ///< (channels), 1 and 0 at first
+  std::int64_t groups;
+  double eps;
+
+  /// Throws ValueError unless groups divides channels.
+  GroupNorm(std::int64_t groups, std::int64_t channels, const GroupNormOptions& options = {});
+  /// Throws ShapeError unless groups divides x's channels and weight and bias fit them.
+  Var operator()(const Var& x) const;
+  void visit(Visitor& visitor) { visitor("weight", weight)("bias", bias); }
+};
+
 struct BatchNormOptions {
   double eps = 1e-5;
   double momentum = 0.1;  ///< weight of the newest batch in the running statistics

@@ -5,6 +5,7 @@
 #include <banach/ops/shape_ops.hpp>
 
 #include <algorithm>
+#include <limits>
 #include <string>
 
 namespace banach {
@@ -206,6 +207,25 @@ const Op matmul_op{{
               {{zeros({2, 3, 4}), zeros({3, 4, 5})},
                MatmulOptions{},
                "[matmul] leading axes must broadcast (equal extents, or 1): (2,3,4) x (3,4,5)"}};
+        },
+    .edges =
+        [] {
+          constexpr double nan = std::numeric_limits<double>::quiet_NaN(),
+                           inf = std::numeric_limits<double>::infinity();
+          // 0 * inf is NaN; sums of nothing are 0.
+          return Edges{
+              {{tensor({nan, 1.0, 1.0, 2.0, 1.0, 0.0}, {3, 2}), tensor({1.0, 0.0, 2.0, inf}, {2, 2})},
+               MatmulOptions{},
+               {tensor({nan, nan, 5.0, inf, 1.0, nan}, {3, 2})},
+               {tensor({1.0, inf, 1.0, inf, 1.0, inf}, {3, 2}), tensor({nan, nan, 3.0, 3.0}, {2, 2})}},
+              {{Tensor::zeros({2, 0}, DType::f64), Tensor::zeros({0, 3}, DType::f64)},
+               MatmulOptions{},
+               {Tensor::zeros({2, 3}, DType::f64)},
+               {Tensor::zeros({2, 0}, DType::f64), Tensor::zeros({0, 3}, DType::f64)}},
+              {{Tensor::zeros({0, 2}, DType::f64), tensor({1.0, nan}, {2, 1})},
+               MatmulOptions{},
+               {Tensor::zeros({0, 1}, DType::f64)},
+               {Tensor::zeros({0, 2}, DType::f64), Tensor::zeros({2, 1}, DType::f64)}}};
         },
     .nan = NanRule::somewhere,
 }};

@@ -4,6 +4,11 @@
 #include <banach/ops/norm.hpp>
 #include <banach/ops/reduce.hpp>
 #include <banach/ops/rows.hpp>
+#include <banach/ops/shape_ops.hpp>
+
+#include <cmath>
+#include <limits>
+#include <string>
 
 namespace banach {
 namespace {
@@ -14,7 +19,11 @@ struct Epsilon {
 
 Shape column_of(const Shape& shape) { return reduced(shape, {shape.rank() - 1}, true); }
 
-Var mean_rows(const Var& x) { return mean(x, {-1}, true); }
+// Rows without elements have a mean too: 0.
+Var mean_rows(const Var& x) { return x.size(-1) == 0 ? sum(x, {-1}, true) : mean(x, {-1}, true); }
+
+constexpr double nan = std::numeric_limits<double>::quiet_NaN(),
+                 inf = std::numeric_limits<double>::infinity();
 
 // In terms of y and r = 1 / sqrt(variance + eps), with <> the mean along a row:
 //   y's cotangent g gives x the cotangent r (g - <g> - y <g y>), which is normalize_vjp, linear and symmetric
@@ -65,7 +74,8 @@ const Op normalize_vjp_op{{
                          {{g.normal({2, 3, 5}), g.normal({2, 3, 5}), g.uniform({2, 3, 1}, 0.5, 2.0)}},
                          {{g.normal({6}), g.normal({6}), g.uniform({1}, 0.5, 2.0)}},
                          {{g.normal({1}), g.normal({1}), g.uniform({1}, 0.5, 2.0)}},
-                         {{g.normal({0, 3}), g.normal({0, 3}), g.normal({0, 1})}}};
+                         {{g.normal({0, 3}), g.normal({0, 3}), g.normal({0, 1})}},
+                         {{g.normal({3, 0}), g.normal({3, 0}), g.normal({3, 1})}}};
         },
     .errors =
         [] {
@@ -111,7 +121,8 @@ const Op normalize_op{{
                          {{g.distinct({6}, 0.5)}, Epsilon{1e-5}},
                          {{g.normal({2, 4}, 1.0)}, Epsilon{0.5}},
                          {{g.normal({1})}, Epsilon{1.0}},
-                         {{g.normal({0, 3})}, Epsilon{1e-5}}};
+                         {{g.normal({0, 3})}, Epsilon{1e-5}},
+                         {{g.normal({3, 0})}, Epsilon{1e-5}}};
         },
     .errors =
         [] {
@@ -127,6 +138,22 @@ const Op normalize_op{{
             fail<ValueError>(c.op,
                              "eps must not be negative: got " + std::to_string(c.attrs.as<Epsilon>().eps));
           return Specs{{c.shape(), dtype}, {column_of(c.shape()), dtype}};
+        },
+    .edges =
+        [] {
+          return Edges{
+              {{tensor({3.0, 3.0, 0.0, 2.0}, {2, 2})},  // a constant row and a usual one
+               Epsilon{3.0},
+               {tensor({0.0, 0.0, -0.5, 0.5}, {2, 2}), tensor({1 / std::sqrt(3.0), 0.5}, {2, 1})},
+               {tensor({0.0, 0.0, 0.0625, -0.0625}, {2, 2})}},
+              {{numbers({3, 3})}, Epsilon{0.0}, {numbers({nan, nan}), numbers({inf})}, {numbers({nan, nan})}},
+              {{tensor({1.0, nan, 1.0, inf, 0.0, 2.0}, {3, 2})},
+               Epsilon{0.0},
+               {tensor({nan, nan, nan, nan, -1.0, 1.0}, {3, 2}), tensor({nan, nan, 1.0}, {3, 1})}},
+              {{Tensor::zeros({2, 0}, DType::f64)},
+               Epsilon{0.25},
+               {Tensor::zeros({2, 0}, DType::f64), tensor({2.0, 2.0}, {2, 1})},
+               {Tensor::zeros({2, 0}, DType::f64)}}};
         },
     .nan = NanRule::somewhere,
 }};
@@ -161,6 +188,89 @@ const Op layer_norm_op{{
                                                " and " + beta.shape().to_string());
           return Vars{normalize(x, attrs.as<Epsilon>().eps) * gamma + beta};
         },
+    .edges =
+        [] {
+          return Edges{{{tensor({3.0, 3.0, 1.0, nan}, {2, 2}), numbers({2, 2}), numbers({5, -0.0})},
+                        Epsilon{0.25},
+                        {tensor({5.0, 0.0, nan, nan}, {2, 2})},
+                        {tensor({0.0, 0.0, nan, nan}, {2, 2}), numbers({nan, nan}), numbers({2, 2})}},
+                       {{Tensor::zeros({0, 2}, DType::f64), numbers({1, 1}), numbers({0, 0})},
+                        Epsilon{},
+                        {Tensor::zeros({0, 2}, DType::f64)},
+                        {Tensor::zeros({0, 2}, DType::f64), numbers({0, 0}), numbers({0, 0})}}};
+        },
+    .nan = NanRule::somewhere,
+}};
+
+struct GroupNormAttrs {
+  std::int64_t groups;
+  double eps = 1e-5;
+};
+
+Vars group_normalized(std::span<const Var> in, const Attrs& attrs) {
+  const auto& [groups, eps] = attrs.as<GroupNormAttrs>();
+  const Var& x = in[0];
+  if (x.rank() < 2)
+    fail<ShapeError>("group_norm", "expects (n, channels, ...): got " + x.shape().to_string());
+  const std::int64_t channels = x.size(1);
+  if (groups < 1 || channels % groups != 0)
+    fail<ShapeError>("group_norm", "groups must divide the channels: " + std::to_string(groups) + " for " +
+                                       x.shape().to_string());
+  for (const Var& vector : in.subspan(1))
+    if (!(vector.shape() == Shape{channels}))
+      fail<ShapeError>("group_norm", "gamma and beta must have one entry a channel: " +
+                                         vector.shape().to_string() + " for " + x.shape().to_string());
+  common_floating({"group_norm", in, attrs});
+  const std::int64_t row = channels / groups * x.shape().size(2, x.rank());
+  const Var y = reshape(normalize(reshape(x, {x.size(0), groups, row}), eps), x.shape());
+  if (in.size() == 1) return {y};
+  Ints column{channels};
+  for (int i = 2; i < x.rank(); ++i) column.push_back(1);
+  return {y * reshape(in[1], column) + reshape(in[2], column)};
+}
+
+const Op group_norm_op{{
+    .name = "group_norm",
+    .doc = "Normalised over the channels of each group and all later axes, times gamma, plus beta.",
+    .kind = OpKind::composite,
+    .samples =
+        [](SampleGen& g) {
+          const auto sample = [&](const Shape& shape, std::int64_t groups, double eps) {
+            return Sample{{g.distinct(shape, 0.3), g.normal({shape[1]}, 1.0), g.normal({shape[1]})},
+                          GroupNormAttrs{groups, eps}};
+          };
+          return Samples{sample({2, 4, 3}, 2, 1e-5),
+                         sample({2, 4, 2, 2}, 4, 1e-3),
+                         sample({1, 6, 2}, 1, 1e-3),
+                         sample({2, 6}, 2, 1e-5),
+                         sample({0, 4, 3}, 2, 1e-5),
+                         sample({1, 1}, 1, 1.0),
+                         {{g.distinct({2, 4, 3}, 0.3)}, GroupNormAttrs{2, 1e-5}}};
+        },
+    .errors =
+        [] {
+          const Tensor x = Tensor::zeros({2, 4, 3}), c = Tensor::zeros({4});
+          return ErrorSamples{
+              {{x, c, c}, GroupNormAttrs{3}, "[group_norm] groups must divide the channels: 3 for (2,4,3)"},
+              {{x, c, c}, GroupNormAttrs{0}, "groups must divide the channels: 0 for (2,4,3)"},
+              {{x, c, Tensor::zeros({3})},
+               GroupNormAttrs{2},
+               "must have one entry a channel: (3) for (2,4,3)"},
+              {{c, c, c}, GroupNormAttrs{2}, "[group_norm] expects (n, channels, ...): got (4)"}};
+        },
+    .composite = group_normalized,
+    .edges =
+        [] {
+          // Groups: constant, usual, with an infinity.
+          return Edges{
+              {{tensor({3.0, 3.0, 0.0, 2.0, 1.0, inf}, {1, 6}), Tensor::ones({6}, DType::f64),
+                numbers({1, 1, 1, 1, 1, 1})},
+               GroupNormAttrs{3, 3.0},
+               {tensor({1.0, 1.0, 0.5, 1.5, nan, nan}, {1, 6})},
+               {tensor({0.0, 0.0, 0.0, 0.0, nan, nan}, {1, 6}), numbers({0, 0, -0.5, 0.5, nan, nan}),
+                Tensor::ones({6}, DType::f64)}},
+              {{Tensor::zeros({0, 2}, DType::f64)}, GroupNormAttrs{1}, {Tensor::zeros({0, 2}, DType::f64)}}};
+        },
     .nan = NanRule::somewhere,
 }};
 
@@ -172,6 +282,12 @@ Var normalize(const Var& x, double eps) {
 
 Var layer_norm(const Var& x, const Var& gamma, const Var& beta, double eps) {
   return apply(layer_norm_op, {x, gamma, beta}, Epsilon{eps});
+}
+
+Var group_norm(const Var& x, std::int64_t groups, const Var& gamma, const Var& beta, double eps) {
+  const Var inputs[] = {x, gamma, beta};
+  return apply(group_norm_op, std::span<const Var>(inputs, gamma.defined() ? 3 : 1),
+               GroupNormAttrs{groups, eps});
 }
 
 }  // namespace banach

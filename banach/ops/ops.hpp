@@ -4,6 +4,7 @@
 #include <banach/ops/cast.hpp>
 #include <banach/ops/compare.hpp>
 #include <banach/ops/conv.hpp>
+#include <banach/ops/dropout.hpp>
 #include <banach/ops/elementwise.hpp>
 #include <banach/ops/index.hpp>
 #include <banach/ops/loss.hpp>

@@ -20,6 +20,7 @@ const Function one_of_each_source[] = {
     keep(log_softmax), keep(logsumexp),        keep(square),
     keep(sign),        keep(sigmoid),          keep(repeat),
     keep(conv1d),      keep(conv_transpose2d), keep(upsample_nearest),
+    keep(dropout),     keep(batch_norm_by),
 };
 
 std::vector<const Op*> ops() { return registered_ops(); }

@@ -172,3 +172,32 @@ TEST_CASE("BatchNorm names what it expects", "[norm]") {
   CHECK_THROWS_WITH(BatchNorm(3, {.momentum = 2.0}), Contains("[batch_norm] momentum"));
   CHECK_THROWS_WITH(BatchNorm(0), Contains("[batch_norm]"));
 }
+
+TEST_CASE("GroupNorm normalises the groups of each sample", "[norm]") {
+  const std::int64_t groups = GENERATE(1, 2, 4);
+  const bool affine = GENERATE(true, false);
+  GroupNorm layer(groups, 4, {.affine = affine, .dtype = DType::f64});
+  CHECK(parameters(layer).size() == (affine ? 2u : 0u));
+  if (affine) set(layer.weight, 1), set(layer.bias, 2);
+  const Tensor x = normal({3, 4, 2, 5}, 3), y = layer(Var(x)).value();
+  const std::int64_t count = 40 / groups;
+  for (std::int64_t group = 0; group < 3 * groups; ++group) {
+    double mean = 0.0, variance = 0.0;
+    for (std::int64_t i = group * count; i < (group + 1) * count; ++i)
+      mean += x.at(i) / static_cast<double>(count);
+    for (std::int64_t i = group * count; i < (group + 1) * count; ++i)
+      variance += std::pow(x.at(i) - mean, 2) / static_cast<double>(count);
+    for (std::int64_t i = group * count; i < (group + 1) * count; ++i) {
+      const double plain = (x.at(i) - mean) / std::sqrt(variance + 1e-5);
+      const std::int64_t c = i / 10 % 4;
+      CHECK(y.at(i) ==
+            Approx(affine ? plain * layer.weight->value().at(c) + layer.bias->value().at(c) : plain)
+                .margin(1e-13));
+    }
+  }
+  const auto report =
+      layers::check_gradients(layer, normal({2, 4, 3}, 4), [&](const Var& v) { return tanh(layer(v)); });
+  INFO(report.to_string());
+  CHECK(report.passed);
+  CHECK_THROWS_WITH(GroupNorm(3, 4), Contains("[group_norm] groups must divide the channels: 3 for 4"));
+}
