@@ -1,10 +1,15 @@
 #include <apps/cli/common.hpp>
 
-#include <charconv>
-#include <cstdint>
+#include <limits>
 #include <string>
+#include <thread>
 
 #include <CLI/CLI.hpp>
+#include <fmt/format.h>
+
+#include <apps/cli/check.hpp>
+#include <apps/cli/run.hpp>
+#include <banach/engine/parallel.hpp>
 
 namespace banach::cli {
 
@@ -12,27 +17,32 @@ void add_common_options(CLI::App& command, CommonOptions& o, const std::string& 
   const std::string group = "Running";
   command.add_option("--out", o.out, "Folder for the results (default: " + default_out + ")")
       ->option_text("DIR")
-      ->group(group);
+      ->group(group)
+      ->check(path());
   command.add_option("--seed", o.seed, "Of all random numbers (default: 0)")
       ->option_text("N")
       ->group(group)
-      ->check(CLI::Validator(
-          [](const std::string& text) {
-            std::uint64_t value = 0;
-            const char* end = text.data() + text.size();
-            const auto [stop, error] = std::from_chars(text.data(), end, value);
-            if (error == std::errc() && stop == end) return std::string();
-            return "must be a whole number from 0 to 2^64 - 1: got '" + text + "'";
-          },
-          "", "seed"));
+      ->check(whole_number(0, std::numeric_limits<std::uint64_t>::max()));
   command
       .add_option("--threads", o.threads,
                   "Threads, 0 for all cores (default); the results do not depend on it")
-      ->check(CLI::Range(0, 1024))
       ->option_text("N")
-      ->group(group);
+      ->group(group)
+      ->check(whole_number(0, 1024));
   command.add_flag("--resume", o.resume, "Go on with the checkpoint in the folder for the results")
-      ->group(group);
+      ->group(group)
+      ->disable_flag_override();
+  command.add_flag("--overwrite", o.overwrite, "Start anew, whatever run's checkpoint that folder holds")
+      ->group(group)
+      ->disable_flag_override();
+}
+
+void use_threads(int n) {
+  const auto processors = static_cast<int>(std::thread::hardware_concurrency());  // 0: unknown
+  if (processors > 0 && n > processors)
+    note(fmt::format("--threads {}: more than the {} processors here; the threads will take turns", n,
+                     processors));
+  set_threads(n);
 }
 
 }  // namespace banach::cli

@@ -15,10 +15,14 @@ struct CommonOptions {
   std::optional<std::string> out;
   std::uint64_t seed = 0;
   int threads = 0;
-  bool resume = false;
+  bool resume = false, overwrite = false;
 };
 
-/// Declares --out, --seed, --threads and --resume; `default_out` is what the help says of the first.
+/// Declares --out, --seed, --threads, --resume and --overwrite; `default_out` is what the help says of the
+/// first.
 void add_common_options(CLI::App& command, CommonOptions& options, const std::string& default_out);
+
+/// Sets the number of threads, and says so on stderr if the machine has fewer processors.
+void use_threads(int n);
 
 }  // namespace banach::cli

@@ -4,8 +4,9 @@
 
 namespace banach::cli {
 
-/// While alive, Ctrl-C (or a termination signal) only asks to stop, so that work can be saved first; a second
-/// one ends the program as usual. One at a time.
+/// While alive, Ctrl-C, a termination signal or the end of the terminal (unless that is ignored, as under
+/// nohup) only asks to stop, so that work can be saved first; a second one ends the program as usual. One at
+/// a time.
 class Interrupt {
  public:
   Interrupt();
@@ -16,7 +17,7 @@ class Interrupt {
   bool requested() const;
 
  private:
-  struct sigaction previous_int_, previous_term_;
+  struct sigaction previous_int_, previous_term_, previous_hup_;
 };
 
 }  // namespace banach::cli

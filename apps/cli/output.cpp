@@ -10,13 +10,11 @@
 
 namespace banach::cli {
 
-OutputFolder::OutputFolder(const std::string& path) : path_(path) {
+OutputFolder::OutputFolder(const std::string& path, const std::vector<std::string>& names) : path_(path) {
   std::error_code error;
   std::filesystem::create_directories(path, error);
   if (error) fail<FileError>("out", fmt::format("cannot make the folder {}: {}", path, error.message()));
-  const std::string probe = file(".writable");
-  nn::write_atomically(probe, std::string_view());
-  std::filesystem::remove(probe, error);
+  for (const std::string& name : names) nn::check_writable(file(name));
 }
 
 }  // namespace banach::cli

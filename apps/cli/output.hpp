@@ -1,15 +1,16 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 namespace banach::cli {
 
-/// A folder for results. Made if it is not there, and tried at once, so that a long job does not fail at its
-/// end.
+/// A folder for results. Made if it is not there; each file to come is tried at once, so that a long job does
+/// not fail at its end.
 class OutputFolder {
  public:
-  /// Throws FileError saying why nothing can be written there.
-  explicit OutputFolder(const std::string& path);
+  /// `names`: the files that will be written. Throws FileError saying why one of them cannot be.
+  OutputFolder(const std::string& path, const std::vector<std::string>& names);
   std::string file(const std::string& name) const { return path_ + "/" + name; }
 
  private:

@@ -1,5 +1,6 @@
 #include <apps/cli/progress.hpp>
 
+#include <apps/cli/run.hpp>
 #include <apps/report/format.hpp>
 
 #include <algorithm>
@@ -45,6 +46,11 @@ void Progress::update(std::int64_t done, std::string_view note) {
   std::fflush(stderr);
 }
 
+void Progress::say(const std::string& line) {
+  if (terminal_ && shown_) std::fputs("\r\033[K", stderr);  // the bar comes again with the next update
+  note(line);
+}
+
 std::string Progress::line(std::int64_t done, std::string_view note) const {
   const double part = static_cast<double>(done) / static_cast<double>(total_);
   const double seconds = std::chrono::duration<double>(Clock::now() - start_).count();
@@ -56,7 +62,7 @@ std::string Progress::line(std::int64_t done, std::string_view note) const {
   }
   text += fmt::format("{:3.0f} %  {}", 100.0 * part, note);
   constexpr std::int64_t settled = 50;  // steps before a rate means anything
-  if (done - start_done_ < settled && done < total_) return text;
+  if (done - start_done_ < settled) return text;
   text += fmt::format("  {} steps/s", report::format_number(rate));
   if (done < total_)
     text += fmt::format("  {} left", report::format_duration(static_cast<double>(total_ - done) / rate));

@@ -18,6 +18,8 @@ class Progress {
 
   /// `note` says what is being done now.
   void update(std::int64_t done, std::string_view note);
+  /// One line of its own, as cli::note.
+  void say(const std::string& line);
 
  private:
   using Clock = std::chrono::steady_clock;

@@ -1,8 +1,8 @@
 #include <apps/cli/run.hpp>
+#include <apps/cli/usage.hpp>
 
 #include <algorithm>
 #include <cstdio>
-#include <iostream>
 #include <new>
 #include <string>
 
@@ -16,7 +16,7 @@ constexpr int done = 0, failed = 1, bad_usage = 2;
 
 int complain(std::string line, int code) {
   std::replace(line.begin(), line.end(), '\n', ' ');
-  std::fputs(("banach: " + line + "\n").c_str(), stderr);  // fmt::print throws where stderr is closed
+  note(line);
   return code;
 }
 
@@ -38,10 +38,14 @@ void check_name(const std::vector<Subcommand>& subcommands, const std::string& n
     if (s.app->get_name() == name) return;
     known += (known.empty() ? "" : ", ") + s.app->get_name();
   }
-  throw UsageError(fmt::format("unknown subcommand '{}' (there is: {})", name, known));
+  throw UsageError(fmt::format("unknown subcommand '{}' (there is: {}; see banach --help)", name, known));
 }
 
 }  // namespace
+
+void note(const std::string& line) {
+  std::fputs(("banach: " + line + "\n").c_str(), stderr);  // fmt::print throws where stderr is closed
+}
 
 int run(CLI::App& app, const std::vector<Subcommand>& subcommands, int argc, char** argv) {
   try {
@@ -50,21 +54,23 @@ int run(CLI::App& app, const std::vector<Subcommand>& subcommands, int argc, cha
       throw UsageError(fmt::format("unexpected argument '{}' (see banach {} --help)", argv[2], argv[1]));
     app.parse(argc, argv);
     const Subcommand* subcommand = chosen(subcommands);
-    if (!subcommand) {
-      fmt::print("{}", app.help());
-      return finish();
-    }
-    subcommand->job();
+    if (subcommand)
+      subcommand->job();
+    else
+      fmt::print("{}", help(app));
+    return finish();
+  } catch (const CLI::CallForHelp&) {
+    fmt::print("{}", help(app));
+    return finish();
+  } catch (const CLI::CallForVersion& version) {
+    fmt::print("{}\n", version.what());
     return finish();
   } catch (const CLI::ParseError& error) {
-    if (error.get_exit_code() == 0) {  // --help, --version
-      app.exit(error);
-      std::cout.flush();
-      return std::cout ? finish() : complain("cannot write to standard output", failed);
-    }
     const Subcommand* subcommand = chosen(subcommands);
-    const std::string name = subcommand ? " " + subcommand->app->get_name() : "";
-    return complain(fmt::format("{} (see banach{} --help)", error.what(), name), bad_usage);
+    return complain(
+        fmt::format("{} (see banach{} --help)", explain(app, subcommand ? *subcommand->app : app, error),
+                    subcommand ? " " + subcommand->app->get_name() : ""),
+        bad_usage);
   } catch (const UsageError& error) {
     return complain(error.what(), bad_usage);
   } catch (const std::bad_alloc&) {

@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <stdexcept>
+#include <string>
 #include <vector>
 
 namespace CLI {
@@ -21,6 +22,9 @@ struct Subcommand {
   CLI::App* app;
   std::function<void()> job;  ///< runs after parsing; throws if it fails
 };
+
+/// One line on stderr that begins with "banach: ".
+void note(const std::string& line);
 
 /// Parses the command line, runs the chosen subcommand's job and returns the exit code.
 int run(CLI::App& app, const std::vector<Subcommand>& subcommands, int argc, char** argv);

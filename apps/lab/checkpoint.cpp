@@ -26,6 +26,9 @@ Tensor to_tensor(const std::vector<Step>& steps) {
 }
 
 std::vector<Step> from_tensor(const Tensor& tensor) {
+  if (tensor.dtype() != DType::f64 || tensor.rank() != 2 || tensor.size(1) != step_fields)
+    fail<FileError>("resume", fmt::format("the steps must be f64 (steps, {}): got {}{}", step_fields,
+                                          name(tensor.dtype()), tensor.shape().to_string()));
   std::vector<Step> steps;
   const double* v = tensor.data<double>();
   for (std::int64_t i = 0; i < tensor.size(0); ++i, v += step_fields)
@@ -33,14 +36,14 @@ std::vector<Step> from_tensor(const Tensor& tensor) {
   return steps;
 }
 
-void check_settings(const std::string& path, const nn::Metadata& metadata, const Entries& settings) {
+/// "--seed 1, not 0" for the first setting in which the checkpoint differs; empty if none does.
+std::string difference(const nn::Metadata& notes, const Entries& settings) {
   for (const auto& [name, value] : settings) {
-    const auto found = metadata.find(setting_prefix + name);
-    if (found == metadata.end() || found->second != value)
-      fail<FileError>("resume",
-                      fmt::format("{} was made with {} {}, not {}: give the same settings, or another --out",
-                                  path, name, found == metadata.end() ? "unset" : found->second, value));
+    const auto found = notes.find(setting_prefix + name);
+    const std::string there = found == notes.end() ? "unset" : found->second;
+    if (there != value) return fmt::format("{} {}, not {}", name, there, value);
   }
+  return {};
 }
 
 }  // namespace
@@ -57,19 +60,21 @@ void put_results(nn::Progress& progress, const Results& results, std::size_t rul
 std::size_t take_results(const std::string& path, Results& results) {
   if (!std::filesystem::exists(path))
     fail<FileError>("resume", fmt::format("there is no checkpoint {}: start without --resume", path));
-  const nn::Safetensors file = nn::load_safetensors(path);
-  const auto position = file.metadata.find(position_key);
-  if (position == file.metadata.end())
+  const nn::Progress progress = nn::load_progress(path);
+  const auto position = progress.notes.find(position_key);
+  if (position == progress.notes.end())
     fail<FileError>("resume", fmt::format("{} is not a checkpoint of banach lab: its metadata has no {}",
                                           path, position_key));
-  check_settings(path, file.metadata, results.settings);
+  if (const std::string other = difference(progress.notes, results.settings); !other.empty())
+    fail<FileError>(
+        "resume", fmt::format("{} was made with {}: give the same settings, or another --out", path, other));
   for (std::size_t i = 0; i < results.rules.size(); ++i) {
-    const auto text = file.metadata.find(rule_prefix + std::to_string(i));
-    if (text == file.metadata.end())
+    const auto text = progress.notes.find(rule_prefix + std::to_string(i));
+    if (text == progress.notes.end())
       fail<FileError>("resume", fmt::format("{} lacks the results of {}", path, results.rules[i].spec));
     results.rules[i] = from_text(text->second);
-    const auto steps = file.tensors.find("extra." + steps_name(i));
-    if (steps != file.tensors.end()) results.rules[i].steps = from_tensor(steps->second);
+    const auto steps = progress.extra.find(steps_name(i));
+    if (steps != progress.extra.end()) results.rules[i].steps = from_tensor(steps->second);
   }
   std::size_t rule = results.rules.size() + 1;
   const std::string& digits = position->second;
@@ -78,6 +83,23 @@ std::size_t take_results(const std::string& path, Results& results) {
     fail<FileError>("resume",
                     fmt::format("{}: {} must be the place of a rule: got '{}'", path, position_key, digits));
   return rule;
+}
+
+void check_replaceable(const std::string& path, const TrainSettings& settings) {
+  if (!std::filesystem::exists(path)) return;
+  std::string what = "cannot be read: start anew with --overwrite";
+  try {
+    const nn::Metadata notes = nn::load_progress(path).notes;
+    const std::string other = difference(notes, describe(settings));
+    const auto position = notes.find(position_key);
+    const bool finished =
+        position != notes.end() && position->second == std::to_string(settings.rules.size());
+    if (finished && other.empty()) return;
+    what = other.empty() ? "is of an unfinished run: go on with --resume, start anew with --overwrite"
+                         : fmt::format("is of another run ({}): start anew with --overwrite", other);
+  } catch (const FileError&) {  // the new run does not need it, but its user may
+  }
+  fail<FileError>("out", fmt::format("{} {}, or give another --out", path, what));
 }
 
 }  // namespace banach::lab

@@ -1,5 +1,7 @@
 #include <apps/lab/data.hpp>
 
+#include <filesystem>
+
 #include <fmt/format.h>
 
 #include <banach/engine/error.hpp>
@@ -7,6 +9,8 @@
 namespace banach::lab {
 
 ChosenData choose_data(const Options& options) {
+  if (!options.data_dir.empty() && !std::filesystem::is_directory(options.data_dir))
+    fail<FileError>("data", fmt::format("there is no folder {}, given as --data-dir", options.data_dir));
   if (options.data) return {*options.data, nn::load_images(*options.data, options.data_dir), {}};
   const std::string usual = "fashion-mnist";
   try {

@@ -116,8 +116,20 @@ std::vector<std::string> warnings(const Results& results) {
   std::vector<std::string> texts = results.notices;
   for (const RuleResult& rule : results.rules) {
     if (!rule.failure.empty()) texts.push_back(fmt::format("{}: {}.", rule.spec, rule.failure));
-    const auto uphill = std::count_if(rule.probes.begin(), rule.probes.end(),
-                                      [](const Probe& p) { return !p.quality.descent; });
+    if (const auto steps = rule.steps_without_loss(); !steps.empty())
+      texts.push_back(fmt::format("{}: the loss is not finite in {} of {} steps, first in step {}.",
+                                  rule.spec, report::format_count(static_cast<std::int64_t>(steps.size())),
+                                  report::format_count(static_cast<std::int64_t>(rule.steps.size())),
+                                  steps.front()));
+    const auto broken = std::count_if(rule.probes.begin(), rule.probes.end(),
+                                      [](const Probe& p) { return !std::isfinite(p.quality.cosine); });
+    if (broken > 0)
+      texts.push_back(fmt::format(
+          "{}: at {} of {} probes of its own training its gradient or the exact one is zero or not finite.",
+          rule.spec, broken, rule.probes.size()));
+    const auto uphill = std::count_if(rule.probes.begin(), rule.probes.end(), [](const Probe& p) {
+      return std::isfinite(p.quality.cosine) && !p.quality.descent;
+    });
     if (uphill > 0)
       texts.push_back(fmt::format("{} points uphill at {} of {} probes of its own training.", rule.spec,
                                   uphill, rule.probes.size()));

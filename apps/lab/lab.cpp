@@ -1,6 +1,6 @@
 #include <apps/lab/lab.hpp>
 
-#include <cstdio>
+#include <cstdint>
 #include <memory>
 
 #include <CLI/CLI.hpp>
@@ -8,7 +8,9 @@
 
 #include <apps/cli/interrupt.hpp>
 #include <apps/cli/output.hpp>
+#include <apps/cli/progress.hpp>
 #include <apps/cli/text_table.hpp>
+#include <apps/lab/checkpoint.hpp>
 #include <apps/lab/data.hpp>
 #include <apps/lab/environment.hpp>
 #include <apps/lab/findings.hpp>
@@ -18,7 +20,6 @@
 #include <apps/lab/page.hpp>
 #include <apps/lab/train.hpp>
 #include <banach/engine/error.hpp>
-#include <banach/engine/parallel.hpp>
 #include <banach/nn/file.hpp>
 
 namespace banach::lab {
@@ -37,15 +38,18 @@ void train_rules(const Options& options) {
   parse_rules(options.rules.empty() ? std::vector<std::string>{"jfb"}
                                     : options.rules);  // complain before loading anything
   parse_solver(options.solver);
-  const cli::OutputFolder folder(out);
+  const cli::OutputFolder folder(out,
+                                 {"metrics.csv", "summary.json", "report.html", "checkpoint.safetensors"});
   const ChosenData data = choose_data(options);
   const TrainSettings settings = resolve(options, data.name, data.images.train.size());
+  const std::string checkpoint = folder.file("checkpoint.safetensors");
+  if (!options.common.resume && !options.common.overwrite) check_replaceable(checkpoint, settings);
 
   Results results;
   results.environment = environment();
   if (!data.notice.empty()) {
     results.notices.push_back(data.notice);
-    std::fputs(("banach: " + data.notice + "\n").c_str(), stderr);
+    cli::note(data.notice);
   }
   for (const Rule& rule : settings.rules)
     if (rule.needs_picard() && settings.solver != "picard")
@@ -54,7 +58,7 @@ void train_rules(const Options& options) {
                       rule.spec, settings.solver));
   const cli::Interrupt interrupt;
   const auto stop = [&] { return interrupt.requested(); };
-  train(settings, data.images, folder.file("checkpoint.safetensors"), options.common.resume, stop, results);
+  train(settings, data.images, checkpoint, options.common.resume, stop, results);
 
   nn::write_atomically(folder.file("metrics.csv"), metrics_csv(results));
   nn::write_atomically(folder.file("summary.json"), summary_json(results));
@@ -68,13 +72,18 @@ void train_rules(const Options& options) {
       out);
 }
 
+LinearResults with_progress(const LinearSettings& settings) {
+  cli::Progress bar(static_cast<std::int64_t>(settings.rules.size()));
+  return solve_linear_problem(settings, [&](std::size_t done, const std::string& now) {
+    bar.update(static_cast<std::int64_t>(done), now);
+  });
+}
+
 void solve_linear(const Options& options) {
   const std::string out = options.common.out.value_or("out/linear");
-  if (options.common.resume)
-    throw cli::UsageError("--resume: there is nothing to resume with --problem linear");
   const LinearSettings settings = resolve_linear(options);
-  const cli::OutputFolder folder(out);
-  LinearResults results = solve_linear_problem(settings);
+  const cli::OutputFolder folder(out, {"summary.json", "report.html"});
+  LinearResults results = with_progress(settings);
   results.environment = environment();
   nn::write_atomically(folder.file("summary.json"), summary_json(results));
   nn::write_atomically(folder.file("report.html"), report::render(make_page(results)));
@@ -92,8 +101,9 @@ cli::Subcommand add_lab(CLI::App& app) {
   command->get_formatter()->column_width(24);
   const auto options = std::make_shared<Options>();
   add_options(*command, *options);
-  const auto job = [options] {
-    set_threads(options->common.threads);
+  const auto job = [options, command] {
+    check_combinations(*command, *options);
+    cli::use_threads(options->common.threads);
     if (options->problem)
       solve_linear(*options);
     else

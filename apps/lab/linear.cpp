@@ -76,18 +76,16 @@ class Problem {
   }
 
   Tensor matrix() const {
+    if (!nonnormal_) {
+      const Tensor d = tensor(eigenvalues_, {n_, 1});
+      return matmul(Var(q_), Var(d) * Var(q_), {.transpose_a = true}).value();
+    }
     Tensor a = Tensor::zeros({n_, n_}, DType::f64);
     double* out = a.mutable_data<double>();
-    for (std::int64_t i = 0; i < n_; ++i)
-      for (std::int64_t j = 0; j < n_; ++j) {
-        double& entry = out[i * n_ + j];
-        if (nonnormal_) {
-          entry = i == j ? rho_ : i + 1 == j && i % 2 == 0 ? shear : 0.0;
-          continue;
-        }
-        for (std::int64_t k = 0; k < n_; ++k)
-          entry += q(k, i) * eigenvalues_[static_cast<std::size_t>(k)] * q(k, j);
-      }
+    for (std::int64_t i = 0; i < n_; ++i) {
+      out[i * n_ + i] = rho_;
+      if (i % 2 == 0) out[i * n_ + i + 1] = shear;
+    }
     return a;
   }
 
@@ -141,7 +139,7 @@ double relative_difference(const Vector& computed, const Vector& expected) {
 }
 
 LinearRule solve_with(const LinearSettings& settings, const Rule& rule, const Problem& problem,
-                      const Vector& exact) {
+                      const Tensor& matrix, const Vector& exact) {
   constexpr double adjoint_tolerance = 1e-12, allowed_difference = 1e-8;
   const FixedPointOptions options{
       .solver = rule.needs_picard() ? Solver(Picard{}) : parse_solver(settings.solver),
@@ -149,7 +147,7 @@ LinearRule solve_with(const LinearSettings& settings, const Rule& rule, const Pr
       .tolerance = settings.tolerance,
       .max_steps = settings.max_steps};
   const Tape tape;
-  const Var a(problem.matrix()), b = leaf(Tensor::ones({1, settings.dimension}, DType::f64));
+  const Var a(matrix), b = leaf(Tensor::ones({1, settings.dimension}, DType::f64));
   const FixedPoint solved = fixed_point([&](const Var& z) { return matmul(z, a, {.transpose_b = true}) + b; },
                                         Var(Tensor::zeros(b.shape(), DType::f64)), options);
   // Unrolled may find no better iterate than the start, on which b has no influence.
@@ -216,8 +214,10 @@ LinearSettings resolve_linear(const Options& o) {
   return s;
 }
 
-LinearResults solve_linear_problem(const LinearSettings& settings) {
+LinearResults solve_linear_problem(const LinearSettings& settings, const LinearProgress& progress) {
+  progress(0, "making the problem");
   const Problem problem(settings);
+  const Tensor matrix = problem.matrix();
   LinearResults results;
   results.settings = {{"--problem", "linear"},
                       {"--rho", fmt::format("{:g}", settings.rho)},
@@ -228,8 +228,11 @@ LinearResults solve_linear_problem(const LinearSettings& settings) {
                       {"--max-steps", std::to_string(settings.max_steps)},
                       {"--seed", std::to_string(settings.seed)}};
   results.exact = problem.apply_to_ones([](double r) { return phi(Rule{}, r, 0); });
-  for (const Rule& rule : settings.rules)
-    results.rules.push_back(solve_with(settings, rule, problem, results.exact));
+  for (const Rule& rule : settings.rules) {
+    progress(results.rules.size(), rule.spec);
+    results.rules.push_back(solve_with(settings, rule, problem, matrix, results.exact));
+  }
+  progress(results.rules.size(), "done");
   return results;
 }
 
@@ -259,7 +262,9 @@ std::string to_text(const LinearResults& results) {
         {r.spec, numbers(r.computed), numbers(r.closed_form), fmt::format("{:.1e}", r.difference),
          fmt::format("{:.6f}", r.quality.cosine), fmt::format("{:.6g}", r.quality.norm_ratio),
          direction(r.quality), fmt::format("{} ({})", r.forward_status, r.forward_evaluations),
-         r.adjoint_status.empty() ? "-" : fmt::format("{} ({})", r.adjoint_status, r.backward_evaluations),
+         r.adjoint_status.empty()
+             ? "-"
+             : fmt::format("{} ({})", adjoint_in_words(r.spec, r.adjoint_status), r.backward_evaluations),
          r.matches ? "yes" : "NO"});
     for (const std::string& remark : remarks(r)) words += remark + "\n";
   }

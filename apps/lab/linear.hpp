@@ -3,7 +3,9 @@
 // rule's estimate is phi(A^T) g for a function phi of its own. So each rule is held against its own closed
 // form, found without the library.
 
+#include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -43,7 +45,11 @@ struct LinearResults {
 
 /// Throws cli::UsageError for settings that contradict one another.
 LinearSettings resolve_linear(const Options& options);
-LinearResults solve_linear_problem(const LinearSettings& settings);
+
+/// Is told how many rules are done and what is done now.
+using LinearProgress = std::function<void(std::size_t done, const std::string& now)>;
+LinearResults solve_linear_problem(
+    const LinearSettings& settings, const LinearProgress& progress = [](std::size_t, const std::string&) {});
 
 /// "descent", "points uphill" or "none".
 std::string direction(const Quality& quality);

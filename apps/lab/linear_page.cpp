@@ -47,10 +47,11 @@ report::Table solves_table(const LinearResults& results) {
                                   {"forward", "", "status, evaluations of f"},
                                   {"adjoint", "", "status, vector-Jacobian products"}}};
   for (const LinearRule& r : results.rules)
-    table.rows.push_back({r.spec, r.formula, fmt::format("{}, {}", r.forward_status, r.forward_evaluations),
-                          r.adjoint_status.empty()
-                              ? "none"
-                              : fmt::format("{}, {}", r.adjoint_status, r.backward_evaluations)});
+    table.rows.push_back(
+        {r.spec, r.formula, fmt::format("{}, {}", r.forward_status, r.forward_evaluations),
+         r.adjoint_status.empty()
+             ? "none"
+             : fmt::format("{}, {}", adjoint_in_words(r.spec, r.adjoint_status), r.backward_evaluations)});
   return table;
 }
 

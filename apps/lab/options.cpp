@@ -1,10 +1,12 @@
 #include <apps/lab/options.hpp>
 
 #include <algorithm>
+#include <sstream>
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
+#include <apps/cli/check.hpp>
 #include <apps/cli/run.hpp>
 
 namespace banach::lab {
@@ -28,58 +30,59 @@ Defaults defaults_for(const std::string& model, const std::string& data) {
   return {6, 128, 2e-3, 0.0, true, 1e-4};
 }
 
+// The options of a group go with one of the two problems.
+const std::string training_group = "What is trained", schedule_group = "Training",
+                  linear_group = "A problem with known answers, instead of training";
+
+std::vector<std::string> split_list(const std::string& list) {
+  std::vector<std::string> parts;
+  std::istringstream stream(list + ",");
+  for (std::string part; std::getline(stream, part, ',');) {
+    if (part.empty()) throw cli::UsageError(fmt::format("--rules '{}': a rule is missing", list));
+    parts.push_back(part);
+  }
+  return parts;
+}
+
 }  // namespace
 
 void add_options(CLI::App& app, Options& o) {
-  constexpr double huge = 1e9;
-  const CLI::Range count(std::int64_t{1}, std::int64_t{1'000'000'000});
-  // CLI::Range would let a NaN pass.
-  const auto number = [](double low, bool open, const char* what) {
-    return CLI::Validator(
-        [=](const std::string& text) {
-          double value = 0.0;
-          const bool read = CLI::detail::lexical_cast(text, value);
-          if (read && (open ? value > low : value >= low) && value <= huge) return std::string();
-          return fmt::format("must be a number {}: got '{}'", what, text);
-        },
-        "", "number");
-  };
-  const CLI::Validator positive = number(0.0, true, "above 0");
+  const CLI::Validator count = cli::whole_number(1, 1'000'000'000), positive = cli::number(true);
   const auto group = [&](const std::string& title) {
     return [title](CLI::Option* option, const std::string& value = " ") {
       return option->option_text(value)->group(title);
     };
   };
 
-  const auto what = group("What is trained");
+  const auto what = group(training_group);
   what(app.add_option("--data", o.data,
                       "Images: digits, fashion-mnist or mnist\n(default: fashion-mnist; digits if that is "
                       "not installed)"),
        "NAME")
-      ->check(CLI::IsMember({"digits", "fashion-mnist", "mnist"}));
+      ->check(cli::one_of({"digits", "fashion-mnist", "mnist"}));
   what(
       app.add_option("--data-dir", o.data_dir, "Folder of the image files (default: where they usually are)"),
-      "DIR");
+      "DIR")
+      ->check(cli::path());
   what(app.add_option("--model", o.model,
                       "mlp: z = tanh(W z + u(x)), ||W|| <= 0.9 (default)\n"
                       "conv: the 54,352 parameters of the JFB paper's MNIST network"),
        "NAME")
-      ->check(CLI::IsMember({"mlp", "conv"}));
+      ->check(cli::one_of({"mlp", "conv"}));
   what(app.add_option("--hidden", o.hidden, "Size of the mlp's state (default: 128)"), "N")
-      ->check(CLI::Range(1, 100'000));
-  what(app.add_option("--rules", o.rules,
-                      "Backward rules, separated by commas, out of\n"
-                      "  implicit[:gmres|dense|picard|anderson|broyden]\n"
-                      "  jfb\n"
-                      "  neumann:K\n"
-                      "  phantom:K:TAU, phantom-neumann:K:TAU\n"
-                      "  unrolled (with --solver picard whatever the others have)\n"
-                      "All are compared along the first one's training.\n"
-                      "(default: all six, K = 5, TAU = 0.5)"),
-       "LIST")
-      ->delimiter(',');
-
-  const auto solving = group("Solving");
+      ->check(cli::whole_number(1, 100'000));
+  const auto solving = group("Rules and solving");
+  solving(app.add_option_function<std::string>(
+              "--rules", [&o](const std::string& list) { o.rules = split_list(list); },
+              "Backward rules, separated by commas, out of\n"
+              "  implicit[:gmres|dense|picard|anderson|broyden]\n"
+              "  jfb\n"
+              "  neumann:K\n"
+              "  phantom:K:TAU, phantom-neumann:K:TAU\n"
+              "  unrolled (with --solver picard whatever the others have)\n"
+              "All are compared along the first one's training.\n"
+              "(default: all six, K = 5, TAU = 0.5)"),
+          "LIST");
   solving(app.add_option("--solver", o.solver,
                          "anderson[:MEMORY], picard[:DAMPING] or broyden[:MEMORY]\n(default: anderson:5)"),
           "NAME");
@@ -90,16 +93,14 @@ void add_options(CLI::App& app, Options& o) {
   solving(app.add_option("--max-steps", o.max_steps,
                          "Most evaluations of f in a solve (default: 50, linear 1000)"),
           "N")
-      ->check(CLI::Range(1, 1'000'000));
+      ->check(cli::whole_number(1, 1'000'000));
 
-  const auto training = group("Training");
+  const auto training = group(schedule_group);
   training(app.add_option("--epochs", o.epochs,
                           "Passes over the images for each rule (default: digits 30, mlp 6, conv 3)"),
            "N")
       ->check(count);
-  training(app.add_option("--steps", o.steps, "Steps for each rule, instead of --epochs"), "N")
-      ->check(count)
-      ->excludes("--epochs");
+  training(app.add_option("--steps", o.steps, "Steps for each rule, instead of --epochs"), "N")->check(count);
   training(
       app.add_option("--batch-size", o.batch_size, "Images a step (default: digits 64, mlp 128, conv 100)"),
       "N")
@@ -115,18 +116,39 @@ void add_options(CLI::App& app, Options& o) {
            "N")
       ->check(count);
 
-  const auto known = group("A problem with known answers, instead of training");
+  const auto known = group(linear_group);
   known(app.add_option("--problem", o.problem, "linear: z = A z + b"), "NAME")
-      ->check(CLI::IsMember({"linear"}));
+      ->check(cli::one_of({"linear"}));
   known(app.add_option("--rho", o.rho, "Spectral radius of A (default: 0.9)"), "R")
-      ->check(number(0.0, false, "of at least 0"))
-      ->needs("--problem");
-  known(app.add_flag("--nonnormal", o.nonnormal, "A of blocks [[R, -10], [0, R]]"))->needs("--problem");
+      ->check(cli::number(false));
+  known(app.add_flag("--nonnormal", o.nonnormal, "A of blocks [[R, -10], [0, R]]"))->disable_flag_override();
   known(app.add_option("--dimension", o.dimension, "Size of z (default: 1, nonnormal 2)"), "N")
-      ->check(CLI::Range(1, 2000))
-      ->needs("--problem");
+      ->check(cli::whole_number(1, 2000));
 
   cli::add_common_options(app, o.common, "out/lab, linear out/linear");
+}
+
+void check_combinations(const CLI::App& app, const Options& o) {
+  const auto given = [&](const std::string& name) { return app.count(name) > 0; };
+  const auto refuse = [](const std::string& name, std::string_view where) {
+    throw cli::UsageError(fmt::format("{} goes with {}", name, where));
+  };
+  for (const CLI::Option* option : app.get_options()) {
+    if (option->count() == 0) continue;
+    const std::string &name = option->get_name(), &group = option->get_group();
+    const bool of_training = group == training_group || group == schedule_group || name == "--resume" ||
+                             name == "--overwrite";  // of a checkpoint, that is
+    if (o.problem && of_training) refuse(name, "training, not with --problem linear");
+    if (!o.problem && group == linear_group) refuse(name, "--problem linear only");
+  }
+  if (given("--epochs") && given("--steps"))
+    throw cli::UsageError("--epochs and --steps exclude each other: both say how long to train");
+  if (given("--resume") && given("--overwrite"))
+    throw cli::UsageError("--resume and --overwrite exclude each other");
+  if (given("--data-dir") && o.data == "digits")
+    refuse("--data-dir", "--data fashion-mnist or mnist, not with the digits, which are embedded");
+  if (given("--hidden") && o.model == "conv")
+    refuse("--hidden", "--model mlp, not with conv, whose sizes are fixed");
 }
 
 TrainSettings resolve(const Options& o, const std::string& data, std::int64_t training_images) {

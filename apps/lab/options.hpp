@@ -38,6 +38,8 @@ struct Options {
 
 /// Declares all options of `banach lab`.
 void add_options(CLI::App& app, Options& options);
+/// Throws cli::UsageError for an option that was given and that the problem, or the model, has no use for.
+void check_combinations(const CLI::App& app, const Options& options);
 
 /// A training, every setting decided.
 struct TrainSettings {

@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include <apps/lab/findings.hpp>
 #include <apps/report/format.hpp>
 #include <banach/engine/error.hpp>
 
@@ -18,65 +19,55 @@ using Json = nlohmann::ordered_json;
 // ---- JSON: each struct lists its fields once, for writing and reading alike. A number that is not finite
 // becomes null.
 
+/// visit("a", x.a)("b", x.b) calls `each` for one field after another.
+template <class Each>
+struct Visit {
+  Each each;
+  const Visit& operator()(const char* name, auto& field) const {
+    each(name, field);
+    return *this;
+  }
+};
+template <class Each>
+Visit(Each) -> Visit<Each>;
+
 template <class T>
 concept Fielded = requires(T& value) {
-  fields(value, [](const char*, auto&) {});
+  fields(value, Visit{[](const char*, auto&) {}});
 };
 
 template <class T, class U>
 concept Is = std::is_same_v<std::remove_const_t<T>, U>;
 
 void fields(Is<Quality> auto& q, auto&& visit) {
-  visit("cosine", q.cosine);
-  visit("norm_ratio", q.norm_ratio);
-  visit("descent", q.descent);
+  visit("cosine", q.cosine)("norm_ratio", q.norm_ratio)("descent", q.descent);
 }
 
 void fields(Is<Cost> auto& c, auto&& visit) {
-  visit("forward_seconds", c.forward_seconds);
-  visit("backward_seconds", c.backward_seconds);
-  visit("forward_evaluations", c.forward_evaluations);
-  visit("backward_evaluations", c.backward_evaluations);
+  visit("forward_seconds", c.forward_seconds)("backward_seconds", c.backward_seconds);
+  visit("forward_evaluations", c.forward_evaluations)("backward_evaluations", c.backward_evaluations);
   visit("peak_bytes", c.peak_bytes);
 }
 
 void fields(Is<Probe> auto& p, auto&& visit) {
-  visit("step", p.step);
-  visit("seconds", p.seconds);
-  visit("test_accuracy", p.test_accuracy);
-  visit("test_loss", p.test_loss);
-  visit("quality", p.quality);
-  visit("radius_median", p.radius_median);
-  visit("radius_largest", p.radius_largest);
-  visit("forward_residual", p.forward_residual);
-  visit("adjoint_residual", p.adjoint_residual);
+  visit("step", p.step)("seconds", p.seconds)("test_accuracy", p.test_accuracy)("test_loss", p.test_loss);
+  visit("quality", p.quality)("radius_median", p.radius_median)("radius_largest", p.radius_largest);
+  visit("forward_residual", p.forward_residual)("adjoint_residual", p.adjoint_residual);
 }
 
 void fields(Is<SamePoint> auto& s, auto&& visit) {
-  visit("step", s.step);
-  visit("quality", s.quality);
-  visit("cost", s.cost);
+  visit("step", s.step)("quality", s.quality)("cost", s.cost);
 }
 
 void fields(Is<Convergence> auto& c, auto&& visit) {
-  visit("median", c.median);
-  visit("smallest", c.smallest);
-  visit("largest", c.largest);
+  visit("median", c.median)("smallest", c.smallest)("largest", c.largest);
 }
 
 void fields(Is<RuleResult> auto& r, auto&& visit) {
-  visit("spec", r.spec);
-  visit("formula", r.formula);
-  visit("paper", r.paper);
-  visit("probes", r.probes);
-  visit("same_point", r.same_point);
-  visit("convergence", r.convergence);
-  visit("forward_statuses", r.forward_statuses);
-  visit("gradient_kinds", r.gradient_kinds);
-  visit("adjoint_statuses", r.adjoint_statuses);
-  visit("accuracy", r.accuracy);
-  visit("failure", r.failure);
-  visit("predictions", r.predictions);
+  visit("spec", r.spec)("formula", r.formula)("paper", r.paper)("probes", r.probes);
+  visit("same_point", r.same_point)("convergence", r.convergence)("forward_statuses", r.forward_statuses);
+  visit("gradient_kinds", r.gradient_kinds)("adjoint_statuses", r.adjoint_statuses);
+  visit("accuracy", r.accuracy)("failure", r.failure)("predictions", r.predictions);
 }
 
 Json to_json_value(double value) { return std::isfinite(value) ? Json(value) : Json(nullptr); }
@@ -94,7 +85,7 @@ template <class T>
 Json to_json_value(const T& value) {
   if constexpr (Fielded<const T>) {
     Json object = Json::object();
-    fields(value, [&](const char* name, const auto& field) { object[name] = to_json_value(field); });
+    fields(value, Visit{[&](const char* name, const auto& field) { object[name] = to_json_value(field); }});
     return object;
   } else {
     return Json(value);
@@ -114,7 +105,7 @@ void read(const Json& json, std::vector<T>& values) {
 template <class T>
 void read(const Json& json, T& value) {
   if constexpr (Fielded<T>)
-    fields(value, [&](const char* name, auto& field) { read(json.at(name), field); });
+    fields(value, Visit{[&](const char* name, auto& field) { read(json.at(name), field); }});
   else
     value = json.get<T>();
 }
@@ -143,8 +134,9 @@ RuleResult::Summary summarize(const std::vector<Row>& rows) {
     descents += row.quality.descent ? 1.0 : 0.0;
   }
   if (rows.empty()) return {};
-  return {mean(cosines), *std::min_element(cosines.begin(), cosines.end()), mean(ratios),
-          descents / static_cast<double>(rows.size())};
+  const double average = mean(cosines);  // NaN if one of them is; the smallest would depend on their order
+  return {average, std::isnan(average) ? unknown : *std::min_element(cosines.begin(), cosines.end()),
+          mean(ratios), descents / static_cast<double>(rows.size())};
 }
 
 std::string cell(double value) { return std::isfinite(value) ? fmt::format("{}", value) : ""; }
@@ -182,6 +174,13 @@ double RuleResult::final_loss(std::size_t count) const {
   for (std::size_t i = steps.size() - std::min(count, steps.size()); i < steps.size(); ++i)
     losses.push_back(steps[i].loss);
   return mean(losses);
+}
+
+std::vector<std::size_t> RuleResult::steps_without_loss() const {
+  std::vector<std::size_t> found;
+  for (std::size_t i = 0; i < steps.size(); ++i)
+    if (!std::isfinite(steps[i].loss)) found.push_back(i + 1);
+  return found;
 }
 
 RuleResult::Summary RuleResult::own_summary() const { return summarize(probes); }
@@ -235,7 +234,7 @@ std::string summary_json(const Results& results) {
   Json json;
   json["settings"] = object_of(results.settings);
   json["environment"] = object_of(results.environment);
-  json["notices"] = results.notices;
+  json["notices"] = warnings(results);
   json["parameters"] = results.parameters;
   json["training_images"] = results.training_images;
   json["test_images"] = results.test_images;
@@ -253,6 +252,7 @@ std::string summary_json(const Results& results) {
     entry["test_accuracy"] = to_json_value(rule.accuracy);
     entry["final_loss"] = to_json_value(rule.final_loss(100));
     entry["steps"] = rule.steps.size();
+    entry["steps_without_finite_loss"] = rule.steps_without_loss().size();
     entry["seconds"] = to_json_value(rule.seconds());
     entry["median_step"] = to_json_value(rule.median_cost());
     entry["along_own_training"] = summary(rule.own_summary());
@@ -289,13 +289,14 @@ SummaryTable summary_table(const Results& results) {
     const RuleResult::Summary own = rule.own_summary();
     const Cost cost = rule.median_cost();
     table.rows.push_back(
-        {rule.spec, report::format_percent(rule.accuracy, 2), fmt::format("{:.4f}", rule.final_loss(100)),
-         fmt::format("{:.5f}", own.cosine_mean), fmt::format("{:.5f}", own.cosine_smallest),
-         fmt::format("{:.3f}", own.norm_ratio_mean), report::format_percent(own.descent_share, 0),
+        {rule.spec, report::format_percent(rule.accuracy, 2), report::format_fixed(rule.final_loss(100), 4),
+         report::format_fixed(own.cosine_mean, 5), report::format_fixed(own.cosine_smallest, 5),
+         report::format_fixed(own.norm_ratio_mean, 3), report::format_percent(own.descent_share, 0),
          fmt::format("{:.2f} / {:.2f}", 1e3 * cost.forward_seconds, 1e3 * cost.backward_seconds),
          fmt::format("{} / {}", format_number(cost.forward_evaluations),
                      format_number(cost.backward_evaluations)),
-         fmt::format("{:.2f}", cost.peak_bytes / (1024.0 * 1024.0)), fmt::format("{:.1f}", rule.seconds())});
+         report::format_fixed(cost.peak_bytes / (1024.0 * 1024.0), 2),
+         report::format_fixed(rule.seconds(), 1)});
   }
   return table;
 }

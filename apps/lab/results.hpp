@@ -80,6 +80,8 @@ struct RuleResult {
   Cost median_cost() const;
   /// Mean loss of the last `count` steps.
   double final_loss(std::size_t count) const;
+  /// The steps, from 1, whose loss was a NaN or infinite.
+  std::vector<std::size_t> steps_without_loss() const;
   /// Mean and smallest cosine, mean norm ratio, share of descent directions along its own training.
   struct Summary {
     double cosine_mean = unknown, cosine_smallest = unknown, norm_ratio_mean = unknown,

@@ -179,6 +179,10 @@ std::vector<Rule> parse_rules(const std::vector<std::string>& specs) {
   return rules;
 }
 
+std::string adjoint_in_words(const std::string& rule, const std::string& status) {
+  return status == name(Status::max_steps) && parse_rule(rule).truncated() ? "truncated by design" : status;
+}
+
 Solver parse_solver(const std::string& text) {
   const Spec spec("--solver", text, allowed_solvers);
   const std::string& name = spec.name();

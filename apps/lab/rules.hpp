@@ -23,6 +23,8 @@ struct Rule {
   BackwardRule backward(double tolerance) const;
   /// Differentiating through the iteration needs the Picard solver.
   bool needs_picard() const { return kind == Kind::unrolled; }
+  /// A series of so many terms by design: its adjoint equation is not meant to be solved.
+  bool truncated() const { return kind != Kind::implicit && kind != Kind::unrolled; }
   std::string formula() const;
   std::string paper() const;
 };
@@ -33,6 +35,10 @@ Rule parse_rule(const std::string& spec);
 
 /// Reads several; none may stand twice.
 std::vector<Rule> parse_rules(const std::vector<std::string>& specs);
+
+/// An adjoint status in words for readers: a truncated series that stops at its last term, as it should, is
+/// no solve that ran out of steps.
+std::string adjoint_in_words(const std::string& rule, const std::string& status);
 
 /// Reads picard[:DAMPING], anderson[:MEMORY] or broyden[:MEMORY]. Throws cli::UsageError.
 Solver parse_solver(const std::string& spec);

@@ -11,6 +11,7 @@
 #include <apps/lab/checkpoint.hpp>
 #include <apps/lab/models.hpp>
 #include <apps/lab/pass.hpp>
+#include <apps/report/format.hpp>
 #include <apps/report/png.hpp>
 #include <banach/engine/error.hpp>
 #include <banach/nn/loader.hpp>
@@ -136,6 +137,9 @@ class Training {
             data_.train,
             {.batch_size = settings_.batch_size, .seed = settings_.seed, .drop_last = true, .prefetch = 0})};
     if (!result.steps.empty()) go_on(state);
+    // The engine's tables grow in the first passes of a process. A fresh run makes those in its first probe;
+    // after a resume they would count as memory of the next step.
+    if (!result.probes.empty()) pass_at(*state.model, rule);
     const FixedPointOptions options = solve_options(settings_, rule);
 
     for (; state.step < settings_.steps; ++state.step) {
@@ -148,7 +152,13 @@ class Training {
         throw Error(fmt::format("interrupted in step {} of {}; --resume goes on from {}", state.step + 1,
                                 rule.spec, checkpoint_));
       }
-      if (!train_step(state, options, result)) break;
+      if (!train_step(state, options, result)) {
+        bar_->say(fmt::format("{}: {}", rule.spec, result.failure));
+        break;
+      }
+      if (!std::isfinite(result.steps.back().loss) && result.steps_without_loss().size() == 1)
+        bar_->say(fmt::format("{}: the loss of step {} is {}", rule.spec, state.step + 1,
+                              report::format_number(result.steps.back().loss)));
       bar_->update(static_cast<std::int64_t>(index) * settings_.steps + state.step + 1,
                    fmt::format("{} ({} of {})", rule.spec, index + 1, settings_.rules.size()));
     }

@@ -76,9 +76,13 @@ std::string format_duration(double seconds) {
   return fmt::format("{}{} h {:02} min", sign, minutes / 60, minutes % 60);
 }
 
+std::string format_fixed(double value, int decimals) {
+  if (std::string word = non_finite_word(value); !word.empty()) return word;
+  return fmt::format("{:.{}f}", value, std::clamp(decimals, 0, 12));
+}
+
 std::string format_percent(double fraction, int decimals) {
-  if (std::string word = non_finite_word(fraction); !word.empty()) return word;
-  return fmt::format("{:.{}f} %", 100 * fraction, std::clamp(decimals, 0, 12));
+  return std::isfinite(fraction) ? format_fixed(100 * fraction, decimals) + " %" : format_fixed(fraction, 0);
 }
 
 std::string format_count(std::int64_t value) {

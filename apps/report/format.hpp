@@ -14,6 +14,9 @@ double round_to_digits(double value, int digits);
 /// below a million keep all their digits.
 std::string format_number(double value, int digits = 3);
 
+/// With `decimals` digits after the point; nan and inf as format_number has them.
+std::string format_fixed(double value, int decimals);
+
 /// With an SI prefix (n, µ, m, k, M, G, T) before `unit`: format_si(0.0123, "s") is "12.3 ms".
 std::string format_si(double value, std::string_view unit, int digits = 3);
 

@@ -37,7 +37,8 @@ const std::string_view page_js = R"js(
   const translucent = (color, alpha) => Chart.helpers.color(color).alpha(alpha).rgbString();
 
   // Ticks. A linear axis shows as many decimals as its step needs; a log axis shows powers of ten, and what
-  // lies between only where the axis spans less than two of them.
+  // lies between only where the axis spans less than two of them. Where an axis is made to end has no tick of
+  // its own: it need not be round.
   const linearLabel = (value, index, ticks) => {
     const step = ticks.length > 1 ? Math.abs(ticks[1].value - ticks[0].value) : Math.abs(value);
     const largest = Math.max(...ticks.map(t => Math.abs(t.value)));
@@ -308,6 +309,7 @@ const std::string_view page_js = R"js(
       font: {size: 12},
       maxRotation: 0,
       autoSkipPadding: 14,
+      includeBounds: false,
       callback: axis.log ? logLabel : linearLabel
     },
     afterBuildTicks: axis.log ? logTicks : undefined,

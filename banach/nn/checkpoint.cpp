@@ -12,13 +12,28 @@ namespace {
 
 constexpr const char *version_key = "banach.checkpoint", *version = "1";
 constexpr std::string_view checksum_prefix = "banach.crc32.";
+constexpr const char* notes_checksum_key = "banach.crc32";
 
-// CRC-32 of the elements: damage that leaves the file well-formed would go on as a wrong training.
+// CRC-32 of the elements and of the metadata: damage that leaves the file well-formed would go on as a wrong
+// training.
 std::string checksum(const Tensor& tensor) {
   return dispatch_any(tensor.dtype(), [&](auto zero) {
     const auto bytes = std::as_bytes(tensor.values<decltype(zero)>());
     return fmt::format("{:08x}", crc32_z(0, reinterpret_cast<const Bytef*>(bytes.data()), bytes.size()));
   });
+}
+
+std::string checksum(const Metadata& metadata) {
+  uLong sum = 0;
+  const auto add = [&](const std::string& text) {  // with the zero at its end, which keeps texts apart
+    sum = crc32_z(sum, reinterpret_cast<const Bytef*>(text.c_str()), text.size() + 1);
+  };
+  for (const auto& [key, value] : metadata) {
+    if (key == notes_checksum_key) continue;
+    add(key);
+    add(value);
+  }
+  return fmt::format("{:08x}", sum);
 }
 
 Tensor integers(std::initializer_list<std::uint64_t> values) {
@@ -59,6 +74,7 @@ void write_checkpoint(const std::string& path, const State& model, const State& 
     fail<ValueError>("checkpoint", fmt::format("a note must not be called {}", version_key));
   for (const auto& [name, tensor] : tensors)
     metadata[fmt::format("{}{}", checksum_prefix, name)] = checksum(tensor);
+  metadata[notes_checksum_key] = checksum(metadata);
   save_safetensors(path, tensors, metadata);
 }
 
@@ -70,12 +86,21 @@ CheckpointFile::CheckpointFile(const std::string& path) : file_(load_safetensors
   if (found->second != version)
     fail<FileError>("checkpoint",
                     fmt::format("{}: version must be {}: got '{}'", path, version, found->second));
-  for (const auto& [name, tensor] : file_.tensors) {
-    const auto kept = file_.metadata.find(fmt::format("{}{}", checksum_prefix, name));
-    if (kept != file_.metadata.end() && kept->second != checksum(tensor))
+  const auto compare = [&](std::string_view what, const std::string& kept, const std::string& computed) {
+    if (kept != computed)
       fail<FileError>("checkpoint",
-                      fmt::format("{}: '{}' must have the checksum {}: it has {}, so the file is damaged",
-                                  path, name, kept->second, checksum(tensor)));
+                      fmt::format("{}: {} must have the checksum {}: it has {}, so the file is damaged", path,
+                                  what, kept, computed));
+  };
+  if (const auto kept = file_.metadata.find(notes_checksum_key); kept != file_.metadata.end())
+    compare("its metadata", kept->second, checksum(file_.metadata));
+  for (const auto& [key, kept] : file_.metadata) {
+    if (!key.starts_with(checksum_prefix)) continue;
+    const std::string name = key.substr(checksum_prefix.size());
+    const auto tensor = file_.tensors.find(name);
+    if (tensor == file_.tensors.end())
+      fail<FileError>("checkpoint", fmt::format("{}: must hold '{}': it is missing", path, name));
+    compare(fmt::format("'{}'", name), kept, checksum(tensor->second));
   }
 }
 
@@ -126,6 +151,7 @@ Progress CheckpointFile::progress() const {
     if (name.starts_with(prefix)) result.extra[name.substr(prefix.size())] = tensor;
   result.notes = file_.metadata;
   result.notes.erase(version_key);
+  result.notes.erase(notes_checksum_key);
   std::erase_if(result.notes, [](const auto& note) { return note.first.starts_with(checksum_prefix); });
   return result;
 }

@@ -75,4 +75,7 @@ Progress load_checkpoint(const std::string& path, M& model) {
   return progress;
 }
 
+/// Reads all but the model and the optimiser.
+inline Progress load_progress(const std::string& path) { return detail::CheckpointFile(path).progress(); }
+
 }  // namespace banach::nn

@@ -228,6 +228,8 @@ void write_atomically(const std::string& path, std::string_view text) {
   write_atomically(path, ByteView(reinterpret_cast<const std::uint8_t*>(text.data()), text.size()));
 }
 
+void check_writable(const std::string& path) { const TemporaryFile unused(path); }
+
 bool is_gzip(ByteView bytes) { return bytes.size() >= 2 && bytes[0] == 0x1f && bytes[1] == 0x8b; }
 
 Bytes gunzip(ByteView compressed, std::string_view file, const GunzipOptions& options) {

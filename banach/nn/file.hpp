@@ -28,6 +28,9 @@ void write_atomically(const std::string& path, FunctionRef<void(FunctionRef<void
 void write_atomically(const std::string& path, ByteView bytes);
 void write_atomically(const std::string& path, std::string_view text);
 
+/// Throws the FileError that write_atomically would end with, as far as that can be told without writing.
+void check_writable(const std::string& path);
+
 /// True if the bytes begin as gzip does (RFC 1952, section 2.3.1).
 bool is_gzip(ByteView bytes);
 

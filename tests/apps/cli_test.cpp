@@ -3,9 +3,12 @@
 #include <tests/apps/command.hpp>
 
 #include <algorithm>
+#include <csignal>
+#include <filesystem>
 #include <fstream>
 #include <string>
 
+#include <apps/cli/interrupt.hpp>
 #include <apps/cli/text_table.hpp>
 #include <catch2/catch.hpp>
 
@@ -45,9 +48,10 @@ TEST_CASE("version and help of a subcommand") {
   CHECK(version.out.rfind("banach ", 0) == 0);
   const Outcome help = run("lab --help");
   CHECK(help.code == 0);
-  for (const char* option :
-       {"--data", "--model", "--rules", "--solver", "--epochs", "--steps", "--out", "--resume", "--problem"})
+  for (const char* option : {"--data", "--model", "--rules", "--solver", "--epochs", "--steps", "--out",
+                             "--resume", "--overwrite", "--problem"})
     CHECK(contains(help.out, option));
+  CHECK_FALSE(contains(help.out, "\n\n\n"));
 }
 
 TEST_CASE("bad usage ends with 2 and says what is wrong") {
@@ -71,7 +75,70 @@ TEST_CASE("bad usage ends with 2 and says what is wrong") {
   check_failure("lab --rho 0.5", 2, "--rho");
   check_failure("lab --problem linear --rho 1", 2, "singular");
   check_failure("lab --problem linear --nonnormal --dimension 3", 2, "even");
-  check_failure("lab --problem linear --resume", 2, "--resume");
+  check_failure("help", 2, "see banach --help");
+  check_failure("lab --out ''", 2, "--out: must be a name");
+  check_failure("lab --rules ,,", 2, "--rules ',,': a rule is missing");
+  check_failure("lab --epochs 2 --epochs 3", 2, "--epochs is given 2 times");
+  check_failure("lab --epochs", 2, "--epochs needs a value");
+  check_failure("lab --resume=maybe", 2, "--resume takes no value");
+  check_failure("lab --data digits stray", 2, "unexpected argument 'stray'");
+}
+
+TEST_CASE("a misspelt option is answered with the one that was meant") {
+  check_failure("lab --epoch 2", 2, "unknown option '--epoch': did you mean --epochs?");
+  check_failure("lab --learningrate=2", 2, "did you mean --learning-rate?");
+  check_failure("lab --batch 2", 2, "did you mean --batch-size?");
+  check_failure("lab -epochs 2", 2, "did you mean --epochs?");
+  check_failure("lab --foo 2", 2, "unknown option '--foo' (");
+}
+
+TEST_CASE("numbers out of range are told the range in plain digits") {
+  check_failure("lab --epochs 0", 2, "--epochs: must be a whole number from 1 to 1000000000: got '0'");
+  check_failure("lab --epochs 1.5", 2, "got '1.5'");
+  check_failure("lab --seed -1", 2, "from 0 to 2^64 - 1: got '-1'");
+  check_failure("lab --threads 1025", 2, "from 0 to 1024");
+  check_failure("lab --learning-rate nan", 2, "must be a number above 0, at most 1e9: got 'nan'");
+  check_failure("lab --problem linear --rho inf", 2, "must be a number from 0 to 1e9: got 'inf'");
+}
+
+TEST_CASE("an option that the problem has no use for is refused") {
+  for (const char* option :
+       {"--data digits", "--data-dir /", "--model mlp", "--hidden 3", "--epochs 2", "--steps 2",
+        "--batch-size 2", "--learning-rate 1", "--probe-every 1", "--resume", "--overwrite"}) {
+    const std::string name = std::string(option).substr(0, std::string(option).find(' '));
+    check_failure("lab --problem linear " + std::string(option), 2, name + " goes with training");
+  }
+  for (const char* option : {"--rho 0.5", "--nonnormal", "--dimension 2"})
+    check_failure("lab " + std::string(option), 2, "goes with --problem linear only");
+  check_failure("lab --data digits --data-dir /", 2, "--data-dir goes with --data fashion-mnist or mnist");
+  check_failure("lab --model conv --hidden 3", 2, "--hidden goes with --model mlp");
+  check_failure("lab --resume --overwrite", 2, "exclude each other");
+}
+
+TEST_CASE("more threads than processors are used, and noted") {
+  const files::Folder folder;
+  const Outcome outcome =
+      run("lab --problem linear --rules jfb --threads 1000 --out '" + folder.path() + "'");
+  CHECK(outcome.code == 0);
+  CHECK(contains(outcome.err, "--threads 1000: more than the "));
+}
+
+TEST_CASE("signals that end a program ask to stop first") {
+  const int signal = GENERATE(SIGINT, SIGTERM, SIGHUP);
+  const banach::cli::Interrupt interrupt;
+  CHECK_FALSE(interrupt.requested());
+  std::raise(signal);
+  CHECK(interrupt.requested());
+}
+
+TEST_CASE("the end of the terminal stays ignored where it was") {
+  std::signal(SIGHUP, SIG_IGN);
+  {
+    const banach::cli::Interrupt interrupt;
+    std::raise(SIGHUP);
+    CHECK_FALSE(interrupt.requested());
+  }
+  CHECK(std::signal(SIGHUP, SIG_DFL) == SIG_IGN);
 }
 
 TEST_CASE("files that are missing, damaged or cannot be written end with 1") {
@@ -92,6 +159,15 @@ TEST_CASE("files that are missing, damaged or cannot be written end with 1") {
   std::ofstream(folder / "file") << "not a folder";
   check_failure("lab --data digits --out '" + (folder / "file/out") + "'", 1, "file/out");
   check_failure("lab --problem linear --out /proc/banach", 1, "/proc/banach");
+  check_failure("lab --data mnist --data-dir '" + (folder / "none") + "'" + out, 1, "there is no folder ");
+
+  // Before the run, not after it: stderr has one line, and no progress.
+  for (const char* name : {"report.html", "summary.json", "metrics.csv", "checkpoint.safetensors"}) {
+    const std::string taken = folder / (std::string("taken-") + name);
+    std::filesystem::create_directories(taken + "/" + name);
+    check_failure("lab --data digits --out '" + taken + "'", 1, std::string(name) + ": Is a directory");
+  }
+  check_failure("lab --problem linear --out '" + (folder / "taken-report.html") + "'", 1, "Is a directory");
 }
 
 TEST_CASE("a text table aligns its columns by characters") {

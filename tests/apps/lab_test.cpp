@@ -268,6 +268,55 @@ TEST_CASE("a stopped training goes on to the very same results") {
   CHECK(metrics_csv(train_small(settings, checkpoint, true)) == metrics_csv(resumed));
 }
 
+TEST_CASE("a finished run is told again only from an undamaged checkpoint") {
+  const files::Folder folder;
+  TrainSettings settings = small_settings();
+  settings.rules.resize(1);
+  settings.steps = 2;
+  const std::string checkpoint = folder / "checkpoint.safetensors";
+  train_small(settings, checkpoint);
+  nn::Bytes bytes = nn::read_file(checkpoint);
+  SECTION("in the losses") { bytes[bytes.size() - 3] ^= 1; }
+  SECTION("in the results") {
+    const std::string text(bytes.begin(), bytes.end());
+    const std::size_t accuracy = text.find("test_accuracy");
+    REQUIRE(accuracy != text.npos);
+    std::uint8_t& digit = bytes[text.find("0.", accuracy) + 2];
+    digit = digit == '9' ? '8' : '9';
+  }
+  folder.write("checkpoint.safetensors", bytes);
+  CHECK(files::message<FileError>([&] { train_small(settings, checkpoint, true); }).find("damaged") !=
+        std::string::npos);
+}
+
+TEST_CASE("losses that are not finite are announced") {
+  RuleResult rule{.spec = "jfb"};
+  for (const double loss : {1.0, 2.0, unknown, unknown}) rule.steps.push_back({.loss = loss, .cost = {}});
+  rule.probes.push_back({.step = 4});  // of a model that no longer gives numbers
+  rule.forward_statuses["converged"] = 1;
+  Results results;
+  results.rules.push_back(rule);
+  const std::string words = "jfb: the loss is not finite in 2 of 4 steps, first in step 3.";
+  const std::vector<std::string> texts = warnings(results);
+  REQUIRE(texts.size() == 2);
+  CHECK(texts[0] == words);
+  CHECK(texts[1].find("not finite") != std::string::npos);  // and not "uphill"
+  CHECK(summary_json(results).find(words) != std::string::npos);
+  CHECK(summary_json(results).find("\"steps_without_finite_loss\": 2") != std::string::npos);
+  const SummaryTable table = summary_table(results);
+  for (const std::string& cell : table.rows.front()) CHECK(cell.find("-nan") == std::string::npos);
+}
+
+TEST_CASE("a series truncated by design is not said to have run out of steps") {
+  CHECK(adjoint_in_words("neumann:5", "max_steps") == "truncated by design");
+  CHECK(adjoint_in_words("phantom:5:0.5", "max_steps") == "truncated by design");
+  CHECK(adjoint_in_words("phantom:5:0.5", "diverged") == "diverged");
+  CHECK(adjoint_in_words("implicit:gmres", "max_steps") == "max_steps");
+  const LinearResults results = linear(0.9, {"neumann:5"});
+  CHECK(to_text(results).find("max_steps") == std::string::npos);
+  CHECK(summary_json(results).find("\"adjoint_status\": \"max_steps\"") != std::string::npos);
+}
+
 TEST_CASE("a checkpoint of other settings is refused, naming the first that differs") {
   const files::Folder folder;
   TrainSettings settings = small_settings();
@@ -331,6 +380,37 @@ TEST_CASE("the command trains, resumes and leaves its files") {
         std::vector<std::string>{"checkpoint.safetensors", "metrics.csv", "report.html", "summary.json"});
   CHECK(command::run(arguments + " --resume").out == first.out);
   CHECK(command::run(arguments + " --resume --seed 1").code == 1);
+
+  // The same run again destroys nothing; another one would.
+  CHECK(command::run(arguments).code == 0);
+  const command::Outcome other = command::run(arguments + " --seed 1");
+  CHECK(other.code == 1);
+  CHECK(other.err.find("is of another run (--seed 0, not 1): start anew with --overwrite") != other.err.npos);
+  CHECK(command::run(arguments + " --seed 1 --overwrite").code == 0);
+  folder.write("checkpoint.safetensors", files::bytes_of("not a checkpoint"));
+  CHECK(command::run(arguments + " --seed 1").err.find("cannot be read") != std::string::npos);
+}
+
+TEST_CASE("a run that the end of its terminal interrupts goes on to the very same results") {
+  const files::Folder folder;
+  const std::string arguments =
+      "lab --data digits --rules jfb --steps 2000 --hidden 8 --batch-size 16 "
+      "--probe-every 1000 --out '";
+  const std::string whole = folder / "whole", parts = folder / "parts";
+  REQUIRE(command::run(arguments + whole + "'").code == 0);
+  // The checkpoint appears with the first probe.
+  const std::string interrupted =
+      "(" BANACH_COMMAND " " + arguments + parts + "' 2>/dev/null & child=$!; while ! test -e '" + parts +
+      "/checkpoint.safetensors' && kill -0 $child; do sleep 0.01; done; kill -HUP $child; wait $child)";
+  CHECK(WEXITSTATUS(std::system(interrupted.c_str())) == 1);
+  const command::Outcome refused = command::run(arguments + parts + "'");
+  CHECK(refused.code == 1);
+  CHECK(refused.err.find("unfinished run: go on with --resume") != refused.err.npos);
+  REQUIRE(command::run(arguments + parts + "' --resume").code == 0);
+  const auto metrics = [](const std::string& path) {
+    return without_times(files::text_of(nn::read_file(path + "/metrics.csv")));
+  };
+  CHECK(metrics(parts) == metrics(whole));
 }
 
 TEST_CASE("the command prints the numbers of a linear problem") {
@@ -339,6 +419,7 @@ TEST_CASE("the command prints the numbers of a linear problem") {
       command::run("lab --problem linear --rho 0.999 --out '" + folder.path() + "'");
   CHECK(outcome.code == 0);
   CHECK(outcome.out.find("9.95511979") != outcome.out.npos);
+  CHECK(outcome.err.find("implicit:gmres") != outcome.err.npos);  // its progress
   CHECK(folder.names() == std::vector<std::string>{"report.html", "summary.json"});
 }
 

@@ -184,6 +184,8 @@ TEST_CASE("numbers are formatted compactly", "[report]") {
   CHECK(format_duration(3720) == "1 h 02 min");
   CHECK(format_percent(0.8731) == "87.3 %");
   CHECK(format_percent(not_a_number) == "nan");
+  CHECK(format_fixed(0.5, 3) == "0.500");
+  CHECK(format_fixed(-not_a_number, 3) == "nan");
   CHECK(format_count(60000) == "60,000");
   CHECK(format_count(-1234567) == "-1,234,567");
   CHECK(format_count(-123) == "-123");

@@ -183,6 +183,12 @@ TEST_CASE("a checkpoint that does not fit is refused, and nothing changes", "[ch
     folder.write("c.safetensors", bytes);
     CHECK_THAT(message([&] { load_checkpoint(path, run.net); }), Contains("checksum") && Contains("damaged"));
   }
+  SECTION("damaged notes") {
+    Safetensors file = load_safetensors(path);
+    file.metadata["accuracy"] = "0.97";
+    save_safetensors(path, file.tensors, file.metadata);
+    CHECK_THAT(message([&] { load_progress(path); }), Contains("its metadata") && Contains("damaged"));
+  }
   SECTION("a truncated file") {
     Bytes bytes = read_file(path);
     bytes.resize(bytes.size() - 10);

@@ -78,6 +78,17 @@ TEST_CASE("Writing keeps the mode of a file and follows a symbolic link") {
   CHECK((status.st_mode & 07777) == 0640);
 }
 
+TEST_CASE("Whether a file can be written is told without writing") {
+  const Folder folder;
+  write_atomically(folder / "old", "x");
+  check_writable(folder / "old");
+  check_writable(folder / "new");
+  CHECK(text_of(read_file(folder / "old")) == "x");
+  CHECK(folder.names() == std::vector<std::string>{"old"});
+  CHECK_THAT(message<FileError>([&] { check_writable(folder.path()); }), Contains("Is a directory"));
+  CHECK_THAT(message<FileError>([&] { check_writable(folder / "no/such"); }), Contains("no/such"));
+}
+
 TEST_CASE("What cannot be written or read says why") {
   const Folder folder;
   const std::string file = folder / "file", pipe = folder / "pipe";

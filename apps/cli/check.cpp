@@ -1,0 +1,63 @@
+#include <apps/cli/check.hpp>
+
+#include <algorithm>
+#include <charconv>
+#include <limits>
+
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+namespace banach::cli {
+namespace {
+
+/// Reads the whole text as a T, or says no.
+template <class T>
+bool read(const std::string& text, T& value) {
+  const char* end = text.data() + text.size();
+  const auto [stop, error] = std::from_chars(text.data(), end, value);
+  return error == std::errc() && stop == end;
+}
+
+/// `accept` says whether the text will do, and may rewrite it.
+template <class Accept>
+CLI::Validator must_be(const std::string& what, Accept accept) {
+  return CLI::Validator(
+      [=](std::string& text) {
+        return accept(text) ? std::string() : fmt::format("must be {}: got '{}'", what, text);
+      },
+      "", "value");
+}
+
+}  // namespace
+
+CLI::Validator whole_number(std::uint64_t low, std::uint64_t high) {
+  const bool any = high == std::numeric_limits<std::uint64_t>::max();
+  return must_be(fmt::format("a whole number from {} to {}", low, any ? "2^64 - 1" : std::to_string(high)),
+                 [=](std::string& text) {
+                   std::uint64_t value = 0;
+                   if (!read(text, value) || value < low || value > high) return false;
+                   text = std::to_string(value);  // CLI11 would take 010 for eight
+                   return true;
+                 });
+}
+
+CLI::Validator number(bool positive) {
+  return must_be(positive ? "a number above 0, at most 1e9" : "a number from 0 to 1e9",
+                 [=](const std::string& text) {
+                   double value = 0.0;
+                   return read(text, value) && (positive ? value > 0.0 : value >= 0.0) && value <= 1e9;
+                 });
+}
+
+CLI::Validator one_of(const std::vector<std::string>& choices) {
+  return must_be(fmt::format("{}", fmt::join(choices, " or ")), [=](const std::string& text) {
+    return std::find(choices.begin(), choices.end(), text) != choices.end();
+  });
+}
+
+CLI::Validator path() {
+  return must_be("a name", [](const std::string& text) { return !text.empty() && !text.starts_with("--"); });
+}
+
+}  // namespace banach::cli
