@@ -66,6 +66,7 @@ struct Kernels {
   T (*sum)(const T* x, std::int64_t n);
   T (*dot)(const T* a, const T* b, std::int64_t n);
   T (*max)(const T* x, std::int64_t n);  ///< NaN if any is NaN; -infinity for n = 0
+  T (*min)(const T* x, std::int64_t n);  ///< NaN if any is NaN; infinity for n = 0
   T (*squared_distance)(const T* a, const T* b, std::int64_t n);
   T (*squared_norm)(const T* x, std::int64_t n);
 

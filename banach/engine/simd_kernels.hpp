@@ -257,23 +257,33 @@ Scalar<B> squared_distance(const Scalar<B>* a, const Scalar<B>* b, std::int64_t 
     return multiply_add(difference, difference, s);
   }));
 }
-template <class B>
-Scalar<B> maximum_of(const Scalar<B>* x, std::int64_t n) {
-  using T = Scalar<B>;
+/// `combine`, the larger or the smaller of two, over all elements; `nothing` for none.
+template <class B, B (*combine)(B, B)>
+Scalar<B> extremum(const Scalar<B>* x, std::int64_t n, Scalar<B> nothing) {
   constexpr std::int64_t width = B::size;
-  const T lowest = static_cast<T>(-__builtin_inf());
-  B m0(lowest), m1(lowest), m2(lowest), m3(lowest);
+  B m0(nothing), m1(nothing), m2(nothing), m3(nothing);
   std::int64_t i = 0;
   for (; i + 4 * width <= n; i += 4 * width) {
-    m0 = larger(m0, Whole<B>{i}(x));
-    m1 = larger(m1, Whole<B>{i + width}(x));
-    m2 = larger(m2, Whole<B>{i + 2 * width}(x));
-    m3 = larger(m3, Whole<B>{i + 3 * width}(x));
+    m0 = combine(m0, Whole<B>{i}(x));
+    m1 = combine(m1, Whole<B>{i + width}(x));
+    m2 = combine(m2, Whole<B>{i + 2 * width}(x));
+    m3 = combine(m3, Whole<B>{i + 3 * width}(x));
   }
-  for (; i + width <= n; i += width) m0 = larger(m0, Whole<B>{i}(x));
-  if (i < n) m1 = larger(m1, Partial<B>{i, n}(x, lowest));
-  return across_lanes(larger(larger(m0, m1), larger(m2, m3)),
-                      [](T a, T b) { return a != a || a > b ? a : b; });
+  for (; i + width <= n; i += width) m0 = combine(m0, Whole<B>{i}(x));
+  if (i < n) m1 = combine(m1, Partial<B>{i, n}(x, nothing));
+  return across_lanes(combine(combine(m0, m1), combine(m2, m3)), [](Scalar<B> a, Scalar<B> b) {
+    alignas(64) Scalar<B> lanes[B::size];
+    combine(B(a), B(b)).store_aligned(lanes);
+    return lanes[0];
+  });
+}
+template <class B>
+Scalar<B> maximum_of(const Scalar<B>* x, std::int64_t n) {
+  return extremum<B, larger<B>>(x, n, static_cast<Scalar<B>>(-__builtin_inf()));
+}
+template <class B>
+Scalar<B> minimum_of(const Scalar<B>* x, std::int64_t n) {
+  return extremum<B, smaller<B>>(x, n, static_cast<Scalar<B>>(__builtin_inf()));
 }
 
 // ---- Rows
@@ -370,6 +380,7 @@ constexpr Kernels<T> table() {
       .sum = sum<B>,
       .dot = dot<B>,
       .max = maximum_of<B>,
+      .min = minimum_of<B>,
       .squared_distance = squared_distance<B>,
       .squared_norm = squared_norm<B>,
       .log_sum_exp = log_sum_exp<B>,

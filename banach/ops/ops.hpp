@@ -10,8 +10,10 @@
 #include <banach/ops/loss.hpp>
 #include <banach/ops/matmul.hpp>
 #include <banach/ops/norm.hpp>
+#include <banach/ops/order.hpp>
 #include <banach/ops/pool.hpp>
 #include <banach/ops/reduce.hpp>
+#include <banach/ops/scan.hpp>
 #include <banach/ops/shape_ops.hpp>
 #include <banach/ops/softmax.hpp>
 #include <banach/ops/upsample.hpp>

@@ -1,10 +1,9 @@
 #include <banach/engine/parallel.hpp>
-#include <banach/engine/samples.hpp>
 #include <banach/engine/simd.hpp>
 #include <banach/ops/compare.hpp>
 #include <banach/ops/elementwise.hpp>
 #include <banach/ops/reduce.hpp>
-#include <banach/ops/shape_ops.hpp>
+#include <banach/ops/reduce_entries.hpp>
 
 #include <algorithm>
 #include <array>
@@ -13,7 +12,9 @@
 namespace banach {
 namespace {
 
-// ---- The two ways of reducing -----------------------------------------------------------------------------
+using namespace entries;
+
+// ---- The ways of reducing ---------------------------------------------------------------------------------
 
 template <class T>
 struct Sum {
@@ -29,6 +30,14 @@ struct Max {
   static T of_row(const T* x, std::int64_t n) { return simd::kernels<T>().max(x, n); }
   static void fold(const T* x, T* into, std::int64_t n) { simd::kernels<T>().maximum.vv(into, x, into, n); }
   static double combine(double a, double b) { return a != a || a > b ? a : b; }
+};
+
+template <class T>
+struct Min {
+  static constexpr double nothing = std::numeric_limits<double>::infinity();
+  static T of_row(const T* x, std::int64_t n) { return simd::kernels<T>().min(x, n); }
+  static void fold(const T* x, T* into, std::int64_t n) { simd::kernels<T>().minimum.vv(into, x, into, n); }
+  static double combine(double a, double b) { return a != a || a < b ? a : b; }
 };
 
 // ---- One axis: x is (outer, n, inner), and the middle axis goes -------------------------------------------
@@ -113,15 +122,6 @@ void reduce_columns(const T* x, std::int64_t outer, std::int64_t n, std::int64_t
 
 // ---- Any axes: one run of neighbouring reduced axes after another, the innermost first --------------------
 
-struct Reduction {
-  Axes axes;
-  bool keep_dims = false;
-};
-
-Axes axes_of(const Reduction& reduction, const Shape& shape, std::string_view op) {
-  return normalize_axes(reduction.axes, shape.rank(), op);
-}
-
 template <template <class> class R, class T>
 void reduce(const T* x, const Shape& shape, const Axes& axes, T* out, std::int64_t out_size) {
   using Way = R<T>;
@@ -155,22 +155,6 @@ void reduce(const T* x, const Shape& shape, const Axes& axes, T* out, std::int64
   std::copy_n(x, out_size, out);  // nothing went
 }
 
-// ---- Entries ----------------------------------------------------------------------------------------------
-
-Spec reduced_shape(const ShapeContext& c) {
-  const auto& reduction = c.attrs.as<Reduction>();
-  const DType dtype = common_floating(c);
-  return {reduced(c.shape(), axes_of(reduction, c.shape(), c.op), reduction.keep_dims), dtype};
-}
-
-Spec reduced_nonempty_shape(const ShapeContext& c) {
-  const Spec spec = reduced_shape(c);
-  if (c.shape().size() == 0 && spec.shape.size() > 0)
-    fail<ShapeError>(c.op, "must have elements to work on: " + c.shape().to_string() + " reduced to " +
-                               spec.shape.to_string());
-  return spec;
-}
-
 template <template <class> class R>
 void reduce_tensor(const Tensor& x, const Axes& axes, Tensor& out) {
   dispatch_floating(x.dtype(), [&](auto zero) {
@@ -183,45 +167,23 @@ void reduce_tensor(const Tensor& x, const Axes& axes, Tensor& out) {
 
 template <template <class> class R>
 void reduction_kernel(const KernelContext& c) {
-  reduce_tensor<R>(c.in(), axes_of(c.attrs.as<Reduction>(), c.in().shape(), "reduce"), c.out());
+  reduce_tensor<R>(c.in(), c.attrs.as<Reduction>().over(c.in().shape(), "reduce"), c.out());
 }
 
-// A value of the reduced shape, with its reduced axes back as extent 1: it then broadcasts against the input.
-Var with_kept_axes(const VjpContext& c, const Var& value) {
-  const Shape& shape = c.in().shape();
-  return reshape(value, reduced(shape, axes_of(c.attrs.as<Reduction>(), shape, "reduce"), true));
-}
+// ---- Entries ----------------------------------------------------------------------------------------------
 
-double count(const Shape& shape, const Shape& result) {
-  return static_cast<double>(shape.size()) / static_cast<double>(std::max<std::int64_t>(1, result.size()));
-}
-
-template <class Make>
-Samples reductions(Make make) {
-  return {{{make({3, 4})}, Reduction{}},
-          {{make({3, 4})}, Reduction{{0}}},
-          {{make({3, 4})}, Reduction{{-1}, true}},
-          {{make({2, 3, 4})}, Reduction{{0, 2}}},
-          {{make({2, 3, 4})}, Reduction{{1}, true}},
-          {{make({2, 2, 3, 2})}, Reduction{{3, 1}}},
-          {{make({2, 1, 2, 1, 2, 1, 2, 2})}, Reduction{{0, 3, 4, 7}}},
-          {{make({3, 1})}, Reduction{{1}}},
-          {{make({})}, Reduction{}},
-          {{make({1})}, Reduction{{0}, true}},
-          {{make({0, 3})}, Reduction{{1}}}};
-}
-
-ErrorSamples refuses_bad_axes() {
-  return {{{Tensor::zeros({2, 3})}, Reduction{{2}}, "axis must lie in [-2, 2): got 2"},
-          {{Tensor::zeros({2, 3})}, Reduction{{1, -1}}, "axes must be distinct"},
-          {{Tensor::arange(3)}, Reduction{}, "expects f32 or f64"}};
-}
-
-ErrorSamples refuses_bad_axes_and_nothing() {
-  ErrorSamples errors = refuses_bad_axes();
-  errors.push_back(
-      {{Tensor::zeros({0, 3})}, Reduction{{0}}, "must have elements to work on: (0,3) reduced to (3)"});
-  return errors;
+// Of two columns and rows, times `weight`: infinities of one sign and of both, a NaN.
+Edges special_sums(double weight) {
+  const Tensor x = tensor<double>({inf, -inf, 1, -inf}, {2, 2}),
+               slopes = Tensor::full({2, 2}, weight, DType::f64);
+  return {
+      {{x}, Reduction{{0}}, {numbers({inf, -inf})}, {slopes}},
+      {{x}, Reduction{{1}, true}, {tensor<double>({nan, -inf}, {2, 1})}, {slopes}},
+      {{numbers({nan, 1})}, Reduction{}, {scalar(nan, DType::f64)}, {Tensor::full({2}, weight, DType::f64)}},
+      {{Tensor::empty({0, 2}, DType::f64)},
+       Reduction{{1}},
+       {numbers({})},
+       {Tensor::empty({0, 2}, DType::f64)}}};
 }
 
 const Op sum_op{{
@@ -233,15 +195,24 @@ const Op sum_op{{
     .saves = Saves::nothing,
     .vjp =
         [](const VjpContext& c) {
-          return Vars{broadcast_to(with_kept_axes(c, c.cotangent), c.in().shape())};
+          return Vars{broadcast_to(with_kept_axes(c, c.attrs.as<Reduction>(), c.cotangent), c.in().shape())};
         },
     .samples =
         [](SampleGen& g) {
-          Samples samples = reductions([&](const Shape& shape) { return g.normal(shape); });
+          Samples samples = reductions(g, [&](const Shape& shape) { return g.normal(shape); });
           samples.push_back({{g.normal({0, 3})}, Reduction{{0}}});
           return samples;
         },
     .errors = refuses_bad_axes,
+    .edges =
+        [] {
+          return special_sums(1.0) +
+                 Edges{{{Tensor::empty({0, 3}, DType::f64)},
+                        Reduction{{0}},
+                        {numbers({0, 0, 0})},
+                        {Tensor::empty({0, 3}, DType::f64)}},
+                       {{numbers({})}, Reduction{}, {scalar(0.0, DType::f64)}, {numbers({})}}};
+        },
 }};
 
 const Op mean_op{{
@@ -254,7 +225,7 @@ const Op mean_op{{
           dispatch_floating(c.in().dtype(), [&](auto zero) {
             using T = decltype(zero);
             T* out = c.out().mutable_data<T>();
-            const T divisor = static_cast<T>(count(c.in().shape(), c.out().shape()));
+            const T divisor = static_cast<T>(elements_each(c.in().shape(), c.attrs.as<Reduction>()));
             for (std::int64_t i = 0; i < c.out().size(); ++i) out[i] /= divisor;
           });
         },
@@ -262,12 +233,50 @@ const Op mean_op{{
     .saves = Saves::nothing,
     .vjp =
         [](const VjpContext& c) {
-          const double weight = 1.0 / count(c.in().shape(), c.out.shape());
-          return Vars{broadcast_to(with_kept_axes(c, c.cotangent * weight), c.in().shape())};
+          const auto weight =
+              1.0 / static_cast<double>(elements_each(c.in().shape(), c.attrs.as<Reduction>()));
+          return Vars{
+              broadcast_to(with_kept_axes(c, c.attrs.as<Reduction>(), c.cotangent * weight), c.in().shape())};
         },
-    .samples = [](SampleGen& g) { return reductions([&](const Shape& shape) { return g.normal(shape); }); },
+    .samples =
+        [](SampleGen& g) { return reductions(g, [&](const Shape& shape) { return g.normal(shape); }); },
     .errors = refuses_bad_axes_and_nothing,
+    .edges = [] { return special_sums(0.5); },
 }};
+
+// The cotangent, shared evenly by the elements that equal the largest or smallest one.
+Vars to_winners(const VjpContext& c) {
+  const auto& reduction = c.attrs.as<Reduction>();
+  const Var winners = equal(c.in(), with_kept_axes(c, reduction, c.out));
+  return {winners * (with_kept_axes(c, reduction, c.cotangent) / sum(winners, reduction.axes, true))};
+}
+
+// Over the rows of a matrix: plain, tied, with a NaN, with infinities. `sign` turns largest into smallest.
+Edges extremum_edges(double sign) {
+  const auto signed_numbers = [sign](std::initializer_list<double> values) {
+    Tensor x = numbers(values);
+    for (std::int64_t i = 0; i < x.size(); ++i) x.mutable_data<double>()[i] *= sign;
+    return x;
+  };
+  return {
+      {{signed_numbers({1, 2, 0, 3, 3, 1, nan, 1, 2, inf, 1, -inf}).reshape({4, 3})},
+       Reduction{{1}},
+       {signed_numbers({2, 3, nan, inf})},
+       {tensor<double>({0, 1, 0, 0.5, 0.5, 0, nan, nan, nan, 1, 0, 0}, {4, 3})}},
+      {{signed_numbers({1, 2, 0, 3, 3, 1, nan, 1, 2, inf, 1, -inf}).reshape({4, 3})},
+       Reduction{{0}},
+       {signed_numbers({nan, 3, 2})},
+       {tensor<double>({nan, 0, 0, nan, 1, 0, nan, 0, 1, nan, 0, 0}, {4, 3})}},
+      {{signed_numbers({-inf, -inf})}, Reduction{{0}, true}, {signed_numbers({-inf})}, {numbers({0.5, 0.5})}},
+      {{signed_numbers({2, 2, inf, inf}).reshape({2, 2})},
+       Reduction{},
+       {scalar(sign * inf, DType::f64)},
+       {tensor<double>({0, 0, 0.5, 0.5}, {2, 2})}},
+      {{Tensor::empty({0, 3}, DType::f64)},
+       Reduction{{1}},
+       {numbers({})},
+       {Tensor::empty({0, 3}, DType::f64)}}};
+}
 
 const Op max_op{{
     .name = "max",
@@ -276,14 +285,25 @@ const Op max_op{{
     .kernel = reduction_kernel<Max>,
     .kind = OpKind::reduction,
     .saves = Saves::both,
-    .vjp =
-        [](const VjpContext& c) {
-          const auto& reduction = c.attrs.as<Reduction>();
-          const Var winners = equal(c.in(), with_kept_axes(c, c.out));
-          return Vars{winners * (with_kept_axes(c, c.cotangent) / sum(winners, reduction.axes, true))};
-        },
-    .samples = [](SampleGen& g) { return reductions([&](const Shape& shape) { return g.distinct(shape); }); },
+    .vjp = to_winners,
+    .samples =
+        [](SampleGen& g) { return reductions(g, [&](const Shape& shape) { return g.distinct(shape); }); },
     .errors = refuses_bad_axes_and_nothing,
+    .edges = [] { return extremum_edges(1.0); },
+}};
+
+const Op min_op{{
+    .name = "min",
+    .doc = "Smallest value over axes; ties share the cotangent evenly.",
+    .shape = reduced_nonempty_shape,
+    .kernel = reduction_kernel<Min>,
+    .kind = OpKind::reduction,
+    .saves = Saves::both,
+    .vjp = to_winners,
+    .samples =
+        [](SampleGen& g) { return reductions(g, [&](const Shape& shape) { return g.distinct(shape); }); },
+    .errors = refuses_bad_axes_and_nothing,
+    .edges = [] { return extremum_edges(-1.0); },
 }};
 
 Var apply_reduction(const Op& op, const Var& x, const Axes& axes, bool keep_dims) {
@@ -302,6 +322,9 @@ Var mean(const Var& x, const Axes& axes, bool keep_dims) {
 }
 Var max(const Var& x, const Axes& axes, bool keep_dims) {
   return apply_reduction(max_op, x, axes, keep_dims);
+}
+Var min(const Var& x, const Axes& axes, bool keep_dims) {
+  return apply_reduction(min_op, x, axes, keep_dims);
 }
 
 }  // namespace banach

@@ -20,7 +20,8 @@ const Function one_of_each_source[] = {
     keep(log_softmax), keep(logsumexp),        keep(square),
     keep(sign),        keep(sigmoid),          keep(repeat),
     keep(conv1d),      keep(conv_transpose2d), keep(upsample_nearest),
-    keep(dropout),     keep(batch_norm_by),
+    keep(dropout),     keep(batch_norm_by),    keep(dot),
+    keep(cumsum),      keep(argmax),
 };
 
 std::vector<const Op*> ops() { return registered_ops(); }

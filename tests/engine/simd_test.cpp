@@ -372,12 +372,14 @@ TEMPLATE_TEST_CASE("reductions agree with long double", "[simd]", float, double)
       std::vector<T> a(static_cast<std::size_t>(n) + 1), b(a);
       for (auto& v : a) v = normal(random);
       for (auto& v : b) v = normal(random);
-      long double sum = 0, dot = 0, distance = 0, norm = 0, size = 0, largest = -infinity<T>;
+      long double sum = 0, dot = 0, distance = 0, norm = 0, size = 0, largest = -infinity<T>,
+                  smallest = infinity<T>;
       for (std::int64_t i = 0; i < n; ++i) {
         const long double x = a[i], y = b[i];
         sum += x, dot += x * y, distance += (x - y) * (x - y), norm += x * x;
         size += std::abs(x) + std::abs(x * y);
         largest = std::max(largest, x);
+        smallest = std::min(smallest, x);
       }
       const auto close = [&](T value, long double exact) {
         return std::abs(static_cast<double>(value - exact)) <= 4 * eps * static_cast<double>(size);
@@ -389,6 +391,7 @@ TEMPLATE_TEST_CASE("reductions agree with long double", "[simd]", float, double)
       REQUIRE(static_cast<double>(k.squared_norm(a.data(), n)) ==
               Approx(static_cast<double>(norm)).epsilon(20 * eps));
       REQUIRE(same_bits(k.max(a.data(), n), static_cast<T>(largest)));
+      REQUIRE(same_bits(k.min(a.data(), n), static_cast<T>(smallest)));
       // Another alignment, same bits.
       std::vector<T> moved(a.size() + 1);
       std::copy(a.begin(), a.end(), moved.begin() + 1);
@@ -399,6 +402,7 @@ TEMPLATE_TEST_CASE("reductions agree with long double", "[simd]", float, double)
         const T kept = a[place];
         a[place] = nan_of<T>;
         REQUIRE(std::isnan(k.max(a.data(), n)));
+        REQUIRE(std::isnan(k.min(a.data(), n)));
         REQUIRE(std::isnan(k.sum(a.data(), n)));
         a[place] = infinity<T>;
         REQUIRE(k.max(a.data(), n) == infinity<T>);

@@ -3,6 +3,8 @@
 #include <banach/engine/samples.hpp>
 #include <banach/ops/elementwise.hpp>
 #include <banach/ops/reduce.hpp>
+#include <banach/ops/scan.hpp>
+#include <banach/ops/shape_ops.hpp>
 
 #include <catch2/catch.hpp>
 
@@ -173,4 +175,44 @@ TEST_CASE("mean and its derivative") {
   CHECK(mean(x).item() == 3.0);
   CHECK(list(mean(x, {0})) == std::vector<double>{2, 4});
   CHECK(list(grad(mean(x), {x})[0]) == std::vector<double>{0.25, 0.25, 0.25, 0.25});
+}
+
+TEST_CASE("variance keeps its digits far from zero") {
+  // 1e4 + k / 1000 for k = 0 ... 999: population variance (1000^2 - 1) / 12e6.
+  Tensor x = Tensor::empty({1000}, DType::f64);
+  for (std::int64_t i = 0; i < 1000; ++i) x.mutable_data<double>()[i] = 1e4 + static_cast<double>(i) / 1000;
+  const double exact = (1e6 - 1) / 12e6;
+  CHECK(var(Var(x), {}, 0).item() == Approx(exact).epsilon(1e-11));  // x itself is rounded to 1e-12
+  CHECK(var(Var(x)).item() == Approx(exact * 1000 / 999).epsilon(1e-11));
+  CHECK(var(Var(x.to(DType::f32)), {}, 0).item() == Approx(exact).epsilon(1e-3));
+}
+
+TEST_CASE("norm, dot, var and cumsum of long axes: right, and the same bits with one thread and two") {
+  const int before = threads();
+  SampleGen gen(24);
+  const Tensor t = gen.normal({3, 70001}), columns = gen.normal({20011, 5});
+  const auto all = [&] {
+    std::vector<double> result;
+    const Var x(t), y(columns);
+    for (const Var& v : {norm(x, {1}), norm(y, {0}), norm(x), dot(x, x), var(x, {1}), var(y, {0}),
+                         slice(cumsum(x, 1), 1, 70000, 70001), slice(cumsum(y, 0), 0, 20010, 20011)})
+      for (const double value : list(v)) result.push_back(value);
+    return result;
+  };
+  set_threads(1);
+  const auto one = all();
+  set_threads(2);
+  CHECK(all() == one);
+  set_threads(before);
+
+  const Var x(t), squares = square(x);
+  const auto close = [](const Var& a, const Var& b) {
+    for (std::int64_t i = 0; i < a.size(); ++i)
+      CHECK(a.value().at(i) == Approx(b.value().at(i)).epsilon(1e-13));
+  };
+  close(norm(x, {1}), sqrt(sum(squares, {1})));
+  close(dot(x, x), sum(squares, {1}));
+  close(slice(cumsum(x, 1), 1, 70000, 70001), sum(x, {1}, true));
+  close(slice(cumsum(x, 1, true), 1, 0, 1), sum(x, {1}, true));
+  CHECK_THROWS_WITH(norm(x, {}, 3.0), Catch::StartsWith("[norm] p must be 1, 2 or infinity: got 3"));
 }

@@ -5,6 +5,8 @@
 
 #include <catch2/catch.hpp>
 
+#pragma GCC diagnostic ignored "-Warray-bounds"  // a false alarm inside xtensor's sort along an axis
+
 #include <xtensor/xadapt.hpp>
 #include <xtensor/xarray.hpp>
 #include <xtensor/xmath.hpp>
@@ -171,7 +173,40 @@ TEST_CASE("reductions agree with xtensor") {
     check(sum(Var(t), axes), total, 32 * eps);
     check(mean(Var(t), axes), average, 32 * eps);
     check(max(Var(t), axes), largest, 0.0);
+    const Array smallest = xt::amin(x, theirs, xt::evaluation_strategy::immediate);
+    check(min(Var(t), axes), smallest, 0.0);
+    const Array squares = xt::square(x);
+    const Array length = xt::sqrt(xt::sum(squares, theirs, xt::evaluation_strategy::immediate));
+    check(norm(Var(t), axes), length, 32 * eps);
+    const Array sizes = xt::abs(x);
+    check(norm(Var(t), axes, 1.0), xt::sum(sizes, theirs, xt::evaluation_strategy::immediate), 32 * eps);
+    check(norm(Var(t), axes, std::numeric_limits<double>::infinity()),
+          xt::amax(sizes, theirs, xt::evaluation_strategy::immediate), 0.0);
+    // mean(x^2) - mean(x)^2 loses no more than a few digits here.
+    const Array mean_square = xt::mean(squares, theirs, xt::evaluation_strategy::immediate);
+    const Array variance = mean_square - xt::square(average);
+    const double n = static_cast<double>(x.size()) / static_cast<double>(variance.size());
+    check(var(Var(t), axes, 0), variance, 64 * eps);
+    check(var(Var(t), axes), variance * (n / (n - 1)), 64 * eps);
     check(logsumexp(Var(t), axes), log_total, 32 * eps);
+  }
+}
+
+TEST_CASE("sums along an axis and orders agree with xtensor") {
+  SampleGen gen(65);
+  // No vectors: xtensor's argmax of a vector gives the smallest.
+  for (const auto& [shape, axis] : std::vector<std::pair<Shape, int>>{
+           {{1, 7}, 1}, {{3, 5}, 0}, {{3, 5}, 1}, {{2, 4, 3}, 1}, {{2, 4, 3}, 2}}) {
+    INFO(shape.to_string() << " along " << axis);
+    const Tensor t = gen.normal(shape);
+    const Array x = array(t);
+    check(cumsum(Var(t), axis), xt::cumsum(x, axis), 16 * eps);
+    check(sort(Var(t), axis).values, xt::sort(x, axis), 0.0);
+    check(sort(Var(t), axis).indices, xt::cast<double>(xt::argsort(x, axis)), 0.0);
+    check(topk(Var(t), shape[axis], axis).values, -xt::sort(Array(-x), axis), 0.0);
+    check(argmax(Var(t), axis), xt::cast<double>(xt::argmax(x, axis)), 0.0);
+    check(argmin(Var(t), axis), xt::cast<double>(xt::argmin(x, axis)), 0.0);
+    check(dot(Var(t), Var(t)), xt::sum(xt::square(x), {x.dimension() - 1}), 16 * eps);
   }
 }
 
