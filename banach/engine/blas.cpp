@@ -287,6 +287,43 @@ T norm_1_of(std::int64_t n, const T* a) {
   return largest;
 }
 
+void call_trsm(CBLAS_UPLO uplo, CBLAS_TRANSPOSE t, CBLAS_DIAG diagonal, blasint n, blasint nrhs,
+               const float* a, float* b) {
+  cblas_strsm(CblasRowMajor, CblasLeft, uplo, t, diagonal, n, nrhs, 1.0f, a, n, b, nrhs);
+}
+void call_trsm(CBLAS_UPLO uplo, CBLAS_TRANSPOSE t, CBLAS_DIAG diagonal, blasint n, blasint nrhs,
+               const double* a, double* b) {
+  cblas_dtrsm(CblasRowMajor, CblasLeft, uplo, t, diagonal, n, nrhs, 1.0, a, n, b, nrhs);
+}
+
+template <class T>
+void plain_substitution(bool upper, bool transposed, bool unit_diagonal, std::int64_t n, std::int64_t nrhs,
+                        const T* a, T* b) {
+  const bool forward = upper == transposed;
+  const std::int64_t row = transposed ? 1 : n, column = transposed ? n : 1;
+  for (std::int64_t step = 0; step < n; ++step) {
+    const std::int64_t i = forward ? step : n - 1 - step;
+    for (std::int64_t r = 0; r < nrhs; ++r) {
+      T sum = b[i * nrhs + r];
+      for (std::int64_t j = forward ? 0 : i + 1; j < (forward ? i : n); ++j)
+        sum -= a[i * row + j * column] * b[j * nrhs + r];
+      b[i * nrhs + r] = unit_diagonal ? sum : sum / a[i * (n + 1)];
+    }
+  }
+}
+
+template <class T>
+void triangular_solve_of(bool upper, bool transposed, bool unit_diagonal, std::int64_t n, std::int64_t nrhs,
+                         const T* a, T* b) {
+  const blasint size = narrow("triangular_solve", "n", n), columns = narrow("triangular_solve", "nrhs", nrhs);
+  if (n == 0 || nrhs == 0) return;
+  if (small_product(n, n, nrhs, plain_limit))
+    return plain_substitution(upper, transposed, unit_diagonal, n, nrhs, a, b);
+  if (!pinned_at_start) ensure_single_threaded();
+  call_trsm(upper ? CblasUpper : CblasLower, transposed ? CblasTrans : CblasNoTrans,
+            unit_diagonal ? CblasUnit : CblasNonUnit, size, columns, a, b);
+}
+
 template <class T>
 int cholesky_factor_of(std::int64_t n, T* a) {
   const blasint size = narrow("cholesky_factor", "n", n);
@@ -364,25 +401,35 @@ int symmetric_eigen_of(std::int64_t n, T* a, T* values, bool vectors) {
   return checked("symmetric_eigen", info);
 }
 
+/// vectors null: eigenvalues only.
 template <class T>
-int eigenvalues_of(std::int64_t n, T* a, std::complex<T>* values) {
-  const blasint size = narrow("eigenvalues", "n", n), one = 1;
+int eigen_of(const char* name, std::int64_t n, T* a, std::complex<T>* values, std::complex<T>* vectors) {
+  const blasint size = narrow(name, "n", n), one = 1;
   if (n == 0) return 0;
   if (!all_finite(a, n * n)) return non_finite;
-  auto real = buffer<T>(n), imaginary = buffer<T>(n);
+  auto real = buffer<T>(n), imaginary = buffer<T>(n), left = buffer<T>(vectors ? n * n : 1);
   T* none = nullptr;
+  const char* job = vectors ? "V" : "N";
   blasint info = 0, lwork = -1;
   T work_size = 0;
-  // A^T has the eigenvalues of A.
-  geev(T(), "N", "N", &size, a, &size, real.data(), imaginary.data(), none, &one, none, &one, &work_size,
-       &lwork, &info, std::size_t{1}, std::size_t{1});
-  checked("eigenvalues", info);
+  // A^T has the eigenvalues of A, and the conjugates of its left eigenvectors are the right ones of A.
+  geev(T(), job, "N", &size, a, &size, real.data(), imaginary.data(), left.data(), &size, none, &one,
+       &work_size, &lwork, &info, std::size_t{1}, std::size_t{1});
+  checked(name, info);
   lwork = static_cast<blasint>(work_size);
   auto work = buffer<T>(lwork);
-  geev(T(), "N", "N", &size, a, &size, real.data(), imaginary.data(), none, &one, none, &one, work.data(),
-       &lwork, &info, std::size_t{1}, std::size_t{1});
-  for (std::size_t i = 0; i < static_cast<std::size_t>(n); ++i) values[i] = {real[i], imaginary[i]};
-  return checked("eigenvalues", info);
+  geev(T(), job, "N", &size, a, &size, real.data(), imaginary.data(), left.data(), &size, none, &one,
+       work.data(), &lwork, &info, std::size_t{1}, std::size_t{1});
+  const auto count = static_cast<std::size_t>(n);
+  for (std::size_t i = 0; i < count; ++i) values[i] = {real[i], imaginary[i]};
+  for (std::size_t i = 0; vectors && i < count; ++i) {
+    // A conjugate pair takes two real vectors: u = first + i second for the value with imaginary part > 0.
+    const bool first = imaginary[i] > 0, second = imaginary[i] < 0;
+    const T *re = left.data() + (second ? i - 1 : i) * count, *im = left.data() + (first ? i + 1 : i) * count;
+    for (std::size_t j = 0; j < count; ++j)
+      vectors[i * count + j] = {re[j], first ? -im[j] : second ? im[j] : T(0)};
+  }
+  return checked(name, info);
 }
 
 /// u and vt null: singular values only.
@@ -460,6 +507,14 @@ float lu_rcond(std::int64_t n, const float* lu, float norm1) { return lu_rcond_o
 double lu_rcond(std::int64_t n, const double* lu, double norm1) { return lu_rcond_of(n, lu, norm1); }
 float norm_1(std::int64_t n, const float* a) { return norm_1_of(n, a); }
 double norm_1(std::int64_t n, const double* a) { return norm_1_of(n, a); }
+void triangular_solve(bool upper, bool transposed, bool unit_diagonal, std::int64_t n, std::int64_t nrhs,
+                      const float* a, float* b) {
+  triangular_solve_of(upper, transposed, unit_diagonal, n, nrhs, a, b);
+}
+void triangular_solve(bool upper, bool transposed, bool unit_diagonal, std::int64_t n, std::int64_t nrhs,
+                      const double* a, double* b) {
+  triangular_solve_of(upper, transposed, unit_diagonal, n, nrhs, a, b);
+}
 int cholesky_factor(std::int64_t n, float* a) { return cholesky_factor_of(n, a); }
 int cholesky_factor(std::int64_t n, double* a) { return cholesky_factor_of(n, a); }
 void cholesky_solve(std::int64_t n, std::int64_t nrhs, const float* l, float* b) {
@@ -483,10 +538,16 @@ int symmetric_eigen(std::int64_t n, double* a, double* values, bool vectors) {
   return symmetric_eigen_of(n, a, values, vectors);
 }
 int eigenvalues(std::int64_t n, float* a, std::complex<float>* values) {
-  return eigenvalues_of(n, a, values);
+  return eigen_of<float>("eigenvalues", n, a, values, nullptr);
 }
 int eigenvalues(std::int64_t n, double* a, std::complex<double>* values) {
-  return eigenvalues_of(n, a, values);
+  return eigen_of<double>("eigenvalues", n, a, values, nullptr);
+}
+int eigenvectors(std::int64_t n, float* a, std::complex<float>* values, std::complex<float>* vectors) {
+  return eigen_of("eigenvectors", n, a, values, vectors);
+}
+int eigenvectors(std::int64_t n, double* a, std::complex<double>* values, std::complex<double>* vectors) {
+  return eigen_of("eigenvectors", n, a, values, vectors);
 }
 int singular_values(std::int64_t m, std::int64_t n, float* a, float* values) {
   return svd_of<float>("singular_values", m, n, a, nullptr, values, nullptr);

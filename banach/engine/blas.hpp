@@ -65,6 +65,14 @@ double lu_rcond(std::int64_t n, const double* lu, double norm1);
 float norm_1(std::int64_t n, const float* a);
 double norm_1(std::int64_t n, const double* a);
 
+/// Solves op(A) X = B in place by substitution, reading one triangle of the row-major n x n matrix a only
+/// (without its diagonal, taken for ones, if unit_diagonal); b is row-major n x nrhs. A zero on the diagonal
+/// gives infinities and NaN.
+void triangular_solve(bool upper, bool transposed, bool unit_diagonal, std::int64_t n, std::int64_t nrhs,
+                      const float* a, float* b);
+void triangular_solve(bool upper, bool transposed, bool unit_diagonal, std::int64_t n, std::int64_t nrhs,
+                      const double* a, double* b);
+
 /// A = L L^T of a symmetric positive definite matrix, in place: L in the lower triangle of the row-major a,
 /// zeros above. Only the lower triangle is read. info = i > 0: the leading minor of order i is not positive;
 /// a is spoilt.
@@ -99,6 +107,11 @@ int symmetric_eigen(std::int64_t n, double* a, double* values, bool vectors);
 /// info > 0: the QR algorithm did not converge.
 int eigenvalues(std::int64_t n, float* a, std::complex<float>* values);
 int eigenvalues(std::int64_t n, double* a, std::complex<double>* values);
+
+/// The same with vectors: row i of the row-major n x n `vectors` becomes a unit right eigenvector of
+/// values[i].
+int eigenvectors(std::int64_t n, float* a, std::complex<float>* values, std::complex<float>* vectors);
+int eigenvectors(std::int64_t n, double* a, std::complex<double>* values, std::complex<double>* vectors);
 
 /// Singular values, descending, min(m, n) of them, of a row-major m x n matrix, which is overwritten.
 /// info > 0: no convergence.

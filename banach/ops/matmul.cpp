@@ -2,6 +2,7 @@
 #include <banach/engine/parallel.hpp>
 #include <banach/engine/samples.hpp>
 #include <banach/ops/matmul.hpp>
+#include <banach/ops/matrices.hpp>
 #include <banach/ops/shape_ops.hpp>
 
 #include <algorithm>
@@ -10,15 +11,6 @@
 
 namespace banach {
 namespace {
-
-Shape leading(const Shape& shape) {
-  Ints extents;
-  for (int i = 0; i < shape.rank() - 2; ++i) extents.push_back(shape[i]);
-  return Shape(extents);
-}
-
-std::int64_t rows(const Shape& shape) { return shape[shape.rank() - 2]; }
-std::int64_t columns(const Shape& shape) { return shape[shape.rank() - 1]; }
 
 // C[i] = op(A[i]) op(B[i]) of (m,k) and (k,n); `a` and `b` tell, for each matrix of C, which one of A and B
 // it takes.
@@ -37,18 +29,6 @@ struct Problem {
     lead = broadcast(lead_a, lead_b, "matmul");
     count = lead.size();
   }
-
-  // Position in an operand's leading axes of the index-th matrix of the result.
-  std::int64_t matrix(const Shape& operand, std::int64_t index) const {
-    if (operand == lead) return index;
-    std::int64_t position = 0, stride = 1;
-    for (int i = lead.rank() - 1, j = operand.rank() - 1; j >= 0; --i, --j) {
-      if (operand[j] != 1) position += index % lead[i] * stride;
-      index /= lead[i];
-      stride *= operand[j];
-    }
-    return position;
-  }
 };
 
 template <class T>
@@ -60,8 +40,8 @@ void multiply(const T* a, const T* b, T* c, const Problem& p) {
     return;
   }
   const auto product = [&](auto gemm, std::int64_t i) {
-    gemm(ta, tb, p.m, p.n, p.k, T{1}, a + p.matrix(p.lead_a, i) * p.m * p.k, lda,
-         b + p.matrix(p.lead_b, i) * p.k * p.n, ldb, T{0}, c + i * p.m * p.n, p.n);
+    gemm(ta, tb, p.m, p.n, p.k, T{1}, a + matrix_index(p.lead, p.lead_a, i) * p.m * p.k, lda,
+         b + matrix_index(p.lead, p.lead_b, i) * p.k * p.n, ldb, T{0}, c + i * p.m * p.n, p.n);
   };
   // Few large products are cut up inside, many small ones are shared out whole. In doubles: sizes may
   // overflow.
@@ -99,10 +79,7 @@ Spec matmul_shape(const ShapeContext& c) {
       fail<ShapeError>(c.op, "leading axes must broadcast (equal extents, or 1): " + describe(a, b, options));
   }
   const Problem p(a, b, options);
-  Ints extents = p.lead;
-  extents.push_back(p.m);
-  extents.push_back(p.n);
-  return {Shape(extents), dtype};
+  return {extended(p.lead, {p.m, p.n}), dtype};
 }
 
 // The matrices of x side by side, (r, count * c), or one below the other, (count * r, c), transposed first if

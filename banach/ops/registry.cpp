@@ -4,8 +4,8 @@ namespace banach {
 
 using Function = void (*)();
 
-template <class... Arguments>
-static Function keep(Var (*f)(Arguments...)) {
+template <class Result, class... Arguments>
+static Function keep(Result (*f)(Arguments...)) {
   return reinterpret_cast<Function>(f);
 }
 
@@ -14,14 +14,35 @@ static Function keep(Var (*f)(Arguments...)) {
 // External linkage, or the compiler would drop what nobody reads.
 extern const Function one_of_each_source[];
 const Function one_of_each_source[] = {
-    keep(cast),        keep(gather),           keep(layer_norm),
-    keep(matmul),      keep(max_pool2d),       keep(mse),
-    keep(conv2d),      keep(transpose),        keep(sum),
-    keep(log_softmax), keep(logsumexp),        keep(square),
-    keep(sign),        keep(sigmoid),          keep(repeat),
-    keep(conv1d),      keep(conv_transpose2d), keep(upsample_nearest),
-    keep(dropout),     keep(batch_norm_by),    keep(dot),
-    keep(cumsum),      keep(argmax),
+    // clang-format off
+    keep(cast),
+    keep(gather),
+    keep(layer_norm),
+    keep(matmul),
+    keep(max_pool2d),
+    keep(mse),
+    keep(conv2d),
+    keep(transpose),
+    keep(sum),
+    keep(log_softmax),
+    keep(logsumexp),
+    keep(square),
+    keep(sign),
+    keep(sigmoid),
+    keep(repeat),
+    keep(conv1d),
+    keep(conv_transpose2d),
+    keep(upsample_nearest),
+    keep(dropout),
+    keep(batch_norm_by),
+    keep(dot),
+    keep(cumsum),
+    keep(argmax),
+    keep(diagonal),
+    keep(solve_spd),
+    keep(inverse),
+    keep(eigh),
+    // clang-format on
 };
 
 std::vector<const Op*> ops() { return registered_ops(); }

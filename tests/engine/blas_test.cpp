@@ -272,6 +272,26 @@ TEMPLATE_TEST_CASE("Cholesky factors and solves", "[blas]", float, double) {
   CHECK(largest_difference(b.data, x.data) < 1000 * eps<T>);
 }
 
+TEMPLATE_TEST_CASE("triangular systems, plain and by BLAS", "[blas]", float, double) {
+  using T = TestType;
+  const std::int64_t n = GENERATE(1, 3, 40), nrhs = GENERATE(1, 5);
+  const bool upper = GENERATE(false, true), turned = GENERATE(false, true), unit = GENERATE(false, true);
+  auto a = random_matrix<T>(n, n, 10);
+  for (auto& entry : a.data) entry /= static_cast<T>(n);
+  for (std::int64_t i = 0; i < n; ++i) a(i, i) = 2;
+  auto triangle = a;
+  for (std::int64_t i = 0; i < n; ++i)
+    for (std::int64_t j = 0; j < n; ++j) {
+      if (i == j && unit) triangle(i, j) = 1;
+      if (i == j ? unit : upper != (j > i)) a(i, j) = nan_of<T>;  // not read
+      if (i != j && upper != (j > i)) triangle(i, j) = 0;
+    }
+  const auto x = random_matrix<T>(n, nrhs, 11);
+  auto b = product(turned ? transposed(triangle) : triangle, x);
+  blas::triangular_solve(upper, turned, unit, n, nrhs, a.data.data(), b.data.data());
+  CHECK(largest_difference(b.data, x.data) < 100 * eps<T>);
+}
+
 TEMPLATE_TEST_CASE("least squares: normal equations and minimum norm", "[blas]", float, double) {
   using T = TestType;
   const auto [m, n] = GENERATE(table<std::int64_t, std::int64_t>({{20, 5}, {5, 20}, {6, 6}}));
@@ -334,6 +354,28 @@ TEMPLATE_TEST_CASE("eigenvalues of general matrices", "[blas]", float, double) {
   const std::complex<T> up(c, s), down(c, -s);
   CHECK(std::min(std::abs(values[1] - up), std::abs(values[1] - down)) < 20 * eps<T>);
   CHECK(std::abs(values[2] - std::conj(values[1])) < 20 * eps<T>);
+}
+
+TEMPLATE_TEST_CASE("eigenvectors of general matrices", "[blas]", float, double) {
+  using T = TestType;
+  const std::int64_t n = GENERATE(1, 2, 7, 24);
+  const auto a = random_matrix<T>(n, n, 12);
+  const auto count = static_cast<std::size_t>(n);
+  auto spoilt = a;
+  std::vector<std::complex<T>> values(count), vectors(count * count);
+  REQUIRE(blas::eigenvectors(n, spoilt.data.data(), values.data(), vectors.data()) == 0);
+  for (std::int64_t k = 0; k < n; ++k) {
+    const std::complex<T>* v = vectors.data() + k * n;
+    double length = 0.0, residual = 0.0;
+    for (std::int64_t i = 0; i < n; ++i) {
+      std::complex<T> image = 0;
+      for (std::int64_t j = 0; j < n; ++j) image += a(i, j) * v[j];
+      residual = std::max<double>(residual, std::abs(image - values[static_cast<std::size_t>(k)] * v[i]));
+      length += std::norm(v[i]);
+    }
+    CHECK(length == Approx(1.0).epsilon(20 * eps<T>));
+    CHECK(residual < 50 * eps<T> * static_cast<double>(n));
+  }
 }
 
 TEMPLATE_TEST_CASE("singular values and vectors", "[blas]", float, double) {
