@@ -5,6 +5,7 @@
 // name OPERATION/sample, and the program says so at its end. Implicit nodes are bench_deq's.
 #include <banach/banach.hpp>
 #include <banach/engine/samples.hpp>
+#include <banach/ops/resample.hpp>
 
 #include <benchmark/benchmark.h>
 
@@ -52,11 +53,14 @@ std::vector<Case> cases() {
                column = normal({1000, 1}), one = normal({}), log_probabilities = log_softmax(million).value(),
                probabilities = softmax(million).value();
   const Tensor images = normal({100, 32, 28, 28}), filters = normal({32, 32, 3, 3}),
-               small_images = normal({100, 32, 9, 9});
+               small_images = normal({100, 32, 9, 9}), channel = normal({32}),
+               positive_channel = exp(channel).value();
   const Tensor table = normal({10000, 256}), picked = indices({4096}, 10000);
   const Tensor labels = indices({1000}, 1000), columns = indices({1000, 1000}, 1000);
   const Var mask = greater(million, 0.0);
   const Conv2dOptions same{.padding = 1};
+  Windowing thirds(27);
+  for (int i = 0; i < 9; ++i) thirds.add(3 * i, 3, 1.0 / 3);
   const Pool2dOptions half{.kernel = 2};
   std::vector<Case> all;
   const auto add = [&](const char* op, const char* size, std::function<Var(const Vars&)> f, Tensors inputs) {
@@ -77,6 +81,15 @@ std::vector<Case> cases() {
   add("mean", "columns_1e6", [](In x) { return mean(x[0], {0}); }, {million});
   add("max", "rows_1e6", [](In x) { return max(x[0], {1}); }, {million});
   add("max", "columns_1e6", [](In x) { return max(x[0], {0}); }, {million});
+  add("min", "rows_1e6", [](In x) { return min(x[0], {1}); }, {million});
+  add("var", "rows_1e6", [](In x) { return var(x[0], {1}); }, {million});
+  add("norm", "rows_1e6", [](In x) { return norm(x[0], {1}); }, {million});
+  add("dot", "1000x1000", [](In x) { return dot(x[0], x[1]); }, {million, positive});
+  add("argmax", "rows_1e6", [](In x) { return argmax(x[0], 1); }, {million});
+  add("argmin", "rows_1e6", [](In x) { return argmin(x[0], 1); }, {million});
+  add("cumsum", "rows_1e6", [](In x) { return cumsum(x[0], 1); }, {million});
+  add("sort", "rows_1e6", [](In x) { return sort(x[0]).values; }, {million});
+  add("topk", "10_of_rows_1e6", [](In x) { return topk(x[0], 10).values; }, {million});
   add("broadcast_to", "row_1e6", [](In x) { return broadcast_to(x[0], {1000, 1000}); }, {row});
   add("broadcast_to", "column_1e6", [](In x) { return broadcast_to(x[0], {1000, 1000}); }, {column});
   add("sum_to", "row_1e6", [](In x) { return sum_to(x[0], {1000}); }, {million});
@@ -90,6 +103,14 @@ std::vector<Case> cases() {
   add("normalize", "1000x1000", [](In x) { return normalize(x[0]); }, {million});
   add("normalize_vjp", "1000x1000", bare(find("normalize_vjp")), {million, million, column});
   add("layer_norm", "1000x1000", [](In x) { return layer_norm(x[0], x[1], x[2]); }, {million, row, row});
+  add("group_norm", "8_of_100x32x28x28", [](In x) { return group_norm(x[0], 8, x[1], x[2]); },
+      {images, channel, channel});
+  add("batch_norm", "100x32x28x28", [](In x) { return batch_norm(x[0], x[1], x[2]).y; },
+      {images, channel, channel});
+  add("batch_norm_by", "100x32x28x28",
+      [=](In x) { return batch_norm_by(x[0], channel, positive_channel, x[1], x[2]); },
+      {images, channel, channel});
+  add("dropout", "1e6", [](In x) { return dropout(x[0], 0.5, {}); }, {million});
   add("cross_entropy", "1000x1000", [](In x) { return cross_entropy(x[0], x[1]); }, {million, labels});
   add("cross_entropy_vjp", "1000x1000", bare(find("cross_entropy_vjp")), {one, million, labels});
   add("mse", "1e6", [](In x) { return mse(x[0], x[1]); }, {million, positive});
@@ -135,6 +156,18 @@ std::vector<Case> cases() {
   add("max_pool2d", "100x32x28x28_2x2", [=](In x) { return max_pool2d(x[0], half); }, {images});
   add("max_pool2d_indices", "100x32x28x28_2x2", [=](In x) { return max_pool2d_indices(x[0], half); },
       {images});
+  add("avg_pool2d", "100x32x28x28_2x2", [](In x) { return avg_pool2d(x[0]); }, {images});
+  add("adaptive_avg_pool2d", "100x32x28x28_to_7x7", [](In x) { return adaptive_avg_pool2d(x[0], 7); },
+      {images});
+  add("adaptive_max_pool2d", "100x32x28x28_to_7x7", [](In x) { return adaptive_max_pool2d(x[0], 7); },
+      {images});
+  add("adaptive_max_pool2d_indices", "100x32x28x28_to_7x7",
+      [](In x) { return adaptive_max_pool2d_indices(x[0], 7); }, {images});
+  add("resample2d", "100x32x27x27_by_3", [=](In x) { return resample2d(x[0], thirds, thirds); },
+      {normal({100, 32, 27, 27})});
+  add("upsample_nearest", "100x32x9x9_by_2", [](In x) { return upsample_nearest(x[0], 2); }, {small_images});
+  add("upsample_bilinear", "100x32x9x9_to_18x18", [](In x) { return upsample_bilinear(x[0], 18); },
+      {small_images});
   return all;
 }
 

@@ -41,7 +41,8 @@ const bool registered = [] {
   const Tensor million = randn({1000, 1000}), positive = million.exp(), row = randn({1000}),
                column = randn({1000, 1}), probabilities = million.softmax(1),
                log_probabilities = million.log_softmax(1), images = randn({100, 32, 28, 28}),
-               filters = randn({32, 32, 3, 3}), small_images = randn({100, 32, 9, 9});
+               filters = randn({32, 32, 3, 3}), small_images = randn({100, 32, 9, 9}), channel = randn({32}),
+               positive_channel = channel.exp();
   const Tensor mask = million > 0, labels = torch::randint(1000, {1000}, torch::kLong),
                columns = torch::randint(1000, {1000, 1000}, torch::kLong),
                picked = torch::randint(10000, {4096}, torch::kLong);
@@ -103,6 +104,15 @@ const bool registered = [] {
   add("mean/columns_1e6", [](In x) { return x[0].mean(0); }, {million});
   add("max/rows_1e6", [](In x) { return x[0].amax(1); }, {million});
   add("max/columns_1e6", [](In x) { return x[0].amax(0); }, {million});
+  add("min/rows_1e6", [](In x) { return x[0].amin(1); }, {million});
+  add("var/rows_1e6", [](In x) { return x[0].var(1); }, {million});
+  add("norm/rows_1e6", [](In x) { return x[0].norm(2, 1); }, {million});
+  add("dot/1000x1000", [](In x) { return (x[0] * x[1]).sum(1); }, {million, positive});
+  add_forward("argmax/rows_1e6", [](In x) { return x[0].argmax(1); }, {million});
+  add_forward("argmin/rows_1e6", [](In x) { return x[0].argmin(1); }, {million});
+  add("cumsum/rows_1e6", [](In x) { return x[0].cumsum(1); }, {million});
+  add("sort/rows_1e6", [](In x) { return std::get<0>(x[0].sort(1)); }, {million});
+  add("topk/10_of_rows_1e6", [](In x) { return std::get<0>(x[0].topk(10)); }, {million});
   add("broadcast_to/row_1e6", [](In x) { return x[0].expand({1000, 1000}).contiguous(); }, {row});
   add("broadcast_to/column_1e6", [](In x) { return x[0].expand({1000, 1000}).contiguous(); }, {column});
   add("sum_to/row_1e6", [](In x) { return x[0].sum_to_size({1000}); }, {million});
@@ -119,6 +129,17 @@ const bool registered = [] {
   add("normalize/1000x1000", [](In x) { return torch::layer_norm(x[0], {1000}); }, {million});
   add("layer_norm/1000x1000", [](In x) { return torch::layer_norm(x[0], {1000}, x[1], x[2]); },
       {million, row, row});
+  add("group_norm/8_of_100x32x28x28", [](In x) { return torch::group_norm(x[0], 8, x[1], x[2]); },
+      {images, channel, channel});
+  add("batch_norm/100x32x28x28",
+      [](In x) { return torch::batch_norm(x[0], x[1], x[2], {}, {}, true, 0.1, 1e-5, false); },
+      {images, channel, channel});
+  add("batch_norm_by/100x32x28x28",
+      [=](In x) {
+        return torch::batch_norm(x[0], x[1], x[2], channel, positive_channel, false, 0.1, 1e-5, false);
+      },
+      {images, channel, channel});
+  add("dropout/1e6", [](In x) { return torch::dropout(x[0], 0.5, true); }, {million});
   add("cross_entropy/1000x1000", [=](In x) { return F::cross_entropy(x[0], labels); }, {million});
   add("mse/1e6", [](In x) { return F::mse_loss(x[0], x[1]); }, {million, positive});
 
@@ -172,6 +193,32 @@ const bool registered = [] {
   add("max_pool2d/100x32x28x28_2x2", [](In x) { return torch::max_pool2d(x[0], 2, 2); }, {images});
   add_forward("max_pool2d_indices/100x32x28x28_2x2",
               [](In x) { return std::get<1>(torch::max_pool2d_with_indices(x[0], 2, 2)); }, {images});
+  add("avg_pool2d/100x32x28x28_2x2", [](In x) { return torch::avg_pool2d(x[0], 2); }, {images});
+  add("adaptive_avg_pool2d/100x32x28x28_to_7x7",
+      [](In x) {
+        return torch::adaptive_avg_pool2d(x[0], {7, 7});
+      },
+      {images});
+  add("adaptive_max_pool2d/100x32x28x28_to_7x7",
+      [](In x) {
+        return std::get<0>(torch::adaptive_max_pool2d(x[0], {7, 7}));
+      },
+      {images});
+  add_forward("adaptive_max_pool2d_indices/100x32x28x28_to_7x7",
+              [](In x) {
+                return std::get<1>(torch::adaptive_max_pool2d(x[0], {7, 7}));
+              },
+              {images});
+  add("upsample_nearest/100x32x9x9_by_2",
+      [](In x) {
+        return at::upsample_nearest2d(x[0], {18, 18});
+      },
+      {small_images});
+  add("upsample_bilinear/100x32x9x9_to_18x18",
+      [](In x) {
+        return at::upsample_bilinear2d(x[0], {18, 18}, false);
+      },
+      {small_images});
   return true;
 }();
 
