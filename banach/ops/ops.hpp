@@ -1,6 +1,7 @@
 #pragma once
 // All operations on Vars, and the list of them.
 
+#include <banach/ops/attention.hpp>
 #include <banach/ops/cast.hpp>
 #include <banach/ops/compare.hpp>
 #include <banach/ops/conv.hpp>

@@ -14,7 +14,6 @@ static Function keep(Result (*f)(Arguments...)) {
 // External linkage, or the compiler would drop what nobody reads.
 extern const Function one_of_each_source[];
 const Function one_of_each_source[] = {
-    // clang-format off
     keep(cast),
     keep(gather),
     keep(layer_norm),
@@ -42,7 +41,7 @@ const Function one_of_each_source[] = {
     keep(solve_spd),
     keep(inverse),
     keep(eigh),
-    // clang-format on
+    keep(upsample_bilinear),
 };
 
 std::vector<const Op*> ops() { return registered_ops(); }
