@@ -5,6 +5,7 @@
 #include <banach/engine/memory.hpp>
 
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -15,12 +16,13 @@ namespace banach {
 /// The end of one sample's solve. r_k = ||f(z_k) - z_k||_2 is the undamped residual at evaluation k, e_k the
 /// estimated error (see SampleReport::error_estimate).
 enum class Status : std::uint8_t {
-  converged,  ///< r_k <= atol + rtol ||f(z_k)|| and e_k <= error_factor (atol + rtol ||f(z_k)||); or r_k <= 2
-              ///< eps ||f(z_k)||
-  max_steps,  ///< the allowed evaluations were spent first
-  diverged,   ///< r_k > divergence_factor * r_1, or r_k itself overflows
-  stagnated,  ///< over `stagnation_window` evaluations the smallest residual fell by less than 0.1 %
-  non_finite,  ///< f(z_k) has a NaN or an infinity; nstep tells k
+  converged,   ///< r_k <= atol + rtol ||f(z_k)|| and e_k <= error_factor (atol + rtol ||f(z_k)||); or, unless
+               ///< options forbid it, r_k <= 2 eps ||f(z_k)|| and k = 1 or r_k < r_1 at a rate below 1
+  max_steps,   ///< the allowed evaluations were spent first
+  diverged,    ///< r_k > divergence_factor * r_1, or r_k itself overflows
+  stagnated,   ///< over `stagnation_window` evaluations the smallest residual fell by less than 0.1 %, or the
+               ///< solver found no point of smaller residual to go to
+  non_finite,  ///< f(z_k), or a derivative, has a NaN or an infinity; nstep tells k
   singular,    ///< a linear system without a (unique) solution
   indefinite,  ///< a linear system that had to be positive definite is not: p^T A p < 0 for some p
 };
@@ -35,7 +37,8 @@ enum class Policy : std::uint8_t {
 
 struct SampleReport {
   Status status = Status::max_steps;
-  int nstep = 0;  ///< evaluations of f until this sample stopped
+  int nstep = 0;     ///< evaluations of f at iterates and trial points, until this sample stopped
+  int products = 0;  ///< Jacobian-vector products; without derivatives each is an evaluation of f more
   /// The evaluation (from 1) whose iterate is the answer: the last if it converged, else that of the smallest
   /// residual; 0 if none was measured, and the start is the answer.
   int best_step = 0;
@@ -46,6 +49,12 @@ struct SampleReport {
   /// is residual / (1 - contraction rate); for quasi-Newton steps the middle factor stands for ||(I-J)^-1||.
   /// Infinite unless the rate is below 1. An estimate, not a bound.
   double error_estimate = 0.0;
+  /// p, where the error over the residual was seen to grow like residual^-p while the residual fell: near 0
+  /// at a regular root, 1 - 1/m at one of multiplicity m, NaN if the residual fell too little to tell
+  /// (formulas: banach/solvers/regularity.hpp).
+  double amplification_exponent = std::numeric_limits<double>::quiet_NaN();
+  /// p > 0.3: I - J, so it seems, has no inverse at the root, and the root no derivative.
+  bool singular_root = false;
 };
 
 /// Residuals along a solve. Row i holds the residual of every sample at evaluation `steps[i]` (from 1);

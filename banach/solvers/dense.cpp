@@ -42,9 +42,10 @@ template <class T>
 LinearSolution solve(const StateMap& apply, const Tensor& b) {
   constexpr double epsilon = static_cast<double>(std::numeric_limits<T>::epsilon());
   const std::int64_t batch = b.shape()[0], n = b.shape()[1];
-  LinearSolution solution{Tensor::zeros(b.shape(), b.dtype()), {}, {}, 0};
+  LinearSolution solution{Tensor::zeros(b.shape(), b.dtype()), {}, {}, 0, {}};
   solution.status.assign(static_cast<std::size_t>(batch), Status::converged);
   solution.residual.assign(static_cast<std::size_t>(batch), 0.0);
+  solution.applications.assign(static_cast<std::size_t>(batch), 0);
   const T* b_data = b.data<T>();
   if (std::all_of(b_data, b_data + b.size(), [](T value) { return value == T{0}; })) return solution;
 
@@ -85,6 +86,7 @@ LinearSolution solve(const StateMap& apply, const Tensor& b) {
     vec::subtract(residual.data(), x + s * n, residual.data(), n);
     const double relative = vec::norm(residual.data(), n) / b_norm;
     solution.residual[static_cast<std::size_t>(s)] = relative;
+    solution.applications[static_cast<std::size_t>(s)] = solution.evaluations;
     Status& status = solution.status[static_cast<std::size_t>(s)];
     if (status == Status::converged && !(relative <= std::sqrt(epsilon)))
       status = std::isfinite(relative) ? Status::stagnated : Status::non_finite;

@@ -46,20 +46,21 @@ class Solve {
     for (int k = 1;; ++k) {
       const Tensor fz = f(z_);
       check_map(op, z_, fz);
-      const bool any_stopped = observe(fz);
+      const bool any_stopped = observe(fz, stepper);
       trace_.record(
           k, [&](std::size_t s) { return monitors_[s].residual(); },
           [&](std::size_t s) { return monitors_[s].relative_residual(); });
       if (any_stopped && !freeze()) return finish(k, stepper);
       stepper.propose(z_, fz, active_, next_);
       std::swap(z_, next_);
+      if (any_ended(stepper) && !freeze()) return finish(k, stepper);
     }
   }
 
  private:
   // Measures the residual of every active sample and keeps its iterate if it is the best. True if a sample
-  // stopped. next_ still holds the previous iterate.
-  bool observe(const Tensor& fz) {
+  // stopped. next_ still holds the previous point.
+  bool observe(const Tensor& fz, Stepper& stepper) {
     const T *z = z_.data<T>(), *f = fz.data<T>(), *previous = next_.data<T>();
     T *best_z = best_z_.mutable_data<T>(), *best_f = best_fz_.mutable_data<T>();
     vec::for_active(active_, n_, [&](std::int64_t s) {
@@ -68,15 +69,38 @@ class Solve {
       const double norm = vec::norm(f + row, n_);
       const bool finite = std::isfinite(norm) || vec::all_finite(f + row, n_);
       const double residual = finite ? vec::distance(f + row, z + row, n_) : 0.0;
-      const double step_length =
-          monitor.report().nstep > 0 ? vec::distance(z + row, previous + row, n_) : 0.0;
-      if (!monitor.observe({residual, norm, step_length, finite})) return;
+      const bool first = monitor.report().nstep == 0;
+      const StepInfo info = first ? StepInfo{} : stepper.info(s);
+      const double step_length = first        ? 0.0
+                                 : info.trial ? info.step_length
+                                              : vec::distance(z + row, previous + row, n_);
+      if (!monitor.observe({residual, norm, step_length, finite, info})) return;
       vec::copy(z + row, best_z + row, n_);
       vec::copy(f + row, best_f + row, n_);
     });
-    for (std::size_t s = 0; s < monitors_.size(); ++s)
-      if (active_[s] && monitors_[s].stopped()) return true;
-    return false;
+    bool stopped = false;
+    for (std::size_t s = 0; s < monitors_.size(); ++s) {
+      if (!active_[s] || !monitors_[s].stopped()) continue;
+      const Status status = monitors_[s].report().status;
+      if (status != Status::converged && status != Status::max_steps &&
+          stepper.retry(static_cast<std::int64_t>(s), status))
+        monitors_[s].resume();
+      stopped = stopped || monitors_[s].stopped();
+    }
+    return stopped;
+  }
+
+  // True if the solver has no next point for a sample, which then stops.
+  bool any_ended(const Stepper& stepper) {
+    bool ended = false;
+    for (std::size_t s = 0; s < monitors_.size(); ++s) {
+      if (!active_[s]) continue;
+      const std::optional<Status> end = stepper.info(static_cast<std::int64_t>(s)).end;
+      if (!end) continue;
+      monitors_[s].give_up(*end);
+      ended = true;
+    }
+    return ended;
   }
 
   // From now on, f sees the answer of every sample that has just stopped. False if none is left.
@@ -98,7 +122,11 @@ class Solve {
 
   FixedPointSolution finish(int steps, const Stepper& stepper) {
     FixedPointSolution solution{std::move(best_z_), std::move(best_fz_), {}};
-    for (const SampleMonitor& monitor : monitors_) solution.report.samples.push_back(monitor.report());
+    for (const SampleMonitor& monitor : monitors_) {
+      const auto s = static_cast<std::int64_t>(solution.report.samples.size());
+      solution.report.samples.push_back(monitor.report());
+      solution.report.samples.back().products = stepper.info(s).products;
+    }
     solution.report.trace = trace_.take();
     solution.report.nstep = steps;
     solution.report.history_bytes = stepper.history_bytes();
@@ -124,13 +152,18 @@ FixedPointSolution unsolved(const Tensor& z0, const StopOptions& options) {
 
 FixedPointSolution solve_fixed_point(const Solver& solver, const StateMap& f, const Tensor& z0,
                                      const StopOptions& options) {
+  return solve_fixed_point(solver, FixedPointProblem{f}, z0, options);
+}
+
+FixedPointSolution solve_fixed_point(const Solver& solver, const FixedPointProblem& problem, const Tensor& z0,
+                                     const StopOptions& options) {
   check_options(options);
   check_state(op, "z0", z0);
   const std::int64_t batch = z0.shape()[0], n = z0.shape()[1];
-  const auto stepper = solver.start(batch, n, z0.dtype());
+  const auto stepper = solver.start(problem, batch, n, z0.dtype());
   FixedPointSolution solution = dispatch_floating(z0.dtype(), [&](auto zero) {
     if (batch == 0 || options.max_steps == 0) return unsolved(z0, options);
-    return Solve<decltype(zero)>(z0, options).run(*stepper, f);
+    return Solve<decltype(zero)>(z0, options).run(*stepper, problem.f);
   });
   solution.report.solver = solver.name();
   return solution;

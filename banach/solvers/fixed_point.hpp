@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <span>
@@ -18,13 +19,51 @@ namespace banach {
 /// A map of the state, shape (batch, n) in and out, f32 or f64.
 using StateMap = std::function<Tensor(const Tensor&)>;
 
+/// The derivative J = df/dz at one state, as products for the whole batch, (batch, n) in and out. One of them
+/// may be empty; where both are given, solvers that need the whole of J take `vjp`, the cheaper one on a
+/// tape.
+struct Linearization {
+  StateMap jvp = {};  ///< v -> J v
+  StateMap vjp = {};  ///< u -> J^T u
+};
+
+/// z = f(z). `linearize` gives the derivative at a state, and may keep memory there until its result is
+/// dropped; where it is empty, solvers that need products of J take forward differences of f. A root of F is
+/// the fixed point of f(z) = z - F(z), whose residual is ||F(z)||.
+struct FixedPointProblem {
+  StateMap f;
+  std::function<Linearization(const Tensor& z)> linearize = {};
+};
+
+/// What the loop must know of a sample besides its next point.
+struct StepInfo {
+  /// A trial becomes the iterate if f is finite there and the residual at most `limit`; else the solver goes
+  /// back to the iterate, and the trial counts as an evaluation and as nothing else. A point that is no trial
+  /// is an iterate whatever f is there.
+  bool trial = false;
+  double limit = std::numeric_limits<double>::infinity();
+  double step_length = 0.0;        ///< of a trial: its distance from the iterate
+  bool restarted = false;          ///< the point does not go on from the last iterate: rates begin anew
+  std::optional<Status> end = {};  ///< there is no next point: how the sample ends
+  /// ||(I - J)^-1|| at the iterate before this point, in any norm; 0 if unknown, infinite if I - J is
+  /// singular to rounding.
+  double amplification = 0.0;
+  int products = 0;     ///< of the Jacobian and a vector, taken for this sample so far
+  int evaluations = 0;  ///< of f, made for this sample so far besides those of the loop
+};
+
 /// The memory of one solve. `propose` writes the next iterate of every active sample into `next` (rows of
-/// other samples must be left as they are): it sees the current iterate z, f(z), and which samples are still
-/// active.
+/// other samples must be left as they are): it sees the point z proposed last, f(z), and which samples are
+/// still active.
 class Stepper {
  public:
   virtual ~Stepper() = default;
   virtual void propose(const Tensor& z, const Tensor& fz, std::span<const char> active, Tensor& next) = 0;
+  /// About the point last proposed for a sample.
+  virtual StepInfo info(std::int64_t) const { return {}; }
+  /// Asked before a sample ends with this status, neither converged nor max_steps. True if the solver has
+  /// another way to go: the sample then goes on, with a restart.
+  virtual bool retry(std::int64_t, Status) { return false; }
   virtual std::int64_t history_bytes() const { return 0; }
 
   // A solve inside a training loop takes all its memory from the pool.
@@ -62,7 +101,8 @@ struct Broyden {
   std::unique_ptr<Stepper> start(std::int64_t batch, std::int64_t n, DType dtype) const;
 };
 
-/// Any of the above, or any struct with a `name` and a `start` like theirs.
+/// Any of the above or of newton.hpp, or any struct with a `name` and a `start` like theirs: of (batch, n,
+/// dtype), or of (problem, batch, n, dtype) if it needs derivatives; the problem outlives the stepper.
 class Solver {
  public:
   template <class S>
@@ -70,13 +110,19 @@ class Solver {
       Solver(S solver)  // NOLINT: implicit, so that options read .solver = Anderson{.memory = 5}
       : name_(S::name),
         options_(std::allocate_shared<S>(memory::PoolAllocator<S>(), std::move(solver))),
-        start_([](const void* options, std::int64_t batch, std::int64_t n, DType dtype) {
-          return static_cast<const S*>(options)->start(batch, n, dtype);
+        start_([](const void* options, const FixedPointProblem& problem, std::int64_t batch, std::int64_t n,
+                  DType dtype) {
+          const S& typed = *static_cast<const S*>(options);
+          if constexpr (requires { typed.start(problem, batch, n, dtype); })
+            return typed.start(problem, batch, n, dtype);
+          else
+            return typed.start(batch, n, dtype);
         }),
         type_(&typeid(S)) {}
   std::string_view name() const { return name_; }
-  std::unique_ptr<Stepper> start(std::int64_t batch, std::int64_t n, DType dtype) const {
-    return start_(options_.get(), batch, n, dtype);
+  std::unique_ptr<Stepper> start(const FixedPointProblem& problem, std::int64_t batch, std::int64_t n,
+                                 DType dtype) const {
+    return start_(options_.get(), problem, batch, n, dtype);
   }
   /// The solver as an S, or null if it is another one.
   template <class S>
@@ -87,13 +133,16 @@ class Solver {
  private:
   std::string_view name_;
   std::shared_ptr<const void> options_;
-  std::unique_ptr<Stepper> (*start_)(const void*, std::int64_t, std::int64_t, DType);
+  std::unique_ptr<Stepper> (*start_)(const void*, const FixedPointProblem&, std::int64_t, std::int64_t,
+                                     DType);
   const std::type_info* type_;
 };
 
 /// When a sample stops; the statuses of status.hpp are defined with these.
 struct StopOptions {
-  int max_steps = 100;      ///< evaluations of f
+  /// Evaluations of f for a sample, those that a solver makes for differences included (it may exceed the
+  /// limit by those of its last step).
+  int max_steps = 100;
   double tolerance = 1e-4;  ///< rtol: relative to ||f(z)||
   /// atol; unless given, 1e-6 tolerance min(1, r_1), r_1 being the first residual: enough for a solution of
   /// zero to converge, and too little to matter for any other, however small the units.
@@ -102,6 +151,9 @@ struct StopOptions {
   double divergence_factor = 1e6;
   int stagnation_window = 100;
   bool whole_trace = false;
+  /// Whether a residual of 2 eps ||f(z)|| counts as converged, whatever the tolerances. Not for roots: there
+  /// it would allow ||F|| to be as large as the rounding of z.
+  bool accept_rounding = true;
 };
 
 struct FixedPointSolution {
@@ -114,6 +166,8 @@ struct FixedPointSolution {
 /// ShapeError when f changes the shape (both shapes are named), ValueError for options outside their domain
 /// (max_steps < 0, a tolerance that is negative or NaN, ...). With max_steps 0, f is not evaluated and z is
 /// z0. An empty batch is an empty solution.
+FixedPointSolution solve_fixed_point(const Solver& solver, const FixedPointProblem& problem, const Tensor& z0,
+                                     const StopOptions& options);
 FixedPointSolution solve_fixed_point(const Solver& solver, const StateMap& f, const Tensor& z0,
                                      const StopOptions& options);
 

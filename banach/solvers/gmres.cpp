@@ -8,9 +8,11 @@ namespace {
 template <class T>
 class GmresSample : public KrylovSample<T> {
  public:
-  GmresSample(const Gmres& options, std::int64_t n, int columns)
-      : KrylovSample<T>(n, options.max_steps, options.tolerance),
+  /// Unless `checked`, there is one cycle, and its own word for the residual is taken.
+  GmresSample(std::int64_t n, int columns, int max_steps, double tolerance, bool checked)
+      : KrylovSample<T>(n, max_steps, tolerance),
         columns_(columns),
+        checked_(checked),
         tiny_(4.0 * std::sqrt(static_cast<double>(n)) * epsilon),
         r_(static_cast<std::size_t>(columns * columns)),
         givens_(static_cast<std::size_t>(columns)),
@@ -115,6 +117,11 @@ class GmresSample : public KrylovSample<T> {
     vec::copy(x_, argument, n_);
     for (int i = 0; i < used; ++i) vec::axpy(rhs_[static_cast<std::size_t>(i)], row(i), argument, n_);
     checking_ = true;
+    if (checked_) return;
+    vec::copy(argument, x_, n_);
+    best_ = 0.0;
+    for (int i = used; i <= size_; ++i) best_ = std::hypot(best_, rhs_[static_cast<std::size_t>(i)]);
+    stop(best_ <= tolerance_ * b_norm_ ? Status::converged : Status::max_steps, argument);
   }
 
   void finish_cycle(const T* product, T* argument) {
@@ -130,6 +137,7 @@ class GmresSample : public KrylovSample<T> {
   }
 
   int columns_;
+  bool checked_;
   double tiny_;
   T* basis_ = nullptr;
   PoolVector<double> r_;  // by columns
@@ -150,11 +158,25 @@ template <class T>
 LinearSolution solve(const Gmres& options, const StateMap& apply, const Tensor& b) {
   const std::int64_t batch = b.shape()[0], n = b.shape()[1];
   const int columns = static_cast<int>(std::min<std::int64_t>({options.restart, n, options.max_steps}));
-  PoolVector<GmresSample<T>> samples(static_cast<std::size_t>(batch), GmresSample<T>(options, n, columns));
+  PoolVector<GmresSample<T>> samples(static_cast<std::size_t>(batch),
+                                     GmresSample<T>(n, columns, options.max_steps, options.tolerance, true));
   return run_krylov<T>(Gmres::name, samples, columns + 1, apply, b);
 }
 
 }  // namespace
+
+LinearSolution gmres_cycle(int columns, std::span<const double> tolerances, const StateMap& apply,
+                           const Tensor& b) {
+  return dispatch_floating(b.dtype(), [&](auto zero) {
+    using Sample = GmresSample<decltype(zero)>;
+    const std::int64_t n = b.shape()[1];
+    columns = static_cast<int>(std::min<std::int64_t>(columns, n));
+    PoolVector<Sample> samples;
+    for (const double tolerance : tolerances)
+      samples.emplace_back(n, columns, std::numeric_limits<int>::max(), tolerance, false);
+    return run_krylov<decltype(zero)>(Gmres::name, samples, columns + 1, apply, b);
+  });
+}
 
 LinearSolution solve_linear(const Gmres& solver, const StateMap& apply, const Tensor& b) {
   check_options(solver);

@@ -47,13 +47,14 @@ LinearSolution solve(const Iterative& options, const StateMap& apply, const Tens
       options.solver, map, start,
       {.max_steps = options.max_steps, .tolerance = 0.0, .absolute_tolerance = options.tolerance});
 
-  LinearSolution solution{scale_rows<T>(found.z, norms, false), {}, {}, found.report.nstep};
+  LinearSolution solution{scale_rows<T>(found.z, norms, false), {}, {}, found.report.nstep, {}};
   for (const SampleReport& sample : found.report.samples) {
     const bool small = solved(sample.abs_lowest, std::numeric_limits<double>::infinity(), 1.0,
                               options.tolerance, static_cast<double>(std::numeric_limits<T>::epsilon()));
     solution.status.push_back(sample.status == Status::converged && !small ? Status::stagnated
                                                                            : sample.status);
     solution.residual.push_back(sample.abs_lowest);
+    solution.applications.push_back(sample.nstep);
   }
   return solution;
 }

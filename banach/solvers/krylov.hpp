@@ -21,6 +21,7 @@ class KrylovSample {
 
   bool running() const { return running_; }
   Status status() const { return status_; }
+  int steps() const { return steps_; }
   double residual() const { return b_norm_ == 0.0 ? 0.0 : best_ / b_norm_; }
 
  protected:
@@ -156,12 +157,17 @@ class RestartedSample : public KrylovSample<T> {
   std::int64_t age_ = 0;  // steps since the lowest residual
 };
 
+/// GMRES without restart, from zero, each sample with a tolerance of its own. Statuses and residuals are
+/// those of its recurrence: the true residual is not measured.
+LinearSolution gmres_cycle(int columns, std::span<const double> tolerances, const StateMap& apply,
+                           const Tensor& b);
+
 /// Runs the samples, each with `work_rows` rows of n for itself, until all have stopped.
 template <class T, class Sample>
 LinearSolution run_krylov(std::string_view name, PoolVector<Sample>& samples, std::int64_t work_rows,
                           const StateMap& apply, const Tensor& b) {
   const std::int64_t n = b.shape()[1], batch = b.shape()[0];
-  LinearSolution solution{Tensor::zeros(b.shape(), b.dtype()), {}, {}, 0};
+  LinearSolution solution{Tensor::zeros(b.shape(), b.dtype()), {}, {}, 0, {}};
   Tensor argument = Tensor::empty(b.shape(), b.dtype());
   Tensor work = Tensor::empty({batch, work_rows, n}, b.dtype());
   PoolVector<char> active(static_cast<std::size_t>(batch), 1);
@@ -188,6 +194,7 @@ LinearSolution run_krylov(std::string_view name, PoolVector<Sample>& samples, st
   for (const auto& sample : samples) {
     solution.status.push_back(sample.status());
     solution.residual.push_back(sample.residual());
+    solution.applications.push_back(sample.steps());
   }
   return solution;
 }

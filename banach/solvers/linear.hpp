@@ -58,8 +58,9 @@ struct Iterative {
 struct LinearSolution {
   Tensor x;  ///< (batch, n)
   PoolVector<Status> status;
-  PoolVector<double> residual;  ///< ||b + M x - x||_2 / ||b||_2 for each sample (0 for b = 0)
-  int evaluations = 0;          ///< applications of M
+  PoolVector<double> residual;   ///< ||b + M x - x||_2 / ||b||_2 for each sample (0 for b = 0)
+  int evaluations = 0;           ///< applications of M, to the whole batch
+  PoolVector<int> applications;  ///< of M until each sample had its answer
 };
 
 LinearSolution solve_linear(const Gmres& solver, const StateMap& apply, const Tensor& b);
