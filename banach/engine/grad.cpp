@@ -6,11 +6,14 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <limits>
 #include <optional>
 
 namespace banach {
 namespace {
 
+constexpr double inf = std::numeric_limits<double>::infinity(),
+                 nan = std::numeric_limits<double>::quiet_NaN();
 constexpr std::int64_t grain = 1 << 15;  // elements a chunk of elementwise work
 
 void add_into(const Tensor& a, const Tensor& b, Tensor& out) {
@@ -49,6 +52,10 @@ const Op alias_op{{
           return ErrorSamples{{{Tensor::arange(3)}, {}, "expects f32 or f64"}};
         },
     .view = true,
+    .edges =
+        [] {
+          return edge_points({{nan, nan, 1.0}, {inf, inf, 1.0}, {-0.0, -0.0, 1.0}});
+        },
 }};
 
 const Op accumulate_op{{
@@ -72,6 +79,15 @@ const Op accumulate_op{{
         [] {
           return ErrorSamples{
               {{Tensor::zeros({2}), Tensor::zeros({1})}, {}, "shapes must be equal: (2) with (1)"}};
+        },
+    .edges =
+        [] {
+          return Edges{edge_pairs({{nan, 1.0, nan, 1.0, 1.0},
+                                   {inf, -inf, nan, 1.0, 1.0},
+                                   {-0.0, -0.0, -0.0, 1.0, 1.0},
+                                   {-0.0, 0.0, 0.0, 1.0, 1.0}})
+                           .front(),
+                       {{numbers({}), numbers({})}, {}, {numbers({})}, {numbers({}), numbers({})}}};
         },
 }};
 

@@ -1,9 +1,11 @@
 #include <banach/engine/parallel.hpp>
-#include <banach/engine/samples.hpp>
 #include <banach/ops/cast.hpp>
+#include <banach/ops/entries.hpp>
 
 namespace banach {
 namespace {
+
+using namespace entries;
 
 struct CastAttrs {
   DType dtype;
@@ -50,6 +52,21 @@ const Op cast_op{{
         [] {
           return ErrorSamples{
               {{Tensor::zeros({2})}, CastAttrs{DType::i64}, "[cast] target must be f32 or f64: got i64"}};
+        },
+    .edges =
+        [] {
+          return Edges{{{numbers({nan, inf, -inf, -0.0, 0.0, 1e300, 0.5})},
+                        CastAttrs{DType::f32},
+                        {numbers({nan, inf, -inf, -0.0, 0.0, inf, 0.5})},
+                        {Tensor::ones({7}, DType::f64)}},
+                       {{numbers({nan, inf, -inf, -0.0, 0.0, 0.5})},
+                        CastAttrs{DType::f64},
+                        {numbers({nan, inf, -inf, -0.0, 0.0, 0.5})},
+                        {Tensor::ones({6}, DType::f64)}},
+                       {{tensor<std::int64_t>({(std::int64_t{1} << 53) + 1, -3})},
+                        CastAttrs{DType::f64},
+                        {numbers({0x1p53, -3.0})}},
+                       {{numbers({})}, CastAttrs{DType::f32}, {numbers({})}, {numbers({})}}};
         },
 }};
 

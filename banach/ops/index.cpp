@@ -1,7 +1,6 @@
 #include <banach/engine/parallel.hpp>
-#include <banach/engine/samples.hpp>
+#include <banach/ops/entries.hpp>
 #include <banach/ops/index.hpp>
-#include <banach/ops/shape_ops.hpp>
 
 #include <algorithm>
 #include <limits>
@@ -9,6 +8,8 @@
 
 namespace banach {
 namespace {
+
+using namespace entries;
 
 // Both operations relate a tensor whose `axis` is indexed, (outer, extent, inner), to one whose `axis` runs
 // over the indices, (outer, count, inner). The index is of the latter's shape, or (1, count, 1).
@@ -166,6 +167,21 @@ const Op gather_op{{
                "[gather] index must have the operand's extents but for axis 1: (2,3) with (3,1)"},
               {{x, Tensor::zeros({2, 1})}, IndexAttrs{1, 0}, "[gather] index must be i64: got f32"}};
         },
+    .edges =
+        [] {
+          return Edges{{{numbers({nan, -0.0, inf}), tensor<std::int64_t>({0, 0, 2, 1})},
+                        IndexAttrs{0, 0},
+                        {numbers({nan, nan, inf, -0.0})},
+                        {numbers({2, 1, 1})}},
+                       {{numbers({nan, 1}), Tensor::empty({0}, DType::i64)},
+                        IndexAttrs{0, 0},
+                        {numbers({})},
+                        {numbers({0, 0})}},
+                       {{Tensor::empty({0, 2}, DType::f64), Tensor::empty({0, 1}, DType::i64)},
+                        IndexAttrs{1, 0},
+                        {Tensor::empty({0, 1}, DType::f64)},
+                        {Tensor::empty({0, 2}, DType::f64)}}};
+        },
 }};
 
 const Op scatter_add_op{{
@@ -216,6 +232,17 @@ const Op scatter_add_op{{
               {{Tensor::zeros({2}), tensor<std::int64_t>({0, 1, 2})},
                IndexAttrs{0, 3},
                "[scatter_add] source and index must have one extent along axis 0: (2) with (3)"}};
+        },
+    .edges =
+        [] {
+          return Edges{{{numbers({nan, 1, inf, -inf, -0.0}), tensor<std::int64_t>({0, 1, 2, 2, 4})},
+                        IndexAttrs{0, 5},
+                        {numbers({nan, 1, nan, 0, 0})},
+                        {numbers({1, 1, 1, 1, 1})}},
+                       {{numbers({}), Tensor::empty({0}, DType::i64)},
+                        IndexAttrs{0, 3},
+                        {numbers({0, 0, 0})},
+                        {numbers({})}}};
         },
 }};
 

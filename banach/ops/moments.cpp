@@ -13,22 +13,6 @@ namespace {
 
 using namespace entries;
 
-// out[row] = the sum of what partial(begin, end) gives for pieces of that row, [begin, end) counted from the
-// first row on. Pieces depend on the shape only.
-template <class T, class F>
-void sum_pieces_of_rows(const Rows& rows, T* out, F partial) {
-  constexpr std::int64_t piece = 1 << 16;
-  const std::int64_t n = rows.length, parts = std::max<std::int64_t>(1, (n + piece - 1) / piece);
-  PoolVector<T> partials(static_cast<std::size_t>(rows.count * parts));
-  for_rows({rows.count * parts, std::min(n, piece)}, [&](std::int64_t unit) {
-    const std::int64_t row = unit / parts, begin = unit % parts * piece, end = std::min(n, begin + piece);
-    partials[static_cast<std::size_t>(unit)] = partial(row * n + begin, row * n + end);
-  });
-  for (std::int64_t row = 0; row < rows.count; ++row)
-    out[row] = parts == 1 ? partials[static_cast<std::size_t>(row)]
-                          : simd::kernels<T>().sum(partials.data() + row * parts, parts);
-}
-
 // ---- Variance ---------------------------------------------------------------------------------------------
 
 struct VarianceAttrs {

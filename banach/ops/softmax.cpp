@@ -1,13 +1,16 @@
-#include <banach/engine/samples.hpp>
 #include <banach/engine/simd.hpp>
 #include <banach/ops/elementwise.hpp>
+#include <banach/ops/entries.hpp>
 #include <banach/ops/reduce.hpp>
 #include <banach/ops/rows.hpp>
-#include <banach/ops/shape_ops.hpp>
 #include <banach/ops/softmax.hpp>
+
+#include <cmath>
 
 namespace banach {
 namespace {
+
+using namespace entries;
 
 // The operations work along the last axis; the functions at the end bring other axes there.
 
@@ -57,9 +60,15 @@ void two_row_kernel(const KernelContext& c, F f) {
 Var sum_rows(const Var& x) { return sum(x, {-1}, true); }
 
 Samples rows(SampleGen& g) {
-  return {
-      {{g.normal({3, 4})}}, {{g.normal({2, 3, 5}, 1.0, 2.0)}}, {{g.normal({7})}},    {{g.normal({1})}},
-      {{g.normal({4, 1})}}, {{g.uniform({2, 6}, -3.0, 30.0)}}, {{g.normal({0, 3})}}, {{g.normal({3, 0})}}};
+  return {{{g.normal({3, 4})}},
+          {{g.normal({2, 3, 5}, 1.0, 2.0)}},
+          {{g.normal({7})}},
+          {{g.normal({1})}},
+          {{g.normal({g.integer(1, 5), g.integer(1, 70)})}},
+          {{g.normal({4, 1})}},
+          {{g.uniform({2, 6}, -3.0, 30.0)}},
+          {{g.normal({0, 3})}},
+          {{g.normal({3, 0})}}};
 }
 
 Samples pairs_of_rows(SampleGen& g) {
@@ -75,6 +84,16 @@ ErrorSamples refuses_scalars() {
 
 ErrorSamples refuses_unequal() {
   return {{{Tensor::zeros({2, 3}), Tensor::zeros({3})}, {}, "shapes must be equal: (2,3) with (3)"}};
+}
+
+Tensor special_rows() { return tensor<double>({-inf, -inf, -inf, 0, inf, 1, nan, 1, 3, 3, 1000, 0}, {6, 2}); }
+
+// Of an operation from rows to rows: at special_rows(), and where there is nothing.
+Edges row_edges(std::initializer_list<double> outputs, std::initializer_list<double> cotangents) {
+  const Tensor no_rows = Tensor::empty({0, 2}, DType::f64), empty_rows = Tensor::empty({2, 0}, DType::f64);
+  return {{{special_rows()}, {}, {tensor<double>(outputs, {6, 2})}, {tensor<double>(cotangents, {6, 2})}},
+          {{no_rows}, {}, {no_rows}, {no_rows}},
+          {{empty_rows}, {}, {empty_rows}, {empty_rows}}};
 }
 
 const Op softmax_vjp_op{{
@@ -112,6 +131,11 @@ const Op softmax_op{{
         },
     .samples = rows,
     .errors = refuses_scalars,
+    .edges =
+        [] {
+          return row_edges({nan, nan, 0, 1, nan, nan, nan, nan, 0.5, 0.5, 1, 0},
+                           {nan, nan, 0, 0, nan, nan, nan, nan, 0, 0, 0, 0});
+        },
     .nan = NanRule::somewhere,
 }};
 
@@ -151,6 +175,68 @@ const Op log_softmax_op{{
         },
     .samples = rows,
     .errors = refuses_scalars,
+    .edges =
+        [] {
+          const double half = -std::log(2.0);
+          return row_edges({nan, nan, -inf, 0, nan, nan, nan, nan, half, half, 0, -1000},
+                           {nan, nan, 1, -1, nan, nan, nan, nan, 0, 0, -1, 1});
+        },
+    .nan = NanRule::somewhere,
+}};
+
+const Op logsumexp_vjp_op{{
+    .name = "logsumexp_vjp",
+    .doc = "g softmax(x): the vjp of logsumexp at the cotangent g, row by row; 0 where a row is -infinity "
+           "throughout.",
+    .shape =
+        [](const ShapeContext& c) {
+          const DType dtype = common_floating(c);
+          const Shape& shape = c.shape(1);
+          rows_of(shape, c.op);
+          if (!(c.shape(0) == reduced(shape, {shape.rank() - 1}, true)))
+            fail<ShapeError>(c.op, "cotangent must have one entry a row: " + c.shape(0).to_string() +
+                                       " for " + shape.to_string());
+          return Spec{shape, dtype};
+        },
+    .kernel =
+        [](const KernelContext& c) {
+          dispatch_floating(c.in().dtype(), [&](auto zero) {
+            using T = decltype(zero);
+            const simd::Kernels<T>& k = simd::kernels<T>();
+            const Rows rows = rows_of(c.in(1).shape(), "logsumexp_vjp");
+            const T *g = c.in(0).data<T>(), *x = c.in(1).data<T>();
+            T* out = c.out().mutable_data<T>();
+            const std::int64_t n = rows.length;
+            for_rows(rows, [&](std::int64_t row) {
+              const T* from = x + row * n;
+              T* to = out + row * n;
+              k.softmax_row(from, to, n);
+              if (n > 0 && to[0] != to[0] && k.max(from, n) == T(-inf)) std::fill_n(to, n, T{0});
+              k.scale_add(to, g[row], T{-0.0}, to, n);
+            });
+          });
+        },
+    .saves = Saves::inputs,
+    .vjp =
+        [](const VjpContext& c) {
+          const Var &u = c.cotangent, &g = c.in(0), &x = c.in(1);
+          const Var p = apply(logsumexp_vjp_op, {Var(Tensor::ones(g.shape(), g.dtype())), x});
+          const Var projection = sum_rows(u * p);
+          return Vars{projection, c.needs(1) ? p * (u - projection) * g : Var()};
+        },
+    .samples =
+        [](SampleGen& g) {
+          Samples samples;
+          for (const Shape& shape :
+               {Shape{3, 4}, Shape{2, 3, 5}, Shape{7}, Shape{1}, Shape{0, 3}, Shape{3, 0}})
+            samples.push_back({{g.normal(reduced(shape, {shape.rank() - 1}, true)), g.normal(shape)}});
+          return samples;
+        },
+    .errors =
+        [] {
+          return ErrorSamples{
+              {{Tensor::zeros({2}), Tensor::zeros({2, 3})}, {}, "one entry a row: (2) for (2,3)"}};
+        },
     .nan = NanRule::somewhere,
 }};
 
@@ -178,7 +264,8 @@ const Op logsumexp_op{{
     .vjp =
         [](const VjpContext& c) {
           const Shape& shape = c.in().shape();
-          return Vars{softmax(c.in()) * reshape(c.cotangent, reduced(shape, {shape.rank() - 1}, true))};
+          const Var cotangent = reshape(c.cotangent, reduced(shape, {shape.rank() - 1}, true));
+          return Vars{apply(logsumexp_vjp_op, {cotangent, c.in()})};
         },
     .samples =
         [](SampleGen& g) {
@@ -187,6 +274,17 @@ const Op logsumexp_op{{
           return samples;
         },
     .errors = refuses_scalars,
+    .edges =
+        [] {
+          const Tensor empty_rows = Tensor::empty({2, 0}, DType::f64),
+                       no_rows = Tensor::empty({0, 2}, DType::f64);
+          return Edges{{{special_rows()},
+                        {},
+                        {numbers({-inf, 0, inf, nan, 3 + std::log(2.0), 1000})},
+                        {tensor<double>({0, 0, 0, 1, nan, nan, nan, nan, 0.5, 0.5, 1, 0}, {6, 2})}},
+                       {{empty_rows}, {}, {numbers({-inf, -inf})}, {empty_rows}},
+                       {{no_rows}, {}, {numbers({})}, {no_rows}}};
+        },
 }};
 
 // Axis `axis` swapped with the last one: its own inverse.

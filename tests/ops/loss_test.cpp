@@ -81,9 +81,14 @@ TEST_CASE("losses of large batches: the same bits with one thread and two") {
   const Var target(gen.normal({9000, 10}).to(DType::f32));
   set_threads(1);
   const double ce = cross_entropy(logits, labels).item(), squares = mse(logits, target).item();
+  const Var probability = sigmoid(target);
+  const double binary = bce_with_logits(logits, probability).item(), robust = huber(logits, target).item();
   set_threads(2);
   CHECK(cross_entropy(logits, labels).item() == ce);
   CHECK(mse(logits, target).item() == squares);
+  CHECK(bce_with_logits(logits, probability).item() == binary);
+  CHECK(huber(logits, target).item() == robust);
+  CHECK(binary == Approx(mean(softplus(logits) - logits * probability).item()).epsilon(1e-6));
   CHECK(squares == Approx(mean(square(logits - target)).item()).epsilon(1e-6));
   set_threads(before);
 }

@@ -225,4 +225,14 @@ TEST_CASE("softmax, normalize and mse agree with xtensor") {
         64 * eps);
   const Array difference = x - array(other), error = xt::square(difference);
   CHECK(mse(Var(t), Var(other)).item() == Approx(xt::mean(error)()).epsilon(1e-14));
+  // Elementwise from the definitions, with logits small enough for them.
+  const Tensor targets = gen.uniform({4, 6}, 0.1, 0.9), log_targets = log(Var(targets)).value();
+  const Array p = array(targets), q = 1.0 / (1.0 + xt::exp(-x));
+  const Array entropy = -p * xt::log(q) - (1.0 - p) * xt::log(1.0 - q);
+  CHECK(bce_with_logits(Var(t), Var(targets)).item() == Approx(xt::mean(entropy)()).epsilon(1e-14));
+  const Array divergence = p * (xt::log(p) - x);
+  CHECK(kl_div(Var(t), Var(targets)).item() == Approx(xt::sum(divergence)() / 4.0).epsilon(1e-14));
+  CHECK(kl_div(Var(t), Var(log_targets), true).item() == Approx(xt::sum(divergence)() / 4.0).epsilon(1e-14));
+  const Array size = xt::abs(difference), robust = xt::where(size <= 0.8, 0.5 * error, 0.8 * (size - 0.4));
+  CHECK(huber(Var(t), Var(other), 0.8).item() == Approx(xt::mean(robust)()).epsilon(1e-14));
 }
