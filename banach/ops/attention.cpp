@@ -115,15 +115,16 @@ void weigh(bool transpose, std::int64_t m, std::int64_t n, std::int64_t k, T alp
     }
 }
 
+// A sum of finite numbers may overflow too: then the slower way is taken for nothing.
 template <class T>
 bool all_finite(const T* x, std::int64_t n) {
-  return std::all_of(x, x + n, [](T value) { return std::isfinite(value); });
+  return std::isfinite(simd::kernels<T>().sum(x, n));
 }
 
 // Queries that are looked at together: enough for a matrix product, few enough for their scores to stay in
 // cache.
 std::int64_t block_rows(const Sizes& s) {
-  return std::clamp<std::int64_t>((1 << 16) / std::max<std::int64_t>(s.keys, 1), 16, 128);
+  return std::clamp<std::int64_t>((1 << 17) / std::max<std::int64_t>(s.keys, 1), 64, 128);
 }
 
 template <class T>
