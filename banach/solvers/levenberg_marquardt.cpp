@@ -111,7 +111,8 @@ class LevenbergMarquardtStepper final : public Stepper {
     if (!r.started) {
       const double size =
           vec::scaled_norm(n_, [&](std::int64_t i) { return v.scale[i] * static_cast<double>(z[i]); });
-      r.radius = options_.radius * (size > 0.0 ? size : 1.0);
+      const double least = options_.scaled ? r.residual : 0.0;
+      r.radius = options_.radius * (size > least ? size : least > 0.0 ? least : 1.0);
       r.started = true;
     }
     PoolVector<double> u(static_cast<std::size_t>(n_ * n_));

@@ -36,7 +36,9 @@ struct NewtonKrylov {
 /// norms so far of the columns of A, or is the identity. The radius follows the ratio of the actual to the
 /// predicted fall of ||F||^2. Where no step is predicted to gain, the sample ends as stagnated.
 struct LevenbergMarquardt {
-  double radius = 100.0;  ///< of the first region, relative to ||D z0|| (absolute where that is zero)
+  /// Of the first region: relative to the larger of ||D z0|| and ||F(z0)||, or, without scaling, to ||z0||
+  /// (to 1 where that is zero).
+  double radius = 100.0;
   bool scaled = true;
   static constexpr std::string_view name = "levenberg_marquardt";
   std::unique_ptr<Stepper> start(const FixedPointProblem& problem, std::int64_t batch, std::int64_t n,
