@@ -34,7 +34,7 @@ Tensor well_conditioned(SampleGen& g, const Shape& lead, std::int64_t n) {
   const double size = 1.0 / std::sqrt(static_cast<double>(std::max<std::int64_t>(n, 1)));
   Tensor signs = Tensor::eye(n, DType::f64);
   for (std::int64_t i = 0; i < n; i += 2) signs.mutable_data<double>()[i * (n + 1)] = -1.0;
-  return (size * Var(g.normal(extended(lead, {n, n}))) + 2.5 * Var(signs)).value();
+  return (size * Var(g.uniform(extended(lead, {n, n}), -1.0, 1.0)) + 2.5 * Var(signs)).value();
 }
 
 ErrorSamples square_errors() {

@@ -66,7 +66,7 @@ Samples rows(SampleGen& g) {
           {{g.normal({1})}},
           {{g.normal({g.integer(1, 5), g.integer(1, 70)})}},
           {{g.normal({4, 1})}},
-          {{g.uniform({2, 6}, -3.0, 30.0)}},
+          {{g.uniform({2, 6}, -3.0, 20.0)}},
           {{g.normal({0, 3})}},
           {{g.normal({3, 0})}}};
 }

@@ -36,6 +36,12 @@ Samples samples_of(const Op& op, std::uint64_t seed) {
 
 using Map = std::function<Vars(const Vars&)>;
 
+/// What happens to it at special values stands in the edges of the operation that it serves.
+bool part_of_vjp(const Op& op) {
+  return op.name().find("_vjp") != std::string_view::npos ||
+         op.name().find("_grad") != std::string_view::npos;
+}
+
 bool differentiable(const Op& op) { return op.def().vjp || op.def().composite; }
 
 /// An operation at fixed attributes and integer inputs, as a function of those inputs that have derivatives.
@@ -192,7 +198,7 @@ Map pullback(const Map& f, std::size_t inputs) {
   };
 }
 
-constexpr int cases_each = 50;
+constexpr int cases_each = 200;
 
 }  // namespace
 
@@ -255,6 +261,7 @@ TEST_CASE("special values do what the operations' edges say") {
   int rows = 0;
   for (const Op* op : walked()) {
     INFO(op->name());
+    if (!part_of_vjp(*op)) CHECK(op->def().edges);
     if (!op->def().edges) continue;
     const Edges edges = op->def().edges();
     CHECK_FALSE(edges.empty());
@@ -337,7 +344,7 @@ TEST_CASE("first and second derivatives of all operations agree with differences
   }
   std::printf("op cases: %d first order, %d second order, %d ops\n", first, second, counted);
   INFO("worst relative errors: " << worst_first << ", " << worst_second);
-  CHECK(first > 0);
+  CHECK(first + second >= 20000);
 }
 
 TEST_CASE("a vjp asked for one input gives what it gives when asked for all") {
