@@ -50,6 +50,7 @@ struct Dense {
 /// x <- M x + b by a fixed-point solver, from x = b. The statuses are those of the fixed point, for b scaled
 /// to length 1.
 struct Iterative {
+  static constexpr std::string_view name = "iterative";
   Solver solver = Picard{};
   int max_steps = 300;
   double tolerance = 1e-6;  ///< on ||b + M x - x|| / ||b||

@@ -12,21 +12,31 @@ const Op fixed_point_op{
 
 }  // namespace
 
+ImplicitNode fixed_point_node(const FixedPointOptions& options) {
+  return {.op = &fixed_point_op,
+          .solve = [solver = options.solver, stop = stop_options(options)](
+                       const FixedPointProblem& problem,
+                       const Tensor& start) { return solve_fixed_point(solver, problem, start, stop); },
+          .backward = options.backward,
+          .batch = options.batch,
+          .policy = options.policy,
+          .tolerance = options.tolerance,
+          .absolute_tolerance = options.absolute_tolerance};
+}
+
+StopOptions stop_options(const FixedPointOptions& options) {
+  return {.max_steps = options.max_steps,
+          .tolerance = options.tolerance,
+          .absolute_tolerance = options.absolute_tolerance,
+          .error_factor = options.error_factor,
+          .whole_trace = options.whole_trace};
+}
+
 FixedPoint fixed_point(FunctionRef<Var(const Var&)> f, const Var& z0, const FixedPointOptions& options) {
   check_start("fixed_point", z0);
   options.backward.check(options);
   if (recording() && options.backward.iterates()) return options.backward.iterate(f, z0, options);
-  return implicit_node(
-      f, z0,
-      {.op = &fixed_point_op,
-       .solve = [solver = options.solver, stop = stop_options(options)](
-                    const StateMap& map,
-                    const Tensor& start) { return solve_fixed_point(solver, map, start, stop); },
-       .backward = options.backward,
-       .batch = options.batch,
-       .policy = options.policy,
-       .tolerance = options.tolerance,
-       .absolute_tolerance = options.absolute_tolerance});
+  return implicit_node(f, z0, fixed_point_node(options));
 }
 
 FixedPoints fixed_point(FunctionRef<Vars(const Vars&)> f, const Vars& z0, const FixedPointOptions& options) {

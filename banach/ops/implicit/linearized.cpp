@@ -202,7 +202,7 @@ Var Linearized::vjp_state(const Var& u) const {
   return swept.defined() ? swept : Var(Tensor::zeros(z_.shape(), z_.dtype()));
 }
 
-Tensor Linearized::apply(const Tensor& rows, bool transpose) const {
+Tensor Linearized::product(const Tensor& rows, bool transpose) const {
   const NoGrad off;
   const Var u(rows.reshape(z_.shape()));
   if (transpose) return vjp_state(u).value().reshape(rows.shape());
@@ -213,7 +213,7 @@ Tensor Linearized::apply(const Tensor& rows, bool transpose) const {
 
 AdjointSolve Linearized::solve(const LinearSolver& solver, const Var& g, bool transpose) const {
   const Shape rows = state_rows(z_.shape(), body_->batch);
-  const auto map = [&](const Tensor& x) { return apply(x, transpose); };
+  const auto map = [&](const Tensor& x) { return product(x, transpose); };
   LinearSolution solved = std::visit(
       [&](const auto& s) { return solve_linear(s, std::ref(map), g.value().reshape(rows)); }, solver);
 

@@ -62,6 +62,9 @@ class Linearized {
   /// With transposed = false: v = J v + g.
   AdjointSolve solve(const LinearSolver& solver, const Var& g, bool transposed) const;
 
+  /// J v, or J^T v, outside the tape, for v as the solvers see it: (problems, elements each).
+  Tensor product(const Tensor& rows, bool transposed) const;
+
   /// f at the state.
   Var value() const;
   /// The same body linearised at another state. Its products count here too.
@@ -87,7 +90,6 @@ class Linearized {
   const Trace& values() const;
   const Trace& transposed() const;
   const Recorded& recorded() const;
-  Tensor apply(const Tensor& rows, bool transposed) const;
 
   std::shared_ptr<const ImplicitBody> body_;
   Var z_;

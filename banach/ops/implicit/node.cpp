@@ -1,5 +1,4 @@
 #include <banach/ops/elementwise.hpp>
-#include <banach/ops/implicit/fixed_point.hpp>
 #include <banach/ops/implicit/node.hpp>
 
 #include <fmt/format.h>
@@ -21,18 +20,15 @@ struct NodeAttrs {
   std::string_view name() const { return node.op->name(); }
 };
 
-Tensor solve(FunctionRef<Var(const Var&)> f, const Tensor& z0, const ImplicitNode& node,
-             SolveReport& report) {
-  const NoGrad off;
-  const Shape rows = state_rows(z0.shape(), node.batch);
-  const auto map = [&](const Tensor& z) {
-    const Var fz = f(Var(z.reshape(z0.shape())));
-    check_body(node.op->name(), Var(z0), fz);
-    return fz.value().reshape(rows);
-  };
-  FixedPointSolution solution = node.solve(std::ref(map), z0.reshape(rows));
-  report = std::move(solution.report);
-  return solution.z.reshape(z0.shape());
+// The derivative of f at a state, from one recording of f there.
+Linearization linearize(FunctionRef<Var(const Var&)> f, const Var& z, Batch batch) {
+  auto body = std::allocate_shared<ImplicitBody>(memory::PoolAllocator<char>());
+  body->batch = batch;
+  body->trace = trace([&](const Vars& state) { return Vars{f(state.front())}; }, {&z.value(), 1});
+  const auto at =
+      std::allocate_shared<const Linearized>(memory::PoolAllocator<char>(), body, z, body->trace.captured);
+  return {.jvp = [at](const Tensor& v) { return at->product(v, false); },
+          .vjp = [at](const Tensor& u) { return at->product(u, true); }};
 }
 
 // Status of a truncated series from its residual (relative to g) and its newest term.
@@ -133,10 +129,10 @@ void solve_again(const KernelContext& c) {
   const NoGrad off;
   Vars theta;
   for (const Var& input : c.inputs) theta.push_back(input.detach());
-  SolveReport report;
   const auto f = [&, &trace = body->trace](const Var& z) { return trace.replay({&z, 1}, theta).front(); };
-  const Tensor z = solve(f, known, node, report);
-  c.out() = held_to_policy(node.op->name(), Var(z), report, node.batch, node.policy).value();
+  const FixedPointSolution solution = solve_body(f, known, node);
+  const Var z(solution.z.reshape(known.shape()));
+  c.out() = held_to_policy(node.op->name(), z, solution.report, node.batch, node.policy).value();
 }
 
 }  // namespace
@@ -156,25 +152,40 @@ OpDef implicit_op(const char* name, const char* doc) {
           .view = true};
 }
 
-ImplicitSolution implicit_node(FunctionRef<Var(const Var&)> f, const Var& z0, ImplicitNode node) {
+FixedPointSolution solve_body(FunctionRef<Var(const Var&)> f, const Tensor& z0, const ImplicitNode& node) {
+  const NoGrad off;
+  const Shape rows = state_rows(z0.shape(), node.batch);
+  const auto map = [&](const Tensor& z) {
+    const Var fz = f(Var(z.reshape(z0.shape())));
+    check_body(node.op->name(), Var(z0), fz);
+    return fz.value().reshape(rows);
+  };
+  const auto derivative = [&](const Tensor& z) {
+    return linearize(f, Var(z.reshape(z0.shape())), node.batch);
+  };
+  return node.solve({.f = std::ref(map), .linearize = std::ref(derivative)}, z0.reshape(rows));
+}
+
+Var record_solution(FunctionRef<Var(const Var&)> f, const Shape& shape, const FixedPointSolution& solution,
+                    const ImplicitNode& node, const AdjointLog& log) {
+  const Tensor z = solution.z.reshape(shape);
+  if (!recording()) return Var(z);
+  auto body = std::allocate_shared<ImplicitBody>(memory::PoolAllocator<char>());
+  body->batch = node.batch;
+  body->policy = node.policy;
+  body->forward = solution.report.samples;
+  body->log = log;
+  body->trace = trace([&](const Vars& state) { return Vars{f(state.front())}; }, {&z, 1});
+  const Vars theta = body->trace.captured;
+  return record(*node.op, theta, {&z, 1}, NodeAttrs{std::move(body), node, z}).front();
+}
+
+ImplicitSolution implicit_node(FunctionRef<Var(const Var&)> f, const Var& z0, const ImplicitNode& node) {
   ImplicitSolution result;
-  const Tensor z = solve(f, z0.value(), node, result.report);
-  const std::string_view op = node.op->name();
-  const Batch batch = node.batch;
-  const Policy policy = node.policy;
-  result.z = Var(z);
-  if (recording()) {
-    auto body = std::allocate_shared<ImplicitBody>(memory::PoolAllocator<char>());
-    body->batch = batch;
-    body->policy = policy;
-    body->forward = result.report.samples;
-    body->log = result.adjoint;
-    body->trace = trace([&](const Vars& state) { return Vars{f(state.front())}; }, {&z, 1});
-    const Vars theta = body->trace.captured;
-    const Op& recorded = *node.op;
-    result.z = record(recorded, theta, {&z, 1}, NodeAttrs{std::move(body), std::move(node), z}).front();
-  }
-  result.z = held_to_policy(op, result.z, result.report, batch, policy);
+  FixedPointSolution solution = solve_body(f, z0.value(), node);
+  result.z = record_solution(f, z0.shape(), solution, node, result.adjoint);
+  result.report = std::move(solution.report);
+  result.z = held_to_policy(node.op->name(), result.z, result.report, node.batch, node.policy);
   return result;
 }
 
@@ -195,14 +206,6 @@ void check_body(std::string_view op, const Var& z, const Var& fz) {
   if (fz.dtype() != z.dtype())
     fail<DTypeError>(op, fmt::format("f must keep the dtype of its state: {} became {}", name(z.dtype()),
                                      name(fz.dtype())));
-}
-
-StopOptions stop_options(const FixedPointOptions& options) {
-  return {.max_steps = options.max_steps,
-          .tolerance = options.tolerance,
-          .absolute_tolerance = options.absolute_tolerance,
-          .error_factor = options.error_factor,
-          .whole_trace = options.whole_trace};
 }
 
 }  // namespace banach

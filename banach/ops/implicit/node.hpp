@@ -14,22 +14,22 @@ namespace banach {
 struct FixedPointOptions;
 
 /// How z is found, from z0 of (problems, elements each) and by evaluations of the body: any callable
-/// FixedPointSolution(const StateMap& f, const Tensor& z0). Unlike std::function it lives in the pool.
+/// FixedPointSolution(const FixedPointProblem&, const Tensor& z0). Unlike std::function it lives in the pool.
 class ForwardSolve {
  public:
   template <class F>
   requires(!std::is_same_v<std::decay_t<F>, ForwardSolve>) ForwardSolve(F solve)  // NOLINT: implicit
       : callable_(std::allocate_shared<const F>(memory::PoolAllocator<F>(), std::move(solve))),
-        call_([](const void* callable, const StateMap& f, const Tensor& z0) {
+        call_([](const void* callable, const FixedPointProblem& f, const Tensor& z0) {
           return (*static_cast<const F*>(callable))(f, z0);
         }) {}
-  FixedPointSolution operator()(const StateMap& f, const Tensor& z0) const {
+  FixedPointSolution operator()(const FixedPointProblem& f, const Tensor& z0) const {
     return call_(callable_.get(), f, z0);
   }
 
  private:
   std::shared_ptr<const void> callable_;
-  FixedPointSolution (*call_)(const void*, const StateMap&, const Tensor&);
+  FixedPointSolution (*call_)(const void*, const FixedPointProblem&, const Tensor&);
 };
 
 struct ImplicitNode {
@@ -43,7 +43,12 @@ struct ImplicitNode {
 };
 
 /// Finds z = f(z) outside the tape, and records it as one node if a tape records.
-ImplicitSolution implicit_node(FunctionRef<Var(const Var&)> f, const Var& z0, ImplicitNode node);
+ImplicitSolution implicit_node(FunctionRef<Var(const Var&)> f, const Var& z0, const ImplicitNode& node);
+/// Its two halves: the solve, whose z is (problems, elements each), ...
+FixedPointSolution solve_body(FunctionRef<Var(const Var&)> f, const Tensor& z0, const ImplicitNode& node);
+/// ... and what is recorded of it, with z in its own shape.
+Var record_solution(FunctionRef<Var(const Var&)> f, const Shape& shape, const FixedPointSolution& solution,
+                    const ImplicitNode& node, const AdjointLog& log);
 
 /// The registry entry of such a node.
 OpDef implicit_op(const char* name, const char* doc);
@@ -56,6 +61,8 @@ void check_start(std::string_view op, const Var& z0);
 /// Throws ShapeError or DTypeError unless f(z) is like z.
 void check_body(std::string_view op, const Var& z, const Var& fz);
 
+/// The node that fixed_point records with these options.
+ImplicitNode fixed_point_node(const FixedPointOptions& options);
 StopOptions stop_options(const FixedPointOptions& options);
 
 }  // namespace banach

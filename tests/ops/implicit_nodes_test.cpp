@@ -1,0 +1,189 @@
+// The nodes beside fixed_point: root, linear_solve, and the trajectory of a solve.
+#include <banach/engine/gradcheck.hpp>
+#include <banach/engine/random.hpp>
+#include <banach/ops/implicit/linear_solve.hpp>
+#include <banach/ops/implicit/root.hpp>
+#include <banach/ops/implicit/trajectory.hpp>
+#include <banach/ops/ops.hpp>
+
+#include <catch2/catch.hpp>
+
+#include <cmath>
+
+using namespace banach;
+using Catch::Matchers::Contains;
+
+namespace {
+
+Tensor normal(const Shape& shape, std::uint64_t seed, double deviation = 1.0) {
+  Random random(seed);
+  Tensor t = Tensor::empty(shape, DType::f64);
+  random.fill_normal(t.mutable_data<double>(), t.size(), 0.0, deviation);
+  return t;
+}
+
+double largest_difference(const Tensor& a, const Tensor& b) {
+  REQUIRE(a.shape() == b.shape());
+  double result = 0.0;
+  for (std::int64_t i = 0; i < a.size(); ++i) result = std::max(result, std::abs(a.at(i) - b.at(i)));
+  return result;
+}
+
+// n x n, well conditioned, not symmetric.
+Tensor matrix(std::int64_t n, std::uint64_t seed) {
+  return (Var(normal({n, n}, seed, 0.3)) + 2.0 * Var(Tensor::eye(n, DType::f64))).value();
+}
+
+}  // namespace
+
+TEST_CASE("root: cube roots, with all derivatives") {
+  const Tensor a = Tensor::from(std::span<const double>(std::array{1.0, 8.0, 27.0}), {3, 1});
+  const Tape tape;
+  const Var theta = leaf(a);
+  const auto [z, report, adjoint] =
+      root([&](const Var& x) { return x * x * x - theta; }, Var(Tensor::ones({3, 1}, DType::f64)));
+  CHECK(report.converged());
+  for (int i = 0; i < 3; ++i) CHECK(z.value().at(i) == Approx(i + 1.0).epsilon(1e-9));
+  // d theta^(1/3) = theta^(-2/3) / 3, then -2/9 theta^(-5/3).
+  const Vars first = grad(sum(z), {theta}, {.create_graph = true});
+  const Vars second = grad(sum(first[0]), {theta});
+  for (int i = 0; i < 3; ++i) {
+    const double t = a.at(i);
+    CHECK(first[0].value().at(i) == Approx(std::pow(t, -2.0 / 3.0) / 3.0).epsilon(1e-8));
+    CHECK(second[0].value().at(i) == Approx(-2.0 / 9.0 * std::pow(t, -5.0 / 3.0)).epsilon(1e-7));
+  }
+  CHECK(adjoint.sweeps().front().exact());
+  CHECK(adjoint.sweeps().front().rule == "implicit");
+}
+
+TEST_CASE("root: gradcheck through a system, with every solver") {
+  const Solver solver = GENERATE(Solver(Newton{}), Solver(NewtonKrylov{}), Solver(LevenbergMarquardt{}),
+                                 Solver(Fallback{}), Solver(Broyden{}));
+  const Tensor A = matrix(4, 1), b = normal({2, 4}, 2);
+  const auto f = [&](const Vars& in) {
+    const RootOptions options{.solver = solver, .tolerance = 1e-13};
+    const auto solution = root([&](const Var& z) { return matmul(z, in[0]) + 0.3 * tanh(z) - in[1]; },
+                               Var(Tensor::zeros({2, 4}, DType::f64)), options);
+    INFO(solver.name() << ": " << solution.report.to_string());
+    CHECK(solution.report.converged());
+    return Vars{solution.z};
+  };
+  const GradcheckReport checked = gradcheck(f, {Var(A), Var(b)}, {.order = 2});
+  INFO(solver.name() << " " << checked.to_string());
+  CHECK(checked.passed);
+}
+
+TEST_CASE("root: no root is no convergence, and the policy decides") {
+  const auto F = [](const Var& z) { return z * z + 1.0; };
+  const Var start(Tensor::full({2, 1}, 0.7, DType::f64));
+  CHECK_FALSE(root(F, start).report.converged());
+  CHECK(std::isnan(root(F, start, {.policy = Policy::nan}).z.value().at(0)));
+  CHECK_THROWS_WITH(root(F, start, {.policy = Policy::raise}),
+                    Contains("[root]") && Contains("did not converge"));
+}
+
+TEST_CASE("root refuses what does not fit") {
+  const Var start(Tensor::ones({2, 3}, DType::f64));
+  CHECK_THROWS_WITH(root([](const Var& z) { return sum(z, {1}); }, start),
+                    Contains("[root]") && Contains("(2,3) became (2)"));
+  CHECK_THROWS_WITH(root([](const Var& z) { return z; }, Var(Tensor::arange(3))), Contains("[root]"));
+  CHECK_THROWS_AS(root([](const Var& z) { return z; }, start, {.tolerance = std::nan("")}), ValueError);
+  CHECK_THROWS_AS(root([](const Var& z) { return z; }, start, {.max_steps = -1}), ValueError);
+  CHECK(root([](const Var& z) { return z; }, Var(Tensor::zeros({0, 3}, DType::f64))).report.samples.empty());
+}
+
+TEST_CASE("linear_solve: the solution and its gradients are those of a dense inverse") {
+  const LinearSolver solver = GENERATE(LinearSolver(Gmres{.tolerance = 1e-13}),
+                                       LinearSolver(BiCgStab{.tolerance = 1e-13}), LinearSolver(Dense{}));
+  const Tensor A = matrix(5, 3), b = normal({3, 5}, 4);
+  const LinearSolveOptions options{.solver = solver, .adjoint = solver};
+  {
+    const auto [x, report, adjoint] =
+        linear_solve([&](const Var& v) { return matmul(v, Var(A)); }, Var(b), options);
+    CHECK(report.converged());
+    CHECK(largest_difference(matmul(x, Var(A)).value(), b) <= 1e-11);
+  }
+  const auto f = [&](const Vars& in) {
+    return Vars{linear_solve([&](const Var& v) { return matmul(v, in[0]); }, in[1], options).z};
+  };
+  const GradcheckReport checked = gradcheck(f, {Var(A), Var(b)}, {.order = 2});
+  INFO(checked.to_string());
+  CHECK(checked.passed);
+}
+
+TEST_CASE("linear_solve: conjugate gradients on a normal matrix, any length of b") {
+  const double scale = GENERATE(1e-8, 1.0, 1e9);
+  const Tensor A = matrix(6, 5);
+  const Var spd = matmul(Var(A), Var(A), {.transpose_b = true});
+  const Var b = Var(normal({1, 6}, 6)) * scale;
+  const auto [x, report, adjoint] = linear_solve([&](const Var& v) { return matmul(v, spd); }, b,
+                                                 {.solver = Cg{.tolerance = 1e-12}, .adjoint = Cg{}});
+  INFO(report.to_string() << " " << report.samples[0].rel_lowest);
+  CHECK(report.converged());
+  CHECK(largest_difference(matmul(x, spd).value(), b.value()) <= 1e-10 * scale);
+}
+
+TEST_CASE("linear_solve: a map that is not linear, a singular one, and zero") {
+  const Var b(normal({1, 4}, 7));
+  CHECK_THROWS_WITH(linear_solve([](const Var& v) { return v + v * v * v; }, b),
+                    Contains("A must be linear"));
+  const auto singular = linear_solve([](const Var& v) { return v * 0.0; }, b);
+  CHECK_FALSE(singular.report.converged());
+  const auto zero = linear_solve([](const Var& v) { return 3.0 * v; }, b * 0.0);
+  CHECK(zero.report.converged());
+  CHECK(largest_difference(zero.z.value(), (b * 0.0).value()) == 0.0);
+}
+
+TEST_CASE("a linear solve inside a root inside a function: nested nodes have true derivatives") {
+  const Tensor A = matrix(3, 8), b = normal({1, 3}, 9);
+  const auto f = [&](const Vars& in) {
+    const auto outer = root(
+        [&](const Var& z) {
+          const Var x = linear_solve([&](const Var& v) { return matmul(v, in[0]); }, in[1] + 0.2 * tanh(z)).z;
+          return z - x;
+        },
+        Var(Tensor::zeros({1, 3}, DType::f64)), {.tolerance = 1e-12});
+    CHECK(outer.report.converged());
+    return Vars{outer.z};
+  };
+  const GradcheckReport checked = gradcheck(f, {Var(A), Var(b)}, {.order = 2});
+  INFO(checked.to_string());
+  CHECK(checked.passed);
+}
+
+// z <- tanh(z W + u) from 0: iterates by hand, and their gradients as if each were a solution.
+TEST_CASE("a trajectory holds the iterates asked for, each with the gradient of the rule there") {
+  const Tensor W = (Var(normal({3, 3}, 10)) * 0.2).value(), u = normal({2, 3}, 11);
+  const Tape tape;
+  const Var w = leaf(W), input = leaf(u);
+  const auto f = [&](const Var& z) { return tanh(matmul(z, w) + input); };
+  const std::array steps{1, 2, 5, 1000};
+  const auto trajectory =
+      fixed_point_trajectory(f, Var(Tensor::zeros({2, 3}, DType::f64)), steps,
+                             {.solver = Picard{}, .backward = JacobianFree{}, .tolerance = 1e-12});
+  REQUIRE(trajectory.states.size() == 4);
+  Tensor z = Tensor::zeros({2, 3}, DType::f64);
+  for (int k = 1; k <= 5; ++k) {
+    for (std::size_t i = 0; i < 3; ++i)
+      if (steps[i] == k) CHECK(largest_difference(trajectory.states[i].value(), z) == 0.0);
+    z = tanh(matmul(Var(z), Var(W)) + Var(u)).value();
+  }
+  CHECK(largest_difference(trajectory.states[3].value(), trajectory.z.value()) == 0.0);
+
+  // JacobianFree at z_2: the derivative of one f from there.
+  const Var once = tanh(matmul(trajectory.states[1].detach(), w) + input);
+  CHECK(largest_difference(grad(sum(trajectory.states[1]), {w})[0].value(),
+                           grad(sum(once), {w})[0].value()) <= 1e-15);
+  CHECK(trajectory.adjoint.last().samples[0].forward == Status::max_steps);
+  grad(sum(trajectory.states[3]), {w});
+  CHECK(trajectory.adjoint.last().samples[0].forward == Status::converged);
+
+  // decay^2 l(z_1) + decay l(z_2) + ...
+  const Var loss = trajectory_loss(
+      trajectory, [](const Var& s) { return sum(square(s)); }, 0.5);
+  double expected = 0.0;
+  for (const Var& state : trajectory.states) expected = 0.5 * expected + sum(square(state)).value().at(0);
+  CHECK(loss.value().at(0) == Approx(expected).epsilon(1e-14));
+  CHECK_THROWS_WITH(fixed_point_trajectory(f, Var(Tensor::zeros({2, 3}, DType::f64)), std::array{0}),
+                    Contains("from 1: got 0"));
+}
