@@ -28,9 +28,10 @@ Var accounted(const ImplicitBody& body, const Linearized& f, AdjointSolve solved
   for (std::size_t i = 0; i < solved.status.size(); ++i) {
     const Status status = solved.status[i];
     const bool exact = status == Status::converged && body.forward[i].status == Status::converged;
-    const GradientKind kind = status == Status::singular ? GradientKind::non_differentiable
-                              : exact                    ? GradientKind::exact
-                                                         : GradientKind::approximate;
+    const GradientKind kind = status == Status::singular || status == Status::indefinite
+                                  ? GradientKind::non_differentiable
+                              : exact ? GradientKind::exact
+                                      : GradientKind::approximate;
     report.samples.push_back({kind, body.forward[i].status, status, solved.residual[i]});
     failed = failed || status != Status::converged;
   }

@@ -89,7 +89,7 @@ AdjointReport judge(const NodeAttrs& attrs, const Linearized& f, const Adjoint& 
             ? truncated_status(residual[i], scale[i] > 0.0 ? newest / scale[i] : newest, attrs.node.tolerance)
             : adjoint.status[i];
     const bool solved = status.forward == Status::converged && status.adjoint == Status::converged;
-    if (status.adjoint == Status::singular)
+    if (status.adjoint == Status::singular || status.adjoint == Status::indefinite)
       status.kind = GradientKind::non_differentiable;
     else if (status.kind == GradientKind::exact && !solved)
       status.kind = GradientKind::approximate;
@@ -123,7 +123,7 @@ Vars backward(const VjpContext& c) {
   return pulled.theta;
 }
 
-// A replay (a node inside the body of another one) solves again, from the solution known.
+// What a replay does, a node being in the body of another one.
 void solve_again(const KernelContext& c) {
   const auto& [body, node, known] = c.attrs.as<NodeAttrs>();
   const NoGrad off;
@@ -177,7 +177,9 @@ Var record_solution(FunctionRef<Var(const Var&)> f, const Shape& shape, const Fi
   body->log = log;
   body->trace = trace([&](const Vars& state) { return Vars{f(state.front())}; }, {&z, 1});
   const Vars theta = body->trace.captured;
-  return record(*node.op, theta, {&z, 1}, NodeAttrs{std::move(body), node, z}).front();
+  ImplicitNode kept = node;
+  if (kept.solve_again) kept.solve = *node.solve_again;
+  return record(*node.op, theta, {&z, 1}, NodeAttrs{std::move(body), std::move(kept), z}).front();
 }
 
 ImplicitSolution implicit_node(FunctionRef<Var(const Var&)> f, const Var& z0, const ImplicitNode& node) {

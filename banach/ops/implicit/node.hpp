@@ -7,6 +7,7 @@
 #include <banach/solvers/fixed_point.hpp>
 
 #include <memory>
+#include <optional>
 #include <type_traits>
 
 namespace banach {
@@ -33,8 +34,11 @@ class ForwardSolve {
 };
 
 struct ImplicitNode {
-  const Op* op;        ///< made by implicit_op; its name stands in every message
-  ForwardSolve solve;  ///< kept: a replay solves again
+  const Op* op;  ///< made by implicit_op; its name stands in every message
+  ForwardSolve solve;
+  /// How a replay solves again, from the solution known, where that is not by `solve`, which is then used
+  /// once. A replay (a node in the body of another one) knows the body f alone.
+  std::optional<ForwardSolve> solve_again = {};
   BackwardRule backward;
   Batch batch = Batch::axis0;
   Policy policy = Policy::report;

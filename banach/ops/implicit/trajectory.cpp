@@ -82,9 +82,9 @@ FixedPointTrajectory fixed_point_trajectory(FunctionRef<Var(const Var&)> f, cons
                      result.report, options.batch, options.policy);
   node.op = &iterate_op;
   for (std::size_t i = 0; i < steps.size(); ++i) {
-    // A replay, in the body of another node, has to go the whole way again.
-    node.solve = [options, step = steps[i], z0 = z0.value()](const FixedPointProblem& problem,
-                                                             const Tensor& known) {
+    // A replay has to go the whole way again.
+    node.solve_again = [options, step = steps[i], z0 = z0.value()](const FixedPointProblem& problem,
+                                                                   const Tensor& known) {
       const Recording again = solve_recording(options, problem, z0.reshape(known.shape()), {&step, 1});
       return state_at(step, again.iterates.front(), again.end);
     };
