@@ -101,6 +101,7 @@ class Minimization {
         problem_(problem),
         batch_(z0.shape()[0]),
         n_(z0.shape()[1]),
+        max_steps_(options.max_steps),
         z_(z0.clone()),
         gradient_(Tensor::zeros(z0.shape(), z0.dtype())),
         samples_(static_cast<std::size_t>(batch_),
@@ -108,9 +109,9 @@ class Minimization {
                         solver.radius)) {}
 
   FixedPointSolution run() {
-    begin();
-    int evaluations = 1;
-    for (; any_active(); ++evaluations) {
+    if (batch_ > 0 && max_steps_ > 0) begin();
+    int evaluations = batch_ > 0 && max_steps_ > 0 ? 1 : 0;
+    for (; evaluations > 0 && any_active(); ++evaluations) {
       find_steps();
       Tensor trial = z_.clone();
       each_active([&](Sample& sample, std::int64_t s) {
@@ -228,6 +229,7 @@ class Minimization {
   const TrustRegion& solver_;
   const MinimizationProblem& problem_;
   std::int64_t batch_, n_;
+  int max_steps_;
   Tensor z_, gradient_;
   std::vector<Sample> samples_;
 };
@@ -237,12 +239,12 @@ class Minimization {
 FixedPointSolution solve_minimum(const TrustRegion& solver, const MinimizationProblem& problem,
                                  const Tensor& z0, const StopOptions& options) {
   check_state(TrustRegion::name, "z0", z0);
-  check_stop_options(TrustRegion::name, options);
+  check_budget(TrustRegion::name, options.max_steps, options.tolerance);
+  check_budget(TrustRegion::name, options.max_steps, options.absolute_tolerance.value_or(0.0));
   check_positive(TrustRegion::name, "radius", solver.radius);
   check_positive(TrustRegion::name, "max_radius", solver.max_radius);
   check_positive(TrustRegion::name, "krylov", solver.krylov);
   return dispatch_floating(z0.dtype(), [&](auto zero) {
-    if (z0.shape()[0] == 0 || options.max_steps == 0) return unsolved(z0, options);
     return Minimization<decltype(zero)>(solver, problem, z0, options).run();
   });
 }

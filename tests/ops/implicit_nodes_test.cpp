@@ -2,6 +2,7 @@
 #include <banach/engine/gradcheck.hpp>
 #include <banach/engine/random.hpp>
 #include <banach/ops/implicit/linear_solve.hpp>
+#include <banach/ops/implicit/minimize.hpp>
 #include <banach/ops/implicit/root.hpp>
 #include <banach/ops/implicit/trajectory.hpp>
 #include <banach/ops/ops.hpp>
@@ -186,4 +187,83 @@ TEST_CASE("a trajectory holds the iterates asked for, each with the gradient of 
   CHECK(loss.value().at(0) == Approx(expected).epsilon(1e-14));
   CHECK_THROWS_WITH(fixed_point_trajectory(f, Var(Tensor::zeros({2, 3}, DType::f64)), std::array{0}),
                     Contains("from 1: got 0"));
+}
+
+// Rosenbrock's function, theta moving the valley: minimum at (theta, theta^2).
+TEST_CASE("minimize: Rosenbrock's valley, one for each sample, with all derivatives") {
+  const Tape tape;
+  const Var theta = leaf(Tensor::from(std::span<const double>(std::array{1.0, -0.5, 2.0}), {3}));
+  const auto phi = [&](const Var& z) {
+    const Var x = reshape(slice(z, 1, 0, 1), {3}), y = reshape(slice(z, 1, 1, 2), {3});
+    return square(theta - x) + 100.0 * square(y - x * x);
+  };
+  const Var start(Tensor::from(std::span<const double>(std::array{-1.2, 1.0, -1.2, 1.0, -1.2, 1.0}), {3, 2}));
+  const auto [z, report, adjoint] = minimize(phi, start, {.tolerance = 1e-10});
+  INFO(report.to_string());
+  CHECK(report.converged());
+  const Vars first = grad(sum(slice(z, 1, 1, 2)), {theta}, {.create_graph = true});
+  const Vars second = grad(sum(first[0]), {theta});
+  for (int i = 0; i < 3; ++i) {
+    const double t = theta.value().at(i);
+    CHECK(z.value().at(2 * i) == Approx(t).epsilon(1e-8));
+    CHECK(z.value().at(2 * i + 1) == Approx(t * t).epsilon(1e-8));
+    CHECK(first[0].value().at(i) == Approx(2.0 * t).epsilon(1e-6));
+    CHECK(second[0].value().at(i) == Approx(2.0).epsilon(1e-5));
+  }
+  CHECK(adjoint.sweeps().front().exact());
+}
+
+TEST_CASE("minimize: ridge regression against its closed form, and gradcheck") {
+  const Tensor X = normal({8, 3}, 20), y = normal({8, 1}, 21);
+  const auto f = [&](const Vars& in) {
+    const auto phi = [&](const Var& w) {
+      return sum(square(matmul(in[0], w) - in[1])) + 0.5 * sum(square(w));
+    };
+    return Vars{
+        minimize(phi, Var(Tensor::zeros({3, 1}, DType::f64)), {.tolerance = 1e-12, .batch = Batch::none}).z};
+  };
+  // (X'X + I/2) w = X'y
+  const Var w = f({Var(X), Var(y)}).front();
+  const Var residual = matmul(Var(X), matmul(Var(X), w) - Var(y), {.transpose_a = true}) + 0.5 * w;
+  CHECK(sum(square(residual)).value().at(0) <= 1e-24);
+  const GradcheckReport checked = gradcheck(f, {Var(X), Var(y)}, {.order = 2});
+  INFO(checked.to_string());
+  CHECK(checked.passed);
+}
+
+TEST_CASE(
+    "minimize leaves a saddle, says where there is no minimum, and refuses the derivative at a maximum") {
+  // (x^2 - 1)^2 + y^2 from near its saddle at 0.
+  const auto wells = [](const Var& z) {
+    const Var x = slice(z, 1, 0, 1), y = slice(z, 1, 1, 2);
+    return reshape(square(x * x - 1.0) + y * y, {1});
+  };
+  const Var near_saddle(Tensor::from(std::span<const double>(std::array{1e-6, 1.0}), {1, 2}));
+  const auto well = minimize(wells, near_saddle);
+  CHECK(well.report.converged());
+  CHECK(well.z.value().at(0) == Approx(1.0).epsilon(1e-8));
+
+  const auto slope = minimize([](const Var& z) { return reshape(exp(z), {1}); },
+                              Var(Tensor::zeros({1, 1}, DType::f64)), {.tolerance = 0.0, .max_steps = 50});
+  CHECK(slope.report.samples[0].status == Status::max_steps);
+
+  const Tape tape;
+  const Var theta = leaf(Tensor::ones({1}, DType::f64));
+  const auto top = minimize([&](const Var& z) { return reshape(-square(z), {1}) * theta; },
+                            Var(Tensor::zeros({1, 1}, DType::f64)));
+  CHECK(top.report.converged());  // a stationary point, met by chance
+  grad(sum(top.z), {theta}, {.cotangent = {}});
+  CHECK(top.adjoint.last().samples[0].kind == GradientKind::non_differentiable);
+}
+
+TEST_CASE("minimize refuses what does not fit, and takes nothing") {
+  const Var z0(Tensor::zeros({2, 3}, DType::f64));
+  CHECK_THROWS_WITH(
+      minimize([](const Var& z) { return sum(z); }, z0),
+      Contains("[minimize] phi must have one value for each problem, shape (2): got () for z of (2,3)"));
+  CHECK_THROWS_WITH(minimize([](const Var& z) { return z; }, Var(Tensor::arange(2))), Contains("[minimize]"));
+  CHECK_THROWS_AS(minimize([](const Var& z) { return sum(z, {1}); }, z0, {.tolerance = -1.0}), ValueError);
+  const auto phi = [](const Var& z) { return sum(square(z), {1}); };
+  CHECK(minimize(phi, Var(Tensor::zeros({0, 3}, DType::f64))).report.samples.empty());
+  CHECK(minimize(phi, z0 + 1.0, {.max_steps = 0}).report.samples[0].status == Status::max_steps);
 }
