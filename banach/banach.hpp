@@ -16,12 +16,21 @@
 #include <banach/engine/tensor.hpp>
 #include <banach/engine/trace.hpp>
 
+#include <banach/solvers/fallback.hpp>
 #include <banach/solvers/fixed_point.hpp>
 #include <banach/solvers/linear.hpp>
+#include <banach/solvers/minimize.hpp>
+#include <banach/solvers/newton.hpp>
+#include <banach/solvers/splitting.hpp>
 
 #include <banach/ops/implicit/backward.hpp>
 #include <banach/ops/implicit/fixed_point.hpp>
+#include <banach/ops/implicit/linear_solve.hpp>
 #include <banach/ops/implicit/linearized.hpp>
+#include <banach/ops/implicit/minimize.hpp>
+#include <banach/ops/implicit/monotone.hpp>
+#include <banach/ops/implicit/root.hpp>
+#include <banach/ops/implicit/trajectory.hpp>
 #include <banach/ops/ops.hpp>
 
 #include <banach/nn/checkpoint.hpp>
@@ -36,6 +45,7 @@
 #include <banach/nn/linear.hpp>
 #include <banach/nn/loader.hpp>
 #include <banach/nn/module.hpp>
+#include <banach/nn/mondeq.hpp>
 #include <banach/nn/norm.hpp>
 #include <banach/nn/optim.hpp>
 #include <banach/nn/parameter.hpp>

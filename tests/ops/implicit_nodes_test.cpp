@@ -267,3 +267,62 @@ TEST_CASE("minimize refuses what does not fit, and takes nothing") {
   CHECK(minimize(phi, Var(Tensor::zeros({0, 3}, DType::f64))).report.samples.empty());
   CHECK(minimize(phi, z0 + 1.0, {.max_steps = 0}).report.samples[0].status == Status::max_steps);
 }
+
+// Problems 2, 18 and 19 of tests/solvers/nonlin_problems.hpp, whose Jacobians are singular at the root:
+// Powell's singular function, and the two sample problems.
+TEST_CASE("root refuses the gradient at a singular root") {
+  const auto column = [](const Var& z, int i) { return slice(z, 1, i, i + 1); };
+  struct Problem {
+    std::vector<double> start;
+    std::function<Var(const Var&, const Var&)> F;
+  };
+  const auto ratio = [](const Var& x) { return (1.0 - exp(-square(x))) / x; };
+  const std::vector<Problem> problems{
+      {{3.0, -1.0, 0.0, 1.0},
+       [&](const Var& z, const Var& t) {
+         const Var a = column(z, 0), b = column(z, 1), c = column(z, 2), d = column(z, 3);
+         return concat({a + 10.0 * b - t, std::sqrt(5.0) * (c - d), square(b - 2.0 * c),
+                        std::sqrt(10.0) * square(a - d)},
+                       1);
+       }},
+      {{2.0, 2.0},
+       [&](const Var& z, const Var& t) {
+         return concat({square(column(z, 1)) * ratio(column(z, 0)) - t, column(z, 0) * ratio(column(z, 1))},
+                       1);
+       }},
+      {{3.0, 3.0}, [&](const Var& z, const Var& t) {
+         const Var squares = sum(square(z), {1}, true);
+         return z * squares - t;
+       }}};
+  for (const Problem& problem : problems) {
+    const Tape tape;
+    const Var t = leaf(Tensor::zeros({1, 1}, DType::f64));
+    const Var start(Tensor::from(std::span<const double>(problem.start),
+                                 {1, static_cast<std::int64_t>(problem.start.size())}));
+    const auto F = [&](const Var& z) { return problem.F(z, t); };
+    const auto [z, report, adjoint] = root(F, start);
+    INFO(problem.start.size() << " from " << problem.start[0] << ": " << report.to_string());
+    CHECK(report.converged());
+    CHECK(report.samples[0].singular_root);
+    grad(sum(z), {t});
+    CHECK(adjoint.last().samples[0].kind == GradientKind::non_differentiable);
+    CHECK_FALSE(adjoint.last().exact());
+
+    const auto nan = root(F, start, {.policy = Policy::nan});
+    CHECK(std::isnan(grad(sum(nan.z), {t})[0].value().at(0)));
+    const auto raise = root(F, start, {.policy = Policy::raise});
+    CHECK_THROWS_AS(grad(sum(raise.z), {t}), SolveError);
+  }
+}
+
+TEST_CASE("a double root of a fixed point converges with its error bound, and has no gradient") {
+  const Tape tape;
+  const Var t = leaf(Tensor::zeros({1, 1}, DType::f64));
+  const auto [z, report, adjoint] =
+      fixed_point([&](const Var& x) { return x + x * x + t; }, Var(Tensor::full({1, 1}, -0.5, DType::f64)),
+                  {.solver = Picard{}, .tolerance = 0.0, .absolute_tolerance = 1e-6, .max_steps = 200000});
+  INFO(report.to_string());
+  CHECK(report.samples[0].singular_root);
+  grad(sum(z), {t});
+  CHECK(adjoint.last().samples[0].kind == GradientKind::non_differentiable);
+}

@@ -89,7 +89,8 @@ AdjointReport judge(const NodeAttrs& attrs, const Linearized& f, const Adjoint& 
             ? truncated_status(residual[i], scale[i] > 0.0 ? newest / scale[i] : newest, attrs.node.tolerance)
             : adjoint.status[i];
     const bool solved = status.forward == Status::converged && status.adjoint == Status::converged;
-    if (status.adjoint == Status::singular || status.adjoint == Status::indefinite)
+    if (forward[i].singular_root || status.adjoint == Status::singular ||
+        status.adjoint == Status::indefinite)
       status.kind = GradientKind::non_differentiable;
     else if (status.kind == GradientKind::exact && !solved)
       status.kind = GradientKind::approximate;
@@ -110,16 +111,19 @@ Vars backward(const VjpContext& c) {
   if (!adjoint.theta.empty()) pulled.theta = adjoint.theta;
   attrs.body->log.add(judge(attrs, f, adjoint, pulled.state, c.cotangent));
 
+  // An exact rule that did not get there, or a derivative that does not exist.
   const AdjointReport& report = attrs.body->log.last();
-  const auto failed = [&](std::size_t i) { return report.samples[i].adjoint != Status::converged; };
+  const auto failed = [&](std::size_t i) {
+    const GradientStatus& sample = report.samples[i];
+    return sample.kind == GradientKind::non_differentiable ||
+           (attrs.node.backward.kind() == GradientKind::exact && sample.adjoint != Status::converged);
+  };
   bool any = false;
   for (std::size_t i = 0; i < report.samples.size(); ++i) any = any || failed(i);
-  if (any && attrs.node.backward.kind() == GradientKind::exact) {
-    if (attrs.node.policy == Policy::raise)
-      fail<SolveError>(attrs.name(), "the adjoint solve failed: " + report.to_string());
-    if (attrs.node.policy == Policy::nan)
-      pulled = f.pull(adjoint.lambda + nan_rows(adjoint.lambda, attrs.body->batch, failed), c.needed);
-  }
+  if (any && attrs.node.policy == Policy::raise)
+    fail<SolveError>(attrs.name(), "the gradient cannot be had: " + report.to_string());
+  if (any && attrs.node.policy == Policy::nan)
+    pulled = f.pull(adjoint.lambda + nan_rows(adjoint.lambda, attrs.body->batch, failed), c.needed);
   return pulled.theta;
 }
 
