@@ -60,7 +60,8 @@ const Op var_op{{
         },
     .kernel =
         [](const KernelContext& c) {
-          const auto& [reduction, correction] = c.attrs.as<VarianceAttrs>();
+          const Reduction& reduction = c.attrs.as<VarianceAttrs>().reduction;
+          const int correction = c.attrs.as<VarianceAttrs>().correction;
           const Tensor& x = c.in();
           const Axes axes = reduction.over(x.shape(), "var");
           const std::int64_t n = elements_each(x.shape(), reduction);
