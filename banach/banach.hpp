@@ -23,6 +23,7 @@
 #include <banach/solvers/newton.hpp>
 #include <banach/solvers/splitting.hpp>
 
+#include <banach/ops/derivatives.hpp>
 #include <banach/ops/implicit/backward.hpp>
 #include <banach/ops/implicit/fixed_point.hpp>
 #include <banach/ops/implicit/linear_solve.hpp>

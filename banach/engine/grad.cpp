@@ -249,15 +249,6 @@ PoolVector<std::int32_t> nodes_of(const Vars& values) {
   return nodes;
 }
 
-// Runs `body` with a tape that records: the current one, or a child tape for the time of the call.
-template <class Body>
-auto with_recording(Body body) {
-  if (recording()) return body(*Tape::current(), true);
-  const EnableGrad enabled;
-  Tape local{Tape::Captures{}};
-  return body(local, false);
-}
-
 Vars partials(Tape& tape, const Vars& inputs) {
   Vars result;
   for (const Var& x : inputs) {
@@ -331,40 +322,57 @@ Vars grad(const Var& output, std::span<const Var> wrt, const GradOptions& option
       placed);
 }
 
+Differential::Differential(std::string_view name, Function f, const Vars& inputs)
+    : name_(name), keep_(recording()) {
+  if (!keep_) {
+    enabled_.emplace();
+    own_.emplace(Tape::Captures{});
+  }
+  tape_ = Tape::current();
+  at_ = partials(*tape_, inputs);
+  values_ = on_tape(*tape_, f(at_));
+}
+
+Vars Differential::outputs() const {
+  Vars result = values_;
+  if (!keep_) detach_all(result);
+  return result;
+}
+
+Vars Differential::pull(const Vars& cotangents) const {
+  check_like(name_, "cotangent", cotangents, values_);
+  return zeros_where_undefined(
+      sweep(tape_->graph(), nodes_of(values_), on_tape(*tape_, cotangents), nodes_of(at_), keep_), at_);
+}
+
+Vars Differential::push(const Vars& tangents) {
+  check_like(name_, "tangent", tangents, at_);
+  if (dummies_.empty()) {  // u^T J is linear in u: its derivative with respect to u is J, wherever u stands
+    for (const Var& value : values_)
+      dummies_.push_back(tape_->leaf(Tensor::zeros(value.shape(), value.dtype())));
+    pulled_ = sweep(tape_->graph(), nodes_of(values_), dummies_, nodes_of(at_), true);
+  }
+  PoolVector<std::int32_t> nodes;
+  Vars seeds;
+  for (std::size_t i = 0; i < pulled_.size(); ++i)
+    if (pulled_[i].defined() && pulled_[i].recorded()) {
+      nodes.push_back(pulled_[i].node());
+      seeds.push_back(tape_->place(tangents[i], name_, static_cast<int>(i)));
+    }
+  Vars pushed =
+      nodes.empty() ? Vars(dummies_.size()) : sweep(tape_->graph(), nodes, seeds, nodes_of(dummies_), keep_);
+  return zeros_where_undefined(std::move(pushed), values_);
+}
+
 VjpResult vjp(Function f, const Vars& inputs, const Vars& cotangents) {
-  return with_recording([&](Tape& tape, bool keep) {
-    const Vars at = partials(tape, inputs);
-    VjpResult result{on_tape(tape, f(at)), {}};
-    check_like("vjp", "cotangent", cotangents, result.outputs);
-    result.cotangents = zeros_where_undefined(
-        sweep(tape.graph(), nodes_of(result.outputs), on_tape(tape, cotangents), nodes_of(at), keep), inputs);
-    if (!keep) detach_all(result.outputs);
-    return result;
-  });
+  const Differential at("vjp", f, inputs);
+  return {at.outputs(), at.pull(cotangents)};
 }
 
 JvpResult jvp(Function f, const Vars& inputs, const Vars& tangents) {
   check_like("jvp", "tangent", tangents, inputs);
-  return with_recording([&](Tape& tape, bool keep) {
-    const Vars at = partials(tape, inputs);
-    JvpResult result{on_tape(tape, f(at)), {}};
-    Vars dummies;  // u^T J is linear in u: its derivative with respect to u is J, wherever u stands
-    for (const Var& output : result.outputs)
-      dummies.push_back(tape.leaf(Tensor::zeros(output.shape(), output.dtype())));
-    const Vars pulled = sweep(tape.graph(), nodes_of(result.outputs), dummies, nodes_of(at), true);
-    PoolVector<std::int32_t> nodes;
-    Vars seeds;
-    for (std::size_t i = 0; i < pulled.size(); ++i)
-      if (pulled[i].defined() && pulled[i].recorded()) {
-        nodes.push_back(pulled[i].node());
-        seeds.push_back(tape.place(tangents[i], "jvp", static_cast<int>(i)));
-      }
-    result.tangents =
-        nodes.empty() ? Vars(dummies.size()) : sweep(tape.graph(), nodes, seeds, nodes_of(dummies), keep);
-    result.tangents = zeros_where_undefined(std::move(result.tangents), result.outputs);
-    if (!keep) detach_all(result.outputs);
-    return result;
-  });
+  Differential at("jvp", f, inputs);
+  return {at.outputs(), at.push(tangents)};
 }
 
 }  // namespace banach

@@ -4,7 +4,9 @@
 #include <banach/engine/parallel.hpp>
 #include <banach/engine/tape.hpp>
 
+#include <optional>
 #include <span>
+#include <string_view>
 
 namespace banach {
 
@@ -44,6 +46,32 @@ struct JvpResult {
 /// which it is linear (Townsend 2017, "A new trick for calculating Jacobian vector products"). Works wherever
 /// vjp does.
 JvpResult jvp(Function f, const Vars& inputs, const Vars& tangents);
+
+/// f at a point with its derivative there, to be applied any number of times while the object lives. Recorded
+/// if a tape recorded at its making; else f is recorded on a tape of this object's own, which must then be
+/// the innermost one until the object goes, and all results are constants.
+class Differential {
+ public:
+  /// `name` stands in the messages of errors.
+  Differential(std::string_view name, Function f, const Vars& inputs);
+  Differential(const Differential&) = delete;
+  Differential& operator=(const Differential&) = delete;
+
+  Vars outputs() const;
+  /// u^T J, one cotangent for each input.
+  Vars pull(const Vars& cotangents) const;
+  /// J v, one tangent for each output.
+  Vars push(const Vars& tangents);
+
+ private:
+  std::string_view name_;
+  bool keep_;
+  std::optional<EnableGrad> enabled_;
+  std::optional<Tape> own_;
+  Tape* tape_ = nullptr;
+  Vars at_, values_;
+  Vars dummies_, pulled_;  // cotangents u that nobody has chosen, and u^T J
+};
 
 // The engine's own sweep over a graph: cotangents of the nodes `wrt` given those of the nodes `outputs`.
 // Nodes below the smallest of `wrt` are never visited. Undefined results stand for zero.

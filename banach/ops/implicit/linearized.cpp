@@ -53,6 +53,13 @@ Vars solve_vjp(const VjpContext& c) {
   const Var &left = attrs.transposed ? c.out : y, &right = attrs.transposed ? y : c.out;
 
   const Vars point(c.inputs.begin(), c.inputs.end() - 1);
+  bool moves = false;  // forward mode asks for the cotangent of r alone
+  for (std::size_t i = 0; i < point.size(); ++i) moves = moves || c.needs(static_cast<int>(i));
+  if (!moves) {
+    Vars cotangents(point.size());
+    cotangents.push_back(y);
+    return cotangents;
+  }
   const auto pulled = [&](const Vars& at) {
     const auto body = [&](const Vars& state) {
       return attrs.body->trace.replay(state, std::span<const Var>(at).subspan(1));
