@@ -87,7 +87,10 @@ struct GradientStatus {
   GradientKind kind = GradientKind::approximate;
   Status forward = Status::max_steps;
   Status adjoint = Status::max_steps;
-  double adjoint_residual = 0.0;  ///< ||lambda - J^T lambda - g||_2 / ||g||_2
+  double adjoint_residual = 0.0;  ///< ||lambda - J^T lambda - g||_2 / ||g||_2; NaN if there is no lambda
+  /// Reversible: distance of the start reconstructed by inverting every step from the true one, relative to
+  /// the larger of start and answer. NaN for other rules, and where nothing was reconstructed.
+  double reconstruction_error = std::numeric_limits<double>::quiet_NaN();
 };
 
 /// One backward sweep through an implicit node.

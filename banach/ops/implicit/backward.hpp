@@ -8,6 +8,7 @@
 #include <banach/ops/implicit/linearized.hpp>
 
 #include <memory>
+#include <optional>
 #include <string_view>
 #include <type_traits>
 
@@ -74,7 +75,14 @@ struct Phantom {
 /// Backpropagation through the iteration itself: fixed_point records every step, at a memory cost that grows
 /// with them. Needs the Picard solver. The start z0 gets a gradient too. Exact for the iterate computed; as a
 /// gradient of the fixed point it is approximate.
+/// With checkpoint_every = m, only every m-th iterate is kept; a sweep records the steps between two of them
+/// afresh, one segment at a time (Griewank 1992, "Achieving logarithmic growth of temporal and spatial
+/// complexity in reverse automatic differentiation"; here one level of equal segments). For N steps that is
+/// memory for N/m iterates and m recorded steps, least near m = sqrt(N), for one more evaluation of f a step.
+/// The gradient is the same, bit for bit, where f alone uses what it captured. A sweep with create_graph
+/// records every step. f is replayed from one recording of it, at the answer.
 struct Unrolled {
+  int checkpoint_every = 0;  ///< 0: every step is recorded, none evaluated again
   static constexpr std::string_view name = "unrolled";
   /// Throws ValueError for options that the rule cannot serve.
   void check(const FixedPointOptions& options) const;
@@ -96,9 +104,31 @@ struct TruncatedUnroll {
                            const FixedPointOptions& options) const;
 };
 
+/// A reversible iteration, whose gradient is exact at constant memory: McCallum, Arora, Foster 2025,
+/// "Reversible deep equilibrium models", the coupled steps y <- (1 - b) y + b f(z), z <- (1 - b) z + b f(y)
+/// from y = z = z0. Written as one sequence w of one evaluation a step, of which y and z are every other
+/// member, w_{k+1} = (1 - b) w_{k-1} + b f(w_k); a sweep inverts each step, w_{k-1} = (w_{k+1} - b f(w_k)) /
+/// (1 - b), and accumulates. It is the gradient of the iteration, in theta and in z0.
+/// - The iteration takes the place of options.solver, with and without a tape. Stops are as ever: each sample
+///   by itself, after any w_k, and a sweep goes back from there as many steps as that sample took.
+/// - Inverting a step multiplies rounding errors by up to 1 / |1 - b|, every second evaluation: take b far
+///   from 1 where many steps are needed. GradientStatus::reconstruction_error tells what has become of it.
+///   Above `reconstruction_tolerance` the adjoint has diverged, and the policy holds.
+/// - A sweep with create_graph records every step, for true second derivatives of the iteration.
+struct Reversible {
+  double damping = 0.8;  ///< b, in (0, 2) but not 1
+  double reconstruction_tolerance = 1e-3;
+  static constexpr std::string_view name = "reversible";
+  Solver solver() const;
+  void check(const FixedPointOptions& options) const;
+  ImplicitSolution iterate(FunctionRef<Var(const Var&)> f, const Var& z0,
+                           const FixedPointOptions& options) const;
+};
+
 /// Any of the above, or a rule of your own: any struct with a `name` and an `Adjoint solve(const Linearized&,
 /// const Var& g) const`; `kind` is approximate unless the struct says otherwise. A rule that differentiates
-/// an iteration of its own has, in place of `solve`, a `check` and an `iterate` like those of Unrolled.
+/// an iteration of its own has, in place of `solve`, a `check` and an `iterate` like those of Unrolled; and a
+/// `solver`, if that iteration takes the place of the options' solver.
 class BackwardRule {
  public:
   template <class R>
@@ -116,6 +146,8 @@ class BackwardRule {
                            const FixedPointOptions& options) const {
     return rule_->iterate(f, z0, options);
   }
+  /// The solver whose iteration the rule differentiates, where it is not one of the user's choice.
+  std::optional<Solver> solver() const { return rule_->solver(); }
 
  private:
   struct Concept {
@@ -125,6 +157,7 @@ class BackwardRule {
     virtual bool iterates() const = 0;
     virtual Adjoint solve(const Linearized& f, const Var& g) const = 0;
     virtual void check(const FixedPointOptions& options) const = 0;
+    virtual std::optional<Solver> solver() const = 0;
     virtual ImplicitSolution iterate(FunctionRef<Var(const Var&)> f, const Var& z0,
                                      const FixedPointOptions& options) const = 0;
   };
@@ -147,7 +180,13 @@ class BackwardRule {
         return rule.solve(f, g);
     }
     void check(const FixedPointOptions& options) const override {
-      if constexpr (own_iteration) rule.check(options);
+      if constexpr (requires { &R::check; }) rule.check(options);
+    }
+    std::optional<Solver> solver() const override {
+      if constexpr (requires { &R::solver; } && own_iteration)
+        return rule.solver();
+      else
+        return {};
     }
     ImplicitSolution iterate(FunctionRef<Var(const Var&)> f, const Var& z0,
                              const FixedPointOptions& options) const override {

@@ -13,15 +13,16 @@ const Op fixed_point_op{
 }  // namespace
 
 ImplicitNode fixed_point_node(const FixedPointOptions& options) {
-  return {.op = &fixed_point_op,
-          .solve = [solver = options.solver, stop = stop_options(options)](
-                       const FixedPointProblem& problem,
-                       const Tensor& start) { return solve_fixed_point(solver, problem, start, stop); },
-          .backward = options.backward,
-          .batch = options.batch,
-          .policy = options.policy,
-          .tolerance = options.tolerance,
-          .absolute_tolerance = options.absolute_tolerance};
+  return {
+      .op = &fixed_point_op,
+      .solve = [solver = options.backward.solver().value_or(options.solver), stop = stop_options(options)](
+                   const FixedPointProblem& problem,
+                   const Tensor& start) { return solve_fixed_point(solver, problem, start, stop); },
+      .backward = options.backward,
+      .batch = options.batch,
+      .policy = options.policy,
+      .tolerance = options.tolerance,
+      .absolute_tolerance = options.absolute_tolerance};
 }
 
 StopOptions stop_options(const FixedPointOptions& options) {

@@ -81,6 +81,33 @@ bool straight(const SolveReport& report) {
   });
 }
 
+int largest(const PoolVector<int>& counts) {
+  return counts.empty() ? 0 : *std::max_element(counts.begin(), counts.end());
+}
+
+int IterationAttrs::last() const { return largest(answer); }
+
+PoolVector<Status> IterationAttrs::forward() const {
+  PoolVector<Status> statuses;
+  for (const SampleReport& sample : body->forward) statuses.push_back(sample.status);
+  return statuses;
+}
+
+Var IterationAttrs::evaluate(const Var& z, std::span<const Var> theta) const {
+  return body->trace.replay({&z, 1}, theta).front();
+}
+
+IterationAttrs iteration_at(FunctionRef<Var(const Var&)> f, const Tensor& z, const ImplicitSolution& result,
+                            double damping, const FixedPointOptions& options) {
+  auto body = std::allocate_shared<ImplicitBody>(memory::PoolAllocator<char>());
+  body->batch = options.batch;
+  body->policy = options.policy;
+  body->forward = result.report.samples;
+  body->log = result.adjoint;
+  body->trace = trace([&](const Vars& state) { return Vars{f(state.front())}; }, {&z, 1});
+  return {std::move(body), damping, state_rows(z.shape(), options.batch), answers(result.report)};
+}
+
 AdjointReport iterate_report(std::string_view rule, const PoolVector<Status>& forward, int evaluations) {
   AdjointReport report{.rule = rule, .samples = {}, .evaluations = evaluations};
   for (const Status status : forward)

@@ -88,16 +88,17 @@ struct RememberingPicard {
   }
 };
 
-int largest(const PoolVector<int>& counts) {
-  return counts.empty() ? 0 : *std::max_element(counts.begin(), counts.end());
-}
-
 }  // namespace
 
-void Unrolled::check(const FixedPointOptions& options) const { picard_damping(options, "Unrolled"); }
+void Unrolled::check(const FixedPointOptions& options) const {
+  picard_damping(options, "Unrolled");
+  if (checkpoint_every < 0)
+    fail<ValueError>(name, fmt::format("checkpoint_every must not be negative: got {}", checkpoint_every));
+}
 
 ImplicitSolution Unrolled::iterate(FunctionRef<Var(const Var&)> f, const Var& z0,
                                    const FixedPointOptions& options) const {
+  if (checkpoint_every > 0) return checkpointed(f, z0, checkpoint_every, options);
   Record record{picard_damping(options, "Unrolled"), state_rows(z0.shape(), options.batch), {z0}, {}};
   const auto map = [&](const Tensor&) {
     record.value = f(record.path.back());

@@ -1,0 +1,137 @@
+#include <banach/ops/implicit/iteration.hpp>
+#include <banach/ops/implicit/node.hpp>
+
+#include <algorithm>
+#include <functional>
+
+namespace banach {
+namespace {
+
+// Outputs: the answer, and the iterates of evaluations 1 + every, 1 + 2 every, ...
+struct CheckpointAttrs : IterationAttrs {
+  int every;
+
+  int segments() const { return (last() - 1 + every - 1) / every; }
+  int begin(int segment) const { return 1 + segment * every; }
+  int end(int segment) const { return std::min(begin(segment) + every, last()); }
+
+  // The iterates of evaluation end(segment) from those of begin(segment).
+  Var advance(Var z, int segment, std::span<const Var> theta) const {
+    for (int k = begin(segment); k < end(segment); ++k)
+      z = choose_rows(
+          rows, [&](std::size_t i) { return k < answer[i]; }, picard_step(z, evaluate(z, theta), damping), z);
+    return z;
+  }
+};
+
+// Sweeps segment after segment, the last first, each recorded afresh. The cotangents of theta so far are
+// seeds of the next sweep, so that they are summed in the order in which one sweep over all steps sums them.
+Vars backward(const VjpContext& c) {
+  const auto& attrs = c.attrs.as<CheckpointAttrs>();
+  const auto theta = c.inputs.subspan(1);
+  attrs.body->log.add(iterate_report(Unrolled::name, attrs.forward(), attrs.last() - 1));
+  if (recording()) {
+    const auto run = [&](const Vars& at) {
+      Var z = at.front();
+      for (int s = 0; s < attrs.segments(); ++s) z = attrs.advance(std::move(z), s, std::span(at).subspan(1));
+      return Vars{z};
+    };
+    return vjp(run, Vars(c.inputs.begin(), c.inputs.end()), {c.cotangent}).cotangents;
+  }
+
+  PoolVector<std::size_t> needed{0};
+  for (std::size_t i = 1; i < c.inputs.size(); ++i)
+    if (c.needs(static_cast<int>(i))) needed.push_back(i);
+  Vars cotangents(c.inputs.size());
+  cotangents[0] = c.cotangent;
+  for (int s = attrs.segments() - 1; s >= 0; --s) {
+    Tensors at{s == 0 ? c.in().value() : c.outputs[static_cast<std::size_t>(s)].value()};
+    for (const Var& value : theta) at.push_back(value.value());
+    const Trace segment = trace(
+        [&](const Vars& in) { return Vars{attrs.advance(in.front(), s, std::span(in).subspan(1))}; }, at);
+
+    PoolVector<std::int32_t> outputs{segment.outputs.front()}, wrt;
+    Vars seeds{std::exchange(cotangents[0], Var())};
+    for (const std::size_t i : needed) {
+      wrt.push_back(segment.inputs[i]);
+      if (!cotangents[i].defined()) continue;
+      outputs.push_back(segment.inputs[i]);
+      seeds.push_back(std::exchange(cotangents[i], Var()));
+    }
+    const Vars swept = sweep(segment.graph, outputs, seeds, wrt, false);
+    for (std::size_t k = 0; k < needed.size(); ++k) cotangents[needed[k]] = swept[k];
+    if (!cotangents[0].defined()) cotangents[0] = Var(Tensor::zeros(c.out.shape(), c.out.dtype()));
+  }
+  return cotangents;
+}
+
+// A replay (a node inside the body of an implicit one) takes the same steps again.
+void iterate_again(const KernelContext& c) {
+  const auto& attrs = c.attrs.as<CheckpointAttrs>();
+  const NoGrad off;
+  Vars theta;
+  for (const Var& input : c.inputs.subspan(1)) theta.push_back(input.detach());
+  Var z = c.inputs.front().detach();
+  for (int s = 0; s < attrs.segments(); ++s) {
+    if (s > 0) c.out(s) = z.value();
+    z = attrs.advance(std::move(z), s, theta);
+  }
+  c.out() = z.value();
+}
+
+const Op checkpointed_op{{
+    .name = "checkpointed",
+    .doc = "An unrolled fixed point that keeps some of its iterates: inputs z0 and theta, the captures of "
+           "the body; outputs the answer and the iterates kept.",
+    .kernel = iterate_again,
+    .kind = OpKind::implicit,
+    .saves = Saves::both,
+    .vjp = backward,
+    .shapes =
+        [](const ShapeContext& c) {
+          const int outputs = std::max(1, c.attrs.as<CheckpointAttrs>().segments());
+          return Specs(static_cast<std::size_t>(outputs), Spec{c.shape(), c.dtype()});
+        },
+    .view = true,
+}};
+
+}  // namespace
+
+ImplicitSolution checkpointed(FunctionRef<Var(const Var&)> f, const Var& z0, int every,
+                              const FixedPointOptions& options) {
+  const Shape rows = state_rows(z0.shape(), options.batch);
+  FixedPoint result;
+  Tensors outputs(1);
+  {
+    const NoGrad off;
+    int evaluation = 0;
+    const auto map = [&](const Tensor& z) {
+      if (evaluation > 0 && evaluation % every == 0) outputs.push_back(z.reshape(z0.shape()));
+      ++evaluation;
+      const Var value = f(Var(z.reshape(z0.shape())));
+      check_body("fixed_point", z0, value);
+      return value.value().reshape(rows);
+    };
+    FixedPointSolution solved =
+        solve_fixed_point(options.solver, std::ref(map), z0.value().reshape(rows), stop_options(options));
+    outputs.front() = solved.z.reshape(z0.shape());
+    result.report = std::move(solved.report);
+  }
+  CheckpointAttrs attrs{
+      iteration_at(f, outputs.front(), result, picard_damping(options, "Unrolled"), options), every};
+  // Of what a sample did after its answer, nothing is kept.
+  outputs.resize(static_cast<std::size_t>(std::max(1, attrs.segments())));
+  for (std::size_t s = 1; s < outputs.size(); ++s)
+    outputs[s] = choose_rows(
+                     rows, [&](std::size_t i) { return attrs.begin(static_cast<int>(s)) <= attrs.answer[i]; },
+                     Var(outputs[s]), Var(outputs.front()))
+                     .value();
+  Vars inputs{z0};
+  const Vars& theta = attrs.body->trace.captured;
+  inputs.insert(inputs.end(), theta.begin(), theta.end());
+  result.z = held_to_policy("fixed_point", record(checkpointed_op, inputs, outputs, attrs).front(),
+                            result.report, options.batch, options.policy);
+  return result;
+}
+
+}  // namespace banach
