@@ -3,6 +3,7 @@
 // themselves).
 #include <banach/nn/clip.hpp>
 #include <banach/nn/conv.hpp>
+#include <banach/nn/dropout.hpp>
 #include <banach/nn/linear.hpp>
 #include <banach/nn/loader.hpp>
 #include <banach/nn/norm.hpp>
@@ -103,6 +104,35 @@ struct Convolutional {
   void visit(Visitor& v) { v("conv", conv)("norm", norm)("head", head); }
 };
 
+// Attention between the pixels of a pooled image, and all that goes with it.
+struct Attentive {
+  Conv2d conv;
+  ConvTranspose2d up;
+  GroupNorm norm;
+  Dropout dropout;
+  Conv1d mix;
+  Parameter bias;
+  Linear head;
+  explicit Attentive(Random random)
+      : conv(1, 4, 3, random, {.padding = 1}),
+        up(4, 4, 2, random, {.stride = 2}),
+        norm(2, 4),
+        dropout(0.1, random),
+        mix(4, 4, 3, random, {.causal = true}),
+        bias(Tensor::zeros({16, 16})),
+        head(16, 10, random) {}
+  Var operator()(const Var& x) const {
+    const Var images = norm(up(avg_pool2d(dropout(conv(x)))));
+    const Var tokens = transpose(mix(reshape(images, {x.size(0), 4, 16})));
+    const Var y = scaled_dot_product_attention(tokens, tokens, tokens, bias, {.causal = true});
+    const Var large = upsample_bilinear(reshape(transpose(y), {x.size(0), 4, 4, 4}), 6);
+    return head(flatten(adaptive_avg_pool2d(upsample_nearest(large, 2), 2) + adaptive_max_pool2d(large, 2)));
+  }
+  void visit(Visitor& v) {
+    v("conv", conv)("up", up)("norm", norm)("dropout", dropout)("mix", mix)("bias", bias)("head", head);
+  }
+};
+
 struct Equilibrium {
   SpectralLinear recur;
   Linear inject, head;
@@ -167,6 +197,11 @@ TEST_CASE("step 100 of an MLP's training calls malloc not once", "[no_malloc]") 
 
 TEST_CASE("step 100 of a convolutional net's training calls malloc not once", "[no_malloc]") {
   Convolutional net(Random(1));
+  CHECK(allocations_of_training(net, normal({8, 1, 4, 4}, 1, DType::f32)) == 0);
+}
+
+TEST_CASE("step 100 of a net with attention calls malloc not once", "[no_malloc]") {
+  Attentive net(Random(1));
   CHECK(allocations_of_training(net, normal({8, 1, 4, 4}, 1, DType::f32)) == 0);
 }
 
