@@ -40,6 +40,21 @@ void fused_kernel(const KernelContext& c, F f) {
   });
 }
 
+// out = x > 0 ? a : scale * b, out being any of the others: by kernels over blocks, as the compiler would
+// branch.
+template <class T>
+void choose_positive(const simd::Kernels<T>& k, const T* x, const T* a, T scale, const T* b, T* out,
+                     std::int64_t n) {
+  constexpr std::int64_t block = 512;
+  T positive[block], below[block];
+  for (std::int64_t i = 0; i < n; i += block) {
+    const std::int64_t m = std::min(block, n - i);
+    k.greater.vs(x + i, T{0}, positive, m);
+    k.scale_add(b + i, scale, T{-0.0}, below, m);  // -0, so that -0 + shift is -0
+    k.select(positive, a + i, below, out + i, m);
+  }
+}
+
 Samples equal_pairs(SampleGen& g) {
   return {{{g.normal({3, 4}), g.normal({3, 4})}},
           {{g.normal({7}), g.normal({7})}},
@@ -178,9 +193,16 @@ const Op leaky_relu_vjp_op{{
     .shape = equal_shape,
     .kernel =
         [](const KernelContext& c) {
-          const double slope = c.attrs.as<Slope>().slope;
-          fused_kernel(c,
-                       [slope](auto g, auto x) { return x > 0 ? g : g * static_cast<decltype(g)>(slope); });
+          dispatch_floating(c.in().dtype(), [&](auto zero) {
+            using T = decltype(zero);
+            const T *g = c.in(0).data<T>(), *x = c.in(1).data<T>(),
+                    slope = static_cast<T>(c.attrs.as<Slope>().slope);
+            T* out = c.out().mutable_data<T>();
+            for_pieces(c.out().size(), [&](std::int64_t begin, std::int64_t end) {
+              choose_positive(simd::kernels<T>(), x + begin, g + begin, slope, g + begin, out + begin,
+                              end - begin);
+            });
+          });
         },
     .kind = OpKind::elementwise,
     .saves = Saves::inputs,
@@ -300,7 +322,7 @@ const Op elu_op{{
           map_kernel(c, [alpha](auto* x, auto* y, std::int64_t n, const auto& k) {
             using T = std::remove_pointer_t<decltype(y)>;
             k.expm1(x, y, n);
-            for (std::int64_t i = 0; i < n; ++i) y[i] = x[i] > 0 ? x[i] : static_cast<T>(alpha) * y[i];
+            choose_positive(k, x, x, static_cast<T>(alpha), y, y, n);
           });
         },
     .kind = OpKind::elementwise,

@@ -37,7 +37,10 @@ const Op dropout_op{{
             T* y = c.out().mutable_data<T>();
             const auto scale = static_cast<T>(1.0 / (1.0 - attrs.p));
             parallel_for(n, 1 << 15, [&](std::int64_t begin, std::int64_t end) {
-              for (std::int64_t i = begin; i < end; ++i) y[i] = draw[i] >= p ? x[i] * scale : T{0};
+              for (std::int64_t i = begin; i < end; ++i) {
+                const T kept = x[i] * scale;
+                y[i] = draw[i] >= p ? kept : T{0};
+              }
             });
           });
         },

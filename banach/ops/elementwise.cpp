@@ -675,6 +675,23 @@ const Op minimum_op{{
         },
 }};
 
+// The kernel of `where` for operands of stride 1, or 0: those are spread out first, a block at a time.
+template <class T>
+void choose(const T* condition, std::int64_t sc, const T* a, std::int64_t sa, const T* b, std::int64_t sb,
+            T* out, std::int64_t n) {
+  constexpr std::int64_t block = 512;
+  T spread[3][block];
+  const auto operand = [&](int i, const T* from, std::int64_t stride) {
+    if (stride == 0) std::fill_n(spread[i], std::min(n, block), *from);
+    return stride == 0 ? spread[i] : from;
+  };
+  const T *first = operand(0, condition, sc), *second = operand(1, a, sa), *third = operand(2, b, sb);
+  const auto& k = simd::kernels<T>();
+  if (sc && sa && sb) return k.select(first, second, third, out, n);
+  for (std::int64_t i = 0; i < n; i += block)
+    k.select(first + i * sc, second + i * sa, third + i * sb, out + i, std::min(block, n - i));
+}
+
 const Op where_op{{
     .name = "where",
     .doc = "a where the condition is not zero, b elsewhere; the condition has derivative zero.",
@@ -692,10 +709,7 @@ const Op where_op{{
             const Broadcast<3> plan({&c.in(0).shape(), &c.in(1).shape(), &c.in(2).shape()}, c.out().shape());
             const auto [sc, sa, sb] = plan.inner_strides();
             plan.for_runs([&, sc = sc, sa = sa, sb = sb](const auto& at, std::int64_t to, std::int64_t n) {
-              if (sc && sa && sb)
-                return simd::kernels<T>().select(condition + at[0], a + at[1], b + at[2], out + to, n);
-              for (std::int64_t i = 0; i < n; ++i)
-                out[to + i] = condition[at[0] + i * sc] != 0 ? a[at[1] + i * sa] : b[at[2] + i * sb];
+              choose(condition + at[0], sc, a + at[1], sa, b + at[2], sb, out + to, n);
             });
           });
         },

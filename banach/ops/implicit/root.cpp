@@ -17,6 +17,7 @@ ImplicitSolution root(FunctionRef<Var(const Var&)> F, const Var& z0, const RootO
   const StopOptions stop{.max_steps = options.max_steps,
                          .tolerance = 0.0,
                          .absolute_tolerance = tolerance,
+                         .divergence_factor = 1e12,  // Newton's way may lead over large residuals
                          .whole_trace = options.whole_trace,
                          .accept_rounding = false};
   const auto body = [&](const Var& z) {
