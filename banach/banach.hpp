@@ -16,6 +16,7 @@
 #include <banach/engine/tensor.hpp>
 #include <banach/engine/trace.hpp>
 
+#include <banach/solvers/arnoldi.hpp>
 #include <banach/solvers/fallback.hpp>
 #include <banach/solvers/fixed_point.hpp>
 #include <banach/solvers/linear.hpp>
@@ -30,7 +31,9 @@
 #include <banach/ops/implicit/linearized.hpp>
 #include <banach/ops/implicit/minimize.hpp>
 #include <banach/ops/implicit/monotone.hpp>
+#include <banach/ops/implicit/regularization.hpp>
 #include <banach/ops/implicit/root.hpp>
+#include <banach/ops/implicit/spectrum.hpp>
 #include <banach/ops/implicit/trajectory.hpp>
 #include <banach/ops/ops.hpp>
 

@@ -4,7 +4,7 @@
 #include <chrono>
 #include <cmath>
 
-#include <apps/lab/spectrum.hpp>
+#include <banach/ops/implicit/spectrum.hpp>
 #include <banach/ops/loss.hpp>
 
 namespace banach::lab {
@@ -74,7 +74,9 @@ ExactGradient exact_gradient(const Classifier& model, const nn::Minibatch& batch
     exact.forward_residual = std::max(exact.forward_residual, sample.rel_lowest);
   for (const GradientStatus& sample : pass.adjoint->samples)
     exact.adjoint_residual = std::max(exact.adjoint_residual, sample.adjoint_residual);
-  exact.radii = spectral_radius(exact_model->equation(Var(exact_batch.x)), pass.z);
+  const Equation equation = exact_model->equation(Var(exact_batch.x));
+  for (const SpectralRadius& sample : spectral_radius(equation.f, pass.z, {.batch = equation.batch}))
+    exact.radii.push_back(sample.radius());
   return exact;
 }
 

@@ -6,7 +6,6 @@
 #include <apps/lab/page.hpp>
 #include <apps/lab/pass.hpp>
 #include <apps/lab/rules.hpp>
-#include <apps/lab/spectrum.hpp>
 #include <apps/lab/train.hpp>
 #include <tests/apps/command.hpp>
 
@@ -167,21 +166,6 @@ TEST_CASE("plain iteration reports that it ran out of steps") {
   const LinearResults results = solve_linear_problem(resolve_linear(options));
   CHECK(results.all_match());
   for (const LinearRule& rule : results.rules) CHECK(rule.forward_status == "max_steps");
-}
-
-TEST_CASE("spectral radius by Arnoldi's method: a rotation, and one block a sample") {
-  const double angle = 0.7, scale = 0.8;
-  // Sample i: scale / (i + 1) times a rotation, whose eigenvalues are a complex pair.
-  const Tensor rotation = tensor(
-      {scale * std::cos(angle), -scale * std::sin(angle), scale * std::sin(angle), scale * std::cos(angle)},
-      {2, 2});
-  const Tensor sizes = tensor({1.0, 0.5, 0.25}, {3, 1});
-  const Equation equation{[&](const Var& z) { return Var(sizes) * matmul(z, Var(rotation)); },
-                          Var(Tensor::zeros({3, 2}, DType::f64)), Batch::axis0};
-  const std::vector<double> radii = spectral_radius(equation, Tensor::zeros({3, 2}, DType::f64));
-  REQUIRE(radii.size() == 3);
-  for (std::size_t i = 0; i < 3; ++i)
-    CHECK(radii[i] == Approx(scale / std::pow(2.0, static_cast<double>(i))).epsilon(1e-10));
 }
 
 TEST_CASE("the exact gradient of the lab is that of finite differences") {
