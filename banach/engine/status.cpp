@@ -38,8 +38,8 @@ double largest(const PoolVector<Sample>& samples, double Sample::*member) {
 
 constexpr std::array<std::string_view, 7> status_names = {"converged",  "max_steps", "diverged",  "stagnated",
                                                           "non_finite", "singular",  "indefinite"};
-constexpr std::array<std::string_view, 4> kind_names = {"exact", "approximate", "least_squares",
-                                                        "non_differentiable"};
+constexpr std::array<std::string_view, 5> kind_names = {"exact", "approximate", "least_squares",
+                                                        "non_differentiable", "unbiased"};
 
 }  // namespace
 

@@ -79,10 +79,16 @@ struct SolveReport {
 };
 
 /// What kind of derivative a gradient is.
-enum class GradientKind : std::uint8_t { exact, approximate, least_squares, non_differentiable };
+enum class GradientKind : std::uint8_t {
+  exact,
+  approximate,
+  least_squares,
+  non_differentiable,
+  unbiased,  ///< random, with the exact gradient as mean and a finite variance
+};
 std::string_view name(GradientKind kind);
 
-/// All four parts for one sample. It is `exact` only if forward and adjoint both converged.
+/// All four parts for one sample. It is `exact` (or `unbiased`) only if forward and adjoint both converged.
 struct GradientStatus {
   GradientKind kind = GradientKind::approximate;
   Status forward = Status::max_steps;
@@ -91,6 +97,9 @@ struct GradientStatus {
   /// Reversible: distance of the start reconstructed by inverting every step from the true one, relative to
   /// the larger of start and answer. NaN for other rules, and where nothing was reconstructed.
   double reconstruction_error = std::numeric_limits<double>::quiet_NaN();
+  /// RandomNeumann: the variance E||lambda - E lambda||_2^2, estimated without bias from the same draw (so it
+  /// may be negative). NaN for other rules.
+  double variance = std::numeric_limits<double>::quiet_NaN();
 };
 
 /// One backward sweep through an implicit node.

@@ -17,7 +17,9 @@ Adjoint Implicit::solve(const Linearized& f, const Var& g) const {
   return {.lambda = solved.solution, .status = std::move(solved.status)};
 }
 
-Adjoint JacobianFree::solve(const Linearized&, const Var& g) const { return {.lambda = g, .last_term = g}; }
+Adjoint JacobianFree::solve(const Linearized& f, const Var& g) const {
+  return {.lambda = preconditioner ? preconditioner(f, g) : g, .last_term = g};
+}
 
 Adjoint Neumann::solve(const Linearized& f, const Var& g) const {
   check_count(name, "terms", terms);

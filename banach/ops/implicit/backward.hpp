@@ -7,6 +7,9 @@
 
 #include <banach/ops/implicit/linearized.hpp>
 
+#include <atomic>
+#include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string_view>
@@ -30,6 +33,8 @@ struct Adjoint {
   PoolVector<Status> status = {};
   /// The newest term of a truncated series: the series diverges where the residual is larger than it.
   Var last_term = {};
+  /// Variance of lambda for each problem, if it is random.
+  PoolVector<double> variance = {};
   /// Cotangents of theta, for a rule that does not get them from lambda alone.
   Vars theta = {};
 };
@@ -46,7 +51,11 @@ struct Implicit {
 /// lambda = g. Fung, Heaton, Li, McKenzie, Osher, Yin 2021, "JFB: Jacobian-free backpropagation", eq. 12. A
 /// descent direction where f is a contraction and df/dtheta well conditioned (theorem 3.1 there), not in
 /// general. Its second derivatives are those of the estimate.
+/// With a preconditioner, lambda = P^T g, P being what is known about (I - J)^-1: the paper's view of the
+/// rule is that of a preconditioned gradient, with P the identity. The function is given the linearised f and
+/// g, and returns P^T g of g's shape, computed by operations; one call a sweep.
 struct JacobianFree {
+  std::function<Var(const Linearized& f, const Var& g)> preconditioner = {};
   static constexpr std::string_view name = "jacobian_free";
   Adjoint solve(const Linearized& f, const Var& g) const;
 };
@@ -56,6 +65,33 @@ struct JacobianFree {
 struct Neumann {
   int terms = 5;
   static constexpr std::string_view name = "neumann";
+  Adjoint solve(const Linearized& f, const Var& g) const;
+};
+
+/// The whole Neumann series, without bias, from a random number of terms (Russian roulette):
+///     lambda = sum_{i <= N} (J^T)^i g / P(N >= i),
+/// as Chen, Behrmann, Duvenaud, Jacobsen 2019, "Residual flows for invertible generative modeling", eq. 6 to
+/// 8, for the series of the log determinant and its gradient. The first `min_terms` terms are always taken;
+/// each further one with probability `survival`. Every problem draws for itself; `draws` estimates that share
+/// their terms are averaged, which costs the terms of the longest.
+/// - The variance is finite where rho(J)^2 < survival. The rate is estimated from the last ratios of the
+///   norms of the terms; where it says otherwise, the adjoint's status is diverged.
+/// - A draw is cut at `max_terms`. Where it was, the estimate has a bias, and the status is max_steps.
+/// - Else the status is converged, whatever the residual: the kind of the gradient is then `unbiased`, and
+///   GradientStatus::variance tells how far from the mean a single one is.
+/// The numbers drawn are a function of seed, sweep and problem. The counter of sweeps is shared by all copies
+/// of a rule, so that each sweep draws anew and a program draws the same ones each time it runs (sweeps on
+/// several threads count in the order in which they come). Second derivatives are unbiased as well: the
+/// estimate is differentiated, and where z itself moves, sweeps through its node draw for themselves.
+struct RandomNeumann {
+  double survival = 0.9;  ///< probability of one more term, in (0, 1)
+  int min_terms = 4;
+  int max_terms = 1000;
+  int draws = 1;
+  std::uint64_t seed = 0;
+  std::shared_ptr<std::atomic<std::uint64_t>> sweeps = std::make_shared<std::atomic<std::uint64_t>>(0);
+  static constexpr std::string_view name = "random_neumann";
+  static constexpr GradientKind kind = GradientKind::unbiased;
   Adjoint solve(const Linearized& f, const Var& g) const;
 };
 

@@ -76,6 +76,8 @@ class Linearized {
 
   /// ||lambda - J^T lambda - g||_2 / ||g||_2 for each problem, given J^T lambda.
   PoolVector<double> residual(const Var& lambda, const Var& pulled, const Var& g) const;
+  /// The state as (problems, elements each).
+  Shape rows() const { return state_rows(z_.shape(), body_->batch); }
   /// 2-norm of each problem's part of x.
   PoolVector<double> norms(const Var& x) const;
   /// Vector-Jacobian (and Jacobian-vector) products taken so far.

@@ -68,6 +68,8 @@ void check_adjoint(const NodeAttrs& attrs, const VjpContext& c, const Adjoint& a
   if (adjoint.last_term.defined() && !like_state(adjoint.last_term)) refuse("a last term like lambda");
   if (!adjoint.status.empty() && adjoint.status.size() != attrs.body->forward.size())
     refuse(fmt::format("one status for each of the {} problems, or none", attrs.body->forward.size()));
+  if (!adjoint.variance.empty() && adjoint.variance.size() != attrs.body->forward.size())
+    refuse(fmt::format("one variance for each of the {} problems, or none", attrs.body->forward.size()));
   if (!adjoint.theta.empty() && adjoint.theta.size() != c.inputs.size())
     refuse(fmt::format("one cotangent for each of the {} captured variables, or none", c.inputs.size()));
 }
@@ -92,8 +94,9 @@ AdjointReport judge(const NodeAttrs& attrs, const Linearized& f, const Adjoint& 
     if (forward[i].singular_root || status.adjoint == Status::singular ||
         status.adjoint == Status::indefinite)
       status.kind = GradientKind::non_differentiable;
-    else if (status.kind == GradientKind::exact && !solved)
+    else if (!solved)
       status.kind = GradientKind::approximate;
+    if (!adjoint.variance.empty()) status.variance = adjoint.variance[i];
     report.samples.push_back(status);
   }
   return report;
@@ -111,12 +114,12 @@ Vars backward(const VjpContext& c) {
   if (!adjoint.theta.empty()) pulled.theta = adjoint.theta;
   attrs.body->log.add(judge(attrs, f, adjoint, pulled.state, c.cotangent));
 
-  // An exact rule that did not get there, or a derivative that does not exist.
+  // A rule that did not keep its promise, or a derivative that does not exist.
   const AdjointReport& report = attrs.body->log.last();
   const auto failed = [&](std::size_t i) {
     const GradientStatus& sample = report.samples[i];
     return sample.kind == GradientKind::non_differentiable ||
-           (attrs.node.backward.kind() == GradientKind::exact && sample.adjoint != Status::converged);
+           (attrs.node.backward.kind() != GradientKind::approximate && sample.adjoint != Status::converged);
   };
   bool any = false;
   for (std::size_t i = 0; i < report.samples.size(); ++i) any = any || failed(i);

@@ -1,0 +1,378 @@
+// Rules that estimate the adjoint: each is exactly the approximation that it claims to be, or has the mean
+// and the variance that it claims.
+#include <banach/engine/random.hpp>
+#include <banach/ops/implicit/fixed_point.hpp>
+#include <banach/ops/ops.hpp>
+
+#include <catch2/catch.hpp>
+
+#include <cmath>
+#include <functional>
+#include <numeric>
+
+using namespace banach;
+using Catch::Matchers::Contains;
+
+namespace {
+
+FixedPointOptions with_rule(BackwardRule rule, double tolerance = 1e-13) {
+  return {.solver = Picard{}, .backward = std::move(rule), .tolerance = tolerance, .max_steps = 2000};
+}
+
+Tensor normal(Random& random, const Shape& shape, double deviation = 1.0) {
+  Tensor t = Tensor::empty(shape, DType::f64);
+  random.fill_normal(t.mutable_data<double>(), t.size(), 0.0, deviation);
+  return t;
+}
+
+Tensor repeated(const Tensor& row, std::int64_t times) { return repeat(Var(row), {times, 1}).value(); }
+
+struct Moments {
+  double mean = 0.0, error = 0.0;  // standard error of the mean
+};
+
+Moments moments(const std::vector<double>& x) {
+  const double n = static_cast<double>(x.size()), mean = std::accumulate(x.begin(), x.end(), 0.0) / n;
+  double squares = 0.0;
+  for (const double v : x) squares += (v - mean) * (v - mean);
+  return {mean, std::sqrt(squares / (n - 1) / n)};
+}
+
+std::vector<double> column(const Tensor& t, std::int64_t j) {
+  std::vector<double> values;
+  for (std::int64_t i = 0; i < t.shape()[0]; ++i) values.push_back(t.at(i * t.shape()[1] + j));
+  return values;
+}
+
+// z = A z + b or tanh(A z + b); the gradient of <g, z> in A and b.
+struct Map {
+  bool curved;
+  Tensor a, b, g;
+
+  explicit Map(std::uint64_t seed, std::int64_t batch, double size = 0.6) : curved(seed % 2 == 1) {
+    Random random(seed);
+    const std::int64_t n = 2 + random.below(4);
+    a = normal(random, {n, n}, size / static_cast<double>(n));
+    b = normal(random, {batch, n});
+    g = normal(random, {batch, n});
+  }
+
+  struct Result {
+    Vars gradients;
+    AdjointLog log;
+  };
+  Result run(BackwardRule rule, Batch batch = Batch::axis0) const {
+    Tape tape;
+    const Vars x{leaf(a), leaf(b)};
+    FixedPointOptions options = with_rule(std::move(rule));
+    options.batch = batch;
+    const auto body = [&](const Var& z) {
+      const Var linear = matmul(z, x[0], {.transpose_b = true}) + x[1];
+      return curved ? tanh(linear) : linear;
+    };
+    const FixedPoint solved = fixed_point(body, Var(Tensor::zeros(b.shape(), b.dtype())), options);
+    return {grad(sum(solved.z * Var(g)), x), solved.adjoint};
+  }
+};
+
+void check_close(const Vars& got, const Vars& expected, double tolerance) {
+  REQUIRE(got.size() == expected.size());
+  for (std::size_t k = 0; k < got.size(); ++k)
+    for (std::int64_t i = 0; i < got[k].size(); ++i)
+      CHECK(got[k].value().at(i) == Approx(expected[k].value().at(i)).epsilon(tolerance).margin(tolerance));
+}
+
+// z = t z + b for many samples at once, each with its own draw: the gradient of sum z in b.
+struct Scalar {
+  Tensor gradient;
+  AdjointReport report;
+};
+Scalar scalar_series(double t, std::int64_t samples, const RandomNeumann& rule) {
+  Tape tape;
+  const Var b = leaf(Tensor::ones({samples, 1}, DType::f64));
+  const FixedPoint solved =
+      fixed_point([&](const Var& z) { return t * z + b; },
+                  Var(Tensor::full({samples, 1}, 1.0 / (1.0 - t), DType::f64)), with_rule(rule, 1e-10));
+  const Tensor g = grad(sum(solved.z), {b})[0].value();
+  return {g, solved.adjoint.last()};
+}
+
+}  // namespace
+
+TEST_CASE("JacobianFree with a preconditioner is P^T g", "[fixed_point][rules]") {
+  const auto two_terms = [](const Linearized& f, const Var& g) { return g + f.vjp_state(g); };
+  for (std::uint64_t seed = 0; seed < 20; ++seed) {
+    const Map map(seed, 3);
+    for (const Batch batch : {Batch::axis0, Batch::none}) {
+      const auto got = map.run(JacobianFree{two_terms}, batch), expected = map.run(Neumann{2}, batch);
+      check_close(got.gradients, expected.gradients, 1e-12);
+      CHECK(got.log.last().samples[0].adjoint_residual ==
+            Approx(expected.log.last().samples[0].adjoint_residual));
+      CHECK(got.log.last().samples[0].kind == GradientKind::approximate);
+    }
+  }
+}
+
+TEST_CASE("JacobianFree with the true inverse as preconditioner solves the adjoint equation",
+          "[fixed_point][rules]") {
+  const Var rate(tensor({0.5, -0.25, 0.9}, {1, 3}));
+  Tape tape;
+  const Var b = leaf(tensor({1.0, 2.0, 3.0}, {1, 3}));
+  const FixedPoint solved =
+      fixed_point([&](const Var& z) { return rate * z + b; }, Var(Tensor::zeros({1, 3}, DType::f64)),
+                  with_rule(JacobianFree{[&](const Linearized&, const Var& g) { return g / (1.0 - rate); }}));
+  const Tensor g = grad(sum(solved.z), {b})[0].value();
+  CHECK(g.at(0) == Approx(2.0));
+  CHECK(g.at(1) == Approx(0.8));
+  CHECK(g.at(2) == Approx(10.0));
+  CHECK(solved.adjoint.last().samples[0].adjoint_residual < 1e-14);
+  CHECK(solved.adjoint.last().samples[0].adjoint == Status::converged);
+}
+
+TEST_CASE("JacobianFree differentiates its preconditioner, and checks it",
+          "[fixed_point][rules][higher_order]") {
+  // P = 1 / (1 - t) by hand, with t captured: the derivative in t of dz/db = 1 / (1 - t).
+  Tape tape;
+  const Var t = leaf(tensor({0.6}, {1, 1})), b = leaf(tensor({1.0}, {1, 1}));
+  const auto run = [&](std::function<Var(const Linearized&, const Var&)> preconditioner) {
+    const FixedPoint solved = fixed_point([&](const Var& z) { return t * z + b; }, Var(tensor({2.5}, {1, 1})),
+                                          with_rule(JacobianFree{std::move(preconditioner)}));
+    return grad(sum(solved.z), {b}, {.create_graph = true})[0];
+  };
+  const Var first = run([&](const Linearized&, const Var& g) { return g / (1.0 - t); });
+  CHECK(first.item() == Approx(2.5));
+  CHECK(grad(sum(first), {t})[0].item() == Approx(6.25));
+  CHECK_THROWS_WITH(run([](const Linearized&, const Var& g) { return sum(g); }), Contains("jacobian_free"));
+}
+
+TEST_CASE("RandomNeumann: each draw is one of the sums it may be, as often as it should",
+          "[fixed_point][rules][random]") {
+  const double t = 0.5, p = 0.6;
+  const int min_terms = 2, samples = 5000;
+  const Scalar drawn = scalar_series(t, samples, {.survival = p, .min_terms = min_terms, .seed = 3});
+  std::vector<double> sums;  // with i terms beyond the first two
+  double value = 1 + t;
+  for (int i = 0; i < 60; ++i) {
+    sums.push_back(value);
+    value += std::pow(t, min_terms + i) / std::pow(p, i + 1);
+  }
+  std::vector<int> seen(6, 0);
+  for (int s = 0; s < samples; ++s) {
+    const double got = drawn.gradient.at(s);
+    std::size_t nearest = 0;
+    for (std::size_t i = 0; i < sums.size(); ++i)
+      if (std::abs(sums[i] - got) < std::abs(sums[nearest] - got)) nearest = i;
+    REQUIRE(got == Approx(sums[nearest]).epsilon(1e-12));
+    if (nearest < seen.size()) ++seen[nearest];
+  }
+  for (std::size_t i = 0; i < seen.size(); ++i) {
+    const double share = std::pow(p, static_cast<double>(i)) * (1 - p);
+    CHECK(std::abs(seen[i] - samples * share) < 4 * std::sqrt(samples * share * (1 - share)));
+  }
+  for (const GradientStatus& status : drawn.report.samples) {
+    CHECK(status.kind == GradientKind::unbiased);
+    CHECK(status.adjoint == Status::converged);
+  }
+  CHECK(drawn.report.rule == "random_neumann");
+}
+
+TEST_CASE("RandomNeumann: the mean is the exact gradient", "[fixed_point][rules][random]") {
+  for (std::uint64_t seed = 0; seed < 8; ++seed) {
+    // Many samples with the same problem, so that one sweep draws many times.
+    Map map(seed, 1);
+    map.b = repeated(map.b, 3000);
+    map.g = repeated(map.g, 3000);
+    const Map one(seed, 1);
+    const Vars exact = one.run(Implicit{Dense{}}).gradients;
+    for (const int draws : {1, 3}) {
+      const auto got = map.run(RandomNeumann{.survival = 0.75, .min_terms = 2, .draws = draws, .seed = seed});
+      INFO("seed " << seed << ", draws " << draws);
+      for (std::int64_t j = 0; j < one.b.shape()[1]; ++j) {
+        const Moments m = moments(column(got.gradients[1].value(), j));
+        CHECK(std::abs(m.mean - exact[1].value().at(j)) < 4 * m.error);
+        CHECK(m.error > 0.0);
+      }
+      // That of the shared A sums over the samples, whose z are all the same.
+      const std::int64_t n = one.b.shape()[1];
+      for (std::int64_t j = 0; j < n * n; ++j) {
+        const double state = exact[0].value().at(j) / exact[1].value().at(j / n);
+        const std::vector<double> row = column(got.gradients[1].value(), j / n);
+        const double total = std::accumulate(row.begin(), row.end(), 0.0);
+        CHECK(got.gradients[0].value().at(j) == Approx(total * state).epsilon(1e-9));
+      }
+      for (const GradientStatus& status : got.log.last().samples) CHECK(status.adjoint == Status::converged);
+    }
+  }
+}
+
+TEST_CASE("RandomNeumann: the variance reported has the true one as mean", "[fixed_point][rules][random]") {
+  for (const std::uint64_t seed : {0u, 2u, 4u}) {  // linear maps
+    Map map(seed, 1);
+    const std::int64_t n = map.a.shape()[0], samples = 5000;
+    const double survival = 0.8;
+    const int min_terms = 2;
+    std::vector<std::vector<double>> terms{{map.g.data<double>(), map.g.data<double>() + n}};
+    for (int i = 1; i < 60; ++i) {
+      std::vector<double> next(static_cast<std::size_t>(n), 0.0);
+      for (std::int64_t r = 0; r < n; ++r)
+        for (std::int64_t c = 0; c < n; ++c)
+          next[static_cast<std::size_t>(c)] +=
+              map.a.at(r * n + c) * terms.back()[static_cast<std::size_t>(r)];
+      terms.push_back(next);
+    }
+    double variance = 0.0;
+    for (int i = 0; i < 60; ++i)
+      for (int j = 0; j < 60; ++j) {
+        const auto &ti = terms[static_cast<std::size_t>(i)], &tj = terms[static_cast<std::size_t>(j)];
+        variance += std::inner_product(ti.begin(), ti.end(), tj.begin(), 0.0) *
+                    (std::pow(survival, -std::max(0, std::min(i, j) - min_terms + 1)) - 1.0);
+      }
+
+    map.b = repeated(map.b, samples);
+    map.g = repeated(map.g, samples);
+    for (const int draws : {1, 4}) {
+      INFO("seed " << seed << ", draws " << draws);
+      const auto got = map.run(
+          RandomNeumann{.survival = survival, .min_terms = min_terms, .draws = draws, .seed = seed + 9});
+      std::vector<double> reported;
+      for (const GradientStatus& status : got.log.last().samples) reported.push_back(status.variance);
+      const Moments m = moments(reported);
+      CHECK(std::abs(m.mean - variance / draws) < 4 * m.error);
+
+      // What the draws scatter by in truth: each squared distance from the exact gradient is one sample of
+      // it.
+      std::vector<double> distances(static_cast<std::size_t>(samples), 0.0);
+      const Vars exact = Map(seed, 1).run(Implicit{Dense{}}).gradients;
+      for (std::int64_t s = 0; s < samples; ++s)
+        for (std::int64_t j = 0; j < n; ++j)
+          distances[static_cast<std::size_t>(s)] +=
+              std::pow(got.gradients[1].value().at(s * n + j) - exact[1].value().at(j), 2);
+      const Moments d = moments(distances);
+      CHECK(std::abs(d.mean - variance / draws) < 4 * d.error);
+    }
+  }
+}
+
+TEST_CASE("RandomNeumann says where its variance is infinite, and the policy holds",
+          "[fixed_point][rules][random][status]") {
+  const auto run = [](Policy policy) {
+    const Var rate(tensor({0.3, 0.95, -0.95}, {3, 1}));
+    FixedPointOptions options = with_rule(RandomNeumann{.survival = 0.5, .seed = 1}, 1e-9);
+    options.policy = policy;
+    Tape tape;
+    const Var b = leaf(Tensor::ones({3, 1}, DType::f64));
+    const FixedPoint solved = fixed_point([&](const Var& z) { return rate * z + b; },
+                                          Var(Tensor::zeros({3, 1}, DType::f64)), options);
+    const Tensor g = grad(sum(solved.z), {b})[0].value();
+    const auto& samples = solved.adjoint.last().samples;
+    CHECK(samples[0].adjoint == Status::converged);
+    CHECK(samples[0].kind == GradientKind::unbiased);
+    for (const std::size_t i : {1u, 2u}) {
+      CHECK(samples[i].forward == Status::converged);
+      CHECK(samples[i].adjoint == Status::diverged);  // 0.95^2 > 0.5
+      CHECK(samples[i].kind == GradientKind::approximate);
+    }
+    return g;
+  };
+  CHECK(run(Policy::report).all_finite());
+  CHECK_THROWS_AS(run(Policy::raise), SolveError);
+  const Tensor marked = run(Policy::nan);
+  CHECK(std::isfinite(marked.at(0)));
+  CHECK(std::isnan(marked.at(1)));
+  // The border is at rho^2 = survival.
+  CHECK(scalar_series(0.7, 1, {.survival = 0.495}).report.samples[0].adjoint == Status::converged);
+  CHECK(scalar_series(0.7, 1, {.survival = 0.485}).report.samples[0].adjoint == Status::diverged);
+}
+
+TEST_CASE("RandomNeumann cut short is Neumann, and says that it is biased",
+          "[fixed_point][rules][random][status]") {
+  const Scalar drawn = scalar_series(0.5, 200, {.survival = 0.9, .min_terms = 3, .max_terms = 3});
+  int cut = 0;
+  for (std::size_t s = 0; s < 200; ++s) {
+    CHECK(drawn.gradient.at(static_cast<std::int64_t>(s)) == Approx(1.75).epsilon(1e-15));
+    const bool biased = drawn.report.samples[s].adjoint == Status::max_steps;
+    CHECK((drawn.report.samples[s].kind == GradientKind::approximate) == biased);
+    cut += biased;
+  }
+  CHECK(cut > 160);
+  CHECK(cut < 200);
+}
+
+TEST_CASE("RandomNeumann: sweeps draw anew, runs repeat, neighbours do not matter",
+          "[fixed_point][rules][random]") {
+  const auto two_sweeps = [](const RandomNeumann& rule, std::int64_t samples) {
+    Tape tape;
+    const Var b = leaf(Tensor::ones({samples, 1}, DType::f64));
+    const FixedPoint solved = fixed_point([&](const Var& z) { return 0.5 * z + b; },
+                                          Var(Tensor::zeros({samples, 1}, DType::f64)), with_rule(rule));
+    const Var total = sum(solved.z);
+    const Var first = grad(total, {b})[0], again = grad(total, {b})[0];
+    return Vars{first, again};
+  };
+  const Vars x = two_sweeps({.seed = 5}, 8), y = two_sweeps({.seed = 5}, 8), z = two_sweeps({.seed = 6}, 8),
+             fewer = two_sweeps({.seed = 5}, 3);
+  const auto distance = [](const Var& u, const Var& v) { return sum(abs(u - v)).item(); };
+  CHECK(distance(x[0], y[0]) == 0.0);
+  CHECK(distance(x[1], y[1]) == 0.0);
+  CHECK(distance(x[0], x[1]) > 0.0);
+  CHECK(distance(x[0], z[0]) > 0.0);
+  CHECK(distance(slice(x[0], 0, 0, 3), fewer[0]) == 0.0);
+  const RandomNeumann shared{.seed = 5};
+  const Vars before = two_sweeps(shared, 8), after = two_sweeps(shared, 8);
+  CHECK(distance(before[0], x[0]) == 0.0);
+  CHECK(distance(before[0], after[0]) > 0.0);
+}
+
+TEST_CASE("RandomNeumann: second derivatives are unbiased", "[fixed_point][rules][random][higher_order]") {
+  // z = tanh(t z + b) at samples that are all the same: d/dt of dz/db, whose z moves with t too.
+  const std::int64_t samples = 4000;
+  const auto second = [](BackwardRule rule, std::int64_t count) {
+    Tape tape;
+    const Var t = leaf(Tensor::full({count, 1}, 0.6, DType::f64)),
+              b = leaf(Tensor::full({count, 1}, 0.2, DType::f64));
+    const FixedPoint solved = fixed_point([&](const Var& z) { return tanh(t * z + b); },
+                                          Var(Tensor::zeros({count, 1}, DType::f64)), with_rule(rule));
+    const Var first = grad(sum(solved.z), {b}, {.create_graph = true})[0];
+    return grad(sum(first), {t})[0].value();
+  };
+  const double exact = second(Implicit{Dense{}}, 1).item();
+  const Moments m =
+      moments(column(second(RandomNeumann{.survival = 0.8, .min_terms = 2, .seed = 11}, samples), 0));
+  CHECK(std::abs(m.mean - exact) < 4 * m.error);
+  CHECK(m.error < 0.05 * std::abs(exact));
+}
+
+TEST_CASE("RandomNeumann: Batch::none, f32, empty batches, no and broken cotangents",
+          "[fixed_point][rules][random][status]") {
+  const Map map(1, 3);
+  const auto joint = map.run(RandomNeumann{.min_terms = 40}, Batch::none);
+  REQUIRE(joint.log.last().samples.size() == 1);
+  check_close(joint.gradients, map.run(Implicit{Dense{}}).gradients, 1e-6);
+
+  Tape tape;
+  const Var b = leaf(tensor({1.f, 2.f}, {2, 1}));
+  const FixedPoint solved = fixed_point([&](const Var& z) { return 0.5 * z + b; }, Var(Tensor::zeros({2, 1})),
+                                        with_rule(RandomNeumann{.min_terms = 30}, 1e-6));
+  const Var g = grad(sum(solved.z), {b})[0];
+  CHECK(g.dtype() == DType::f32);
+  CHECK(g.value().at(1) == Approx(2.0).epsilon(1e-5));
+  CHECK(grad(sum(solved.z) * 0.0, {b})[0].value().at(0) == 0.0);
+  CHECK(solved.adjoint.last().samples[0].variance == 0.0);
+  CHECK(solved.adjoint.last().samples[0].adjoint == Status::converged);
+  static_cast<void>(grad(sum(solved.z) * NAN, {b}));
+  CHECK(solved.adjoint.last().samples[0].adjoint == Status::non_finite);
+
+  const Var none = leaf(Tensor::zeros({0, 2}, DType::f64));
+  const FixedPoint empty = fixed_point([&](const Var& z) { return 0.5 * z + none; },
+                                       Var(Tensor::zeros({0, 2}, DType::f64)), with_rule(RandomNeumann{}));
+  CHECK(grad(sum(empty.z), {none})[0].shape() == Shape{0, 2});
+}
+
+TEST_CASE("RandomNeumann checks its options", "[fixed_point][errors]") {
+  const auto use = [](const RandomNeumann& rule) { return scalar_series(0.5, 1, rule); };
+  for (const double survival : {0.0, 1.0, -1.0, static_cast<double>(NAN)})
+    CHECK_THROWS_WITH(use({.survival = survival}), Contains("[random_neumann]") && Contains("survival"));
+  CHECK_THROWS_WITH(use({.min_terms = 0}), Contains("min_terms"));
+  CHECK_THROWS_WITH(use({.min_terms = 5, .max_terms = 4}), Contains("max_terms"));
+  CHECK_THROWS_WITH(use({.draws = 0}), Contains("draws"));
+}
