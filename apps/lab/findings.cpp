@@ -133,6 +133,10 @@ std::vector<std::string> warnings(const Results& results) {
     if (uphill > 0)
       texts.push_back(fmt::format("{} points uphill at {} of {} probes of its own training.", rule.spec,
                                   uphill, rule.probes.size()));
+    const auto lost = rule.adjoint_statuses.find("diverged");
+    if (lost != rule.adjoint_statuses.end())
+      texts.push_back(fmt::format("{}: says itself, for {} samples in training, that its estimate diverged.",
+                                  rule.spec, report::format_count(lost->second)));
     std::int64_t all = 0, converged = 0;
     for (const auto& [status, count] : rule.forward_statuses) {
       all += count;

@@ -51,11 +51,8 @@ void train_rules(const Options& options) {
     results.notices.push_back(data.notice);
     cli::note(data.notice);
   }
-  for (const Rule& rule : settings.rules)
-    if (rule.needs_picard() && settings.solver != "picard")
-      results.notices.push_back(
-          fmt::format("{} solves by picard, not by {}: it differentiates through the iteration itself.",
-                      rule.spec, settings.solver));
+  for (std::string& text : solver_notices(settings.rules, settings.solver))
+    results.notices.push_back(std::move(text));
   const cli::Interrupt interrupt;
   const auto stop = [&] { return interrupt.requested(); };
   train(settings, data.images, checkpoint, options.common.resume, stop, results);

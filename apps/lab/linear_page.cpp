@@ -28,13 +28,12 @@ report::Table numbers_table(const LinearResults& results) {
   const auto size = [](const std::vector<double>& v) {
     double squares = 0.0;
     for (const double x : v) squares += x * x;
-    return v.size() == 1 ? v.front() : std::sqrt(squares);
+    return fmt::format("{:.10g}", v.size() == 1 ? v.front() : std::sqrt(squares));
   };
   for (const LinearRule& r : results.rules)
-    table.rows.push_back({r.spec, fmt::format("{:.10g}", size(r.computed)),
-                          fmt::format("{:.10g}", size(r.closed_form)), fmt::format("{:.1e}", r.difference),
-                          fmt::format("{:.6f}", r.quality.cosine), format_number(r.quality.norm_ratio, 6),
-                          direction(r.quality)});
+    table.rows.push_back({r.spec, size(r.computed), r.closed_form.empty() ? "none" : size(r.closed_form),
+                          format_number(r.difference, 2), fmt::format("{:.6f}", r.quality.cosine),
+                          format_number(r.quality.norm_ratio, 6), direction(r.quality)});
   return table;
 }
 
@@ -78,13 +77,16 @@ report::Page make_page(const LinearResults& results) {
   page.subtitle =
       "z = A z + b and the loss is the sum of z, so the gradient in b is λ = (I - Aᵀ)⁻¹ 1, and every rule's "
       "estimate has a closed form.";
-  const auto matching = std::count_if(results.rules.begin(), results.rules.end(),
-                                      [](const LinearRule& r) { return r.matches; });
+  std::size_t matching = 0, known = 0;
   double worst = 0.0;
-  for (const LinearRule& r : results.rules) worst = std::max(worst, r.difference);
-  page.key_figures = {
-      {"Rules that match their closed form", fmt::format("{} of {}", matching, results.rules.size()), ""},
-      {"Largest relative difference", fmt::format("{:.1e}", worst), ""}};
+  for (const LinearRule& r : results.rules) {
+    if (r.closed_form.empty()) continue;
+    ++known;
+    matching += r.matches ? 1 : 0;
+    worst = std::max(worst, r.difference);
+  }
+  page.key_figures = {{"Rules that match their closed form", fmt::format("{} of {}", matching, known), ""},
+                      {"Largest relative difference", fmt::format("{:.1e}", worst), ""}};
   for (const LinearRule& rule : results.rules) page.series_order.push_back(rule.spec);
 
   std::vector<report::Block> blocks;

@@ -5,6 +5,7 @@
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <apps/cli/check.hpp>
 #include <apps/cli/run.hpp>
@@ -72,17 +73,15 @@ void add_options(CLI::App& app, Options& o) {
   what(app.add_option("--hidden", o.hidden, "Size of the mlp's state (default: 128)"), "N")
       ->check(cli::whole_number(1, 100'000));
   const auto solving = group("Rules and solving");
-  solving(app.add_option_function<std::string>(
-              "--rules", [&o](const std::string& list) { o.rules = split_list(list); },
-              "Backward rules, separated by commas, out of\n"
-              "  implicit[:gmres|dense|picard|anderson|broyden]\n"
-              "  jfb\n"
-              "  neumann:K\n"
-              "  phantom:K:TAU, phantom-neumann:K:TAU\n"
-              "  unrolled (with --solver picard whatever the others have)\n"
-              "All are compared along the first one's training.\n"
-              "(default: all six, K = 5, TAU = 0.5)"),
-          "LIST");
+  solving(
+      app.add_option_function<std::string>(
+          "--rules", [&o](const std::string& list) { o.rules = split_list(list); },
+          fmt::format(
+              "Backward rules, separated by commas, out of\n  {}\n  all (one of each)\n"
+              "All are compared along the first one's training.\n(default: implicit:gmres, jfb, neumann:5, "
+              "phantom:5:0.5,\nphantom-neumann:5:0.5, unrolled)",
+              fmt::join(rule_syntax(), "\n  "))),
+      "LIST");
   solving(app.add_option("--solver", o.solver,
                          "anderson[:MEMORY], picard[:DAMPING] or broyden[:MEMORY]\n(default: anderson:5)"),
           "NAME");

@@ -104,7 +104,9 @@ Table status_table(const Results& results) {
                   "Samples of all training steps. A gradient counts as exact only if the forward and the "
                   "adjoint equation converged "
                   "to their tolerances. A series truncated by design (jfb, neumann, phantom) takes its few "
-                  "terms and stops: its gradient is approximate, and that is no failure.",
+                  "terms and stops: its gradient is approximate, and that is no failure. The gradient of an "
+                  "iteration "
+                  "solves no adjoint equation.",
               .columns = {{"rule"},
                           {"forward", "", "", report::Column::Align::left},
                           {"gradient", "", "", report::Column::Align::left},
@@ -125,8 +127,12 @@ Table rules_table(const Results& results) {
               .caption =
                   "J = df/dz at the solution z*, g the gradient of the loss in z*. The gradient of the "
                   "parameters θ is λᵀ df/dθ.",
-              .columns = {{"rule"}, {"formula", "", "", Align::left}, {"source", "", "", Align::left}}};
-  for (const RuleResult& rule : results.rules) table.rows.push_back({rule.spec, rule.formula, rule.paper});
+              .columns = {{"rule"},
+                          {"formula", "", "", Align::left},
+                          {"forward solver", "", "", Align::left},
+                          {"source", "", "", Align::left}}};
+  for (const RuleResult& rule : results.rules)
+    table.rows.push_back({rule.spec, rule.formula, rule.solver, rule.paper});
   return table;
 }
 

@@ -26,6 +26,21 @@ std::vector<double> flat(const Vars& parts) {
   return values;
 }
 
+/// The worst over the samples: larger is worse, and a NaN the worst.
+double worst(const AdjointReport& report, double GradientStatus::*member) {
+  double most = 0.0;
+  for (const GradientStatus& sample : report.samples)
+    if (!(sample.*member <= most)) most = sample.*member;
+  return most;
+}
+
+Figures figures_of(const AdjointReport& report) {
+  Figures figures;
+  if (report.rule == Reversible::name)
+    figures["reconstruction error"] = worst(report, &GradientStatus::reconstruction_error);
+  return figures;
+}
+
 }  // namespace
 
 Pass run_pass(Classifier& model, const nn::Minibatch& batch, FixedPointOptions options) {
@@ -50,6 +65,7 @@ Pass run_pass(Classifier& model, const nn::Minibatch& batch, FixedPointOptions o
     if (solved.adjoint.run()) pass.adjoint = solved.adjoint.last();
     pass.report = std::move(solved.report);
   }
+  if (pass.adjoint) pass.figures = figures_of(*pass.adjoint);
   pass.cost.peak_bytes = static_cast<double>(memory::stats().peak_bytes - before);
   pass.cost.forward_evaluations = pass.report.nstep;
   // Unrolled: each recorded step is pulled back once.

@@ -17,6 +17,7 @@ struct Pass {
   SolveReport report;
   std::optional<AdjointReport> adjoint;  ///< none for a rule without an adjoint equation
   Cost cost;
+  Figures figures;  ///< of the rule's own
 };
 
 /// Loss and parameter gradients of one batch.

@@ -49,10 +49,15 @@ void fields(Is<Cost> auto& c, auto&& visit) {
   visit("peak_bytes", c.peak_bytes);
 }
 
+void fields(Is<FigureSummary> auto& f, auto&& visit) {
+  visit("mean", f.mean)("largest", f.largest)("steps", f.steps);
+}
+
 void fields(Is<Probe> auto& p, auto&& visit) {
   visit("step", p.step)("seconds", p.seconds)("test_accuracy", p.test_accuracy)("test_loss", p.test_loss);
   visit("quality", p.quality)("radius_median", p.radius_median)("radius_largest", p.radius_largest);
   visit("forward_residual", p.forward_residual)("adjoint_residual", p.adjoint_residual);
+  visit("figures", p.figures);
 }
 
 void fields(Is<SamePoint> auto& s, auto&& visit) {
@@ -64,10 +69,10 @@ void fields(Is<Convergence> auto& c, auto&& visit) {
 }
 
 void fields(Is<RuleResult> auto& r, auto&& visit) {
-  visit("spec", r.spec)("formula", r.formula)("paper", r.paper)("probes", r.probes);
+  visit("spec", r.spec)("formula", r.formula)("paper", r.paper)("solver", r.solver)("probes", r.probes);
   visit("same_point", r.same_point)("convergence", r.convergence)("forward_statuses", r.forward_statuses);
   visit("gradient_kinds", r.gradient_kinds)("adjoint_statuses", r.adjoint_statuses);
-  visit("accuracy", r.accuracy)("failure", r.failure)("predictions", r.predictions);
+  visit("figures", r.figures)("accuracy", r.accuracy)("failure", r.failure)("predictions", r.predictions);
 }
 
 Json to_json_value(double value) { return std::isfinite(value) ? Json(value) : Json(nullptr); }
@@ -79,6 +84,13 @@ Json to_json_value(const std::vector<T>& values) {
   Json list = Json::array();
   for (const T& value : values) list.push_back(to_json_value(value));
   return list;
+}
+
+template <class T>
+Json to_json_value(const std::map<std::string, T>& values) {
+  Json object = Json::object();
+  for (const auto& [name, value] : values) object[name] = to_json_value(value);
+  return object;
 }
 
 template <class T>
@@ -100,6 +112,12 @@ template <class T>
 void read(const Json& json, std::vector<T>& values) {
   values.clear();
   for (const Json& item : json) read(item, values.emplace_back());
+}
+
+template <class T>
+void read(const Json& json, std::map<std::string, T>& values) {
+  values.clear();
+  for (const auto& [name, item] : json.items()) read(item, values[name]);
 }
 
 template <class T>
@@ -151,6 +169,12 @@ double median(std::vector<double> values) {
   std::nth_element(values.begin(), middle, values.end());
   if (values.size() % 2 == 1) return *middle;
   return 0.5 * (*middle + *std::max_element(values.begin(), middle));
+}
+
+void FigureSummary::add(double value) {
+  ++steps;
+  mean += (value - mean) / static_cast<double>(steps);
+  if (std::isnan(value) || value > largest) largest = value;  // a NaN is the worst of all, and stays
 }
 
 double RuleResult::seconds() const {
@@ -249,6 +273,7 @@ std::string summary_json(const Results& results) {
     Json entry;
     entry["rule"] = rule.spec;
     entry["formula"] = rule.formula;
+    entry["solver"] = rule.solver;
     entry["test_accuracy"] = to_json_value(rule.accuracy);
     entry["final_loss"] = to_json_value(rule.final_loss(100));
     entry["steps"] = rule.steps.size();
@@ -260,6 +285,7 @@ std::string summary_json(const Results& results) {
     entry["forward_statuses"] = rule.forward_statuses;
     entry["gradient_kinds"] = rule.gradient_kinds;
     entry["adjoint_statuses"] = rule.adjoint_statuses;
+    entry["figures"] = to_json_value(rule.figures);
     entry["failure"] = rule.failure;
     entry["convergence"] = to_json_value(rule.convergence);
     entry["probes"] = to_json_value(rule.probes);

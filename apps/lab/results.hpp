@@ -28,6 +28,17 @@ struct Cost {
   double peak_bytes = unknown;            ///< of tape and solver history together, above what lived before
 };
 
+/// What only some rules can tell of a pass, by name: "reconstruction error", ...
+using Figures = std::map<std::string, double>;
+
+/// One such figure over all training steps.
+struct FigureSummary {
+  double mean = 0.0, largest = -std::numeric_limits<double>::infinity();
+  std::int64_t steps = 0;
+
+  void add(double value);
+};
+
 /// One training step.
 struct Step {
   double loss = unknown;
@@ -46,6 +57,7 @@ struct Probe {
          radius_largest = unknown;  ///< spectral radius of df/dz at z*, over the samples
   double forward_residual = unknown,
          adjoint_residual = unknown;  ///< of the exact gradient, relative, the largest
+  Figures figures{};
 };
 
 /// A rule at a point that is the same for all rules: the first rule's parameters.
@@ -64,12 +76,14 @@ using Tally = std::map<std::string, std::int64_t>;
 
 struct RuleResult {
   std::string spec{}, formula{}, paper{};
+  std::string solver{};  ///< of the forward equation
   std::vector<Step> steps{};
   std::vector<Probe> probes{};
   std::vector<SamePoint> same_point{};
   Convergence convergence{};  ///< at the end of training
   Tally forward_statuses{};   ///< samples of all training steps
   Tally gradient_kinds{}, adjoint_statuses{};
+  std::map<std::string, FigureSummary> figures{};
   double accuracy = unknown;                ///< on the test set, at the end
   std::string failure{};                    ///< why training stopped before its end, if it did
   std::vector<std::int64_t> predictions{};  ///< for the sample images

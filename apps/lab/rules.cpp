@@ -1,193 +1,228 @@
 #include <apps/lab/rules.hpp>
 
-#include <apps/cli/run.hpp>
-
 #include <algorithm>
-#include <charconv>
+#include <map>
+#include <utility>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <apps/cli/run.hpp>
+#include <apps/lab/spec.hpp>
 
 namespace banach::lab {
 namespace {
 
-constexpr std::string_view allowed_rules =
-    "implicit[:gmres|dense|picard|anderson|broyden], jfb, neumann:K, phantom:K:TAU, phantom-neumann:K:TAU, "
-    "unrolled";
 constexpr std::string_view allowed_solvers = "picard[:DAMPING], anderson[:MEMORY], broyden[:MEMORY]";
 constexpr int max_adjoint_steps = 3000;
+const std::string through_picard =
+    "A gradient through the iteration itself needs one whose steps can be differentiated.";
 
-std::vector<std::string> split(const std::string& text) {
-  std::vector<std::string> parts;
-  std::size_t from = 0;
-  for (std::size_t colon; (colon = text.find(':', from)) != text.npos; from = colon + 1)
-    parts.push_back(text.substr(from, colon - from));
-  parts.push_back(text.substr(from));
-  return parts;
+// ---- the families of rules: each reads its own parts, and says what it is
+
+Rule implicit(const Spec& spec) {
+  spec.expect_parts(0, 1);
+  const std::string name =
+      spec.has(1) ? spec.choice(1, {"gmres", "bicgstab", "dense", "picard", "anderson", "broyden"}) : "gmres";
+  const auto solver = [name](double tolerance) -> LinearSolver {
+    if (name == "gmres") return Gmres{.max_steps = max_adjoint_steps, .tolerance = tolerance};
+    if (name == "bicgstab") return BiCgStab{.max_steps = max_adjoint_steps, .tolerance = tolerance};
+    if (name == "dense") return Dense{};
+    return Iterative{parse_solver(name), max_adjoint_steps, tolerance};
+  };
+  return {.formula = "λ = Jᵀλ + g, solved",
+          .paper = "Bai, Kolter, Koltun 2019, Deep equilibrium models, theorem 1",
+          .backward = [solver](double tolerance) { return Implicit{solver(tolerance)}; },
+          .closed_form = [](Dual r, int) { return resolvent(r); }};
 }
 
-/// One "name:part:part" of the command line, read part by part.
-class Spec {
- public:
-  Spec(std::string_view option, const std::string& text, std::string_view allowed)
-      : option_(option), text_(text), allowed_(allowed), parts_(split(text)) {}
+Rule jacobian_free(const Spec& spec) {
+  spec.expect_parts(0, 0);
+  return {.formula = "λ = g",
+          .paper = "Fung, Heaton et al. 2021, JFB: Jacobian-free backpropagation, eq. 12",
+          .truncated = true,
+          .backward = [](double) { return JacobianFree{}; },
+          .closed_form = [](Dual, int) { return constant(1.0); }};
+}
 
-  const std::string& name() const { return parts_.front(); }
-  bool has(std::size_t part) const { return part < parts_.size(); }
+Rule neumann(const Spec& spec) {
+  spec.expect_parts(1, 1);
+  const int terms = spec.count(1, "K");
+  return {.formula = fmt::format("λ = Σ (Jᵀ)ⁱ g, i < {}", terms),
+          .paper = "the Neumann series of the adjoint equation, cut",
+          .truncated = true,
+          .backward = [=](double) { return Neumann{terms}; },
+          .closed_form = [=](Dual r, int) { return geometric(r, terms); }};
+}
 
-  void expect_parts(std::size_t least, std::size_t most) const {
-    const std::size_t given = parts_.size() - 1;
-    if (given < least)
-      refuse(fmt::format("'{}' needs {} number{} after its name", name(), least, least == 1 ? "" : "s"));
-    if (given > most) refuse(fmt::format("'{}' is one part too many", parts_[most + 1]));
-  }
-  int count(std::size_t part, std::string_view what) const {
-    const int value = number<int>(part, what);
-    if (value < 1 || value > 10'000)
-      refuse(fmt::format("{} must lie in [1, 10000], not '{}'", what, parts_[part]));
-    return value;
-  }
-  double damping(std::size_t part, std::string_view what) const {
-    const double value = number<double>(part, what);
-    if (!(value > 0.0 && value <= 1.0))
-      refuse(fmt::format("{} must lie in (0, 1], not '{}'", what, parts_[part]));
-    return value;
-  }
-  const std::string& choice(std::size_t part, const std::vector<std::string>& choices) const {
-    if (std::find(choices.begin(), choices.end(), parts_[part]) == choices.end())
-      refuse(fmt::format("'{}' is not known after '{}'", parts_[part], name()));
-    return parts_[part];
-  }
-  [[noreturn]] void refuse(const std::string& why) const {
-    throw cli::UsageError(fmt::format("{} {}: {}; allowed: {}", option_, text_, why, allowed_));
-  }
+Rule phantom(const Spec& spec, Phantom::Form form) {
+  spec.expect_parts(2, 2);
+  const int terms = spec.count(1, "K");
+  const double tau = spec.fraction(2, "TAU");
+  const bool unrolled = form == Phantom::Form::unrolled;
+  return {.formula =
+              unrolled
+                  ? fmt::format("gradient of {} steps z ← {:g} z + {:g} f(z) from z*", terms, 1.0 - tau, tau)
+                  : fmt::format("λ = {1:g} Σ ({1:g} Jᵀ + {2:g} I)ⁱ g, i < {0}", terms, tau, 1.0 - tau),
+          .paper = fmt::format("Geng et al. 2021, On training implicit models, eq. {}", unrolled ? 6 : 7),
+          .truncated = true,
+          .backward =
+              [=](double) {
+                return Phantom{terms, tau, form};
+              },
+          .closed_form = [=](Dual r, int) { return tau * geometric(tau * r + constant(1.0 - tau), terms); }};
+}
 
- private:
-  template <class T>
-  T number(std::size_t part, std::string_view what) const {
-    const std::string& text = parts_[part];
-    T value{};
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-    if (error != std::errc() || end != text.data() + text.size())
-      refuse(fmt::format("{} must be a number, not '{}'", what, text));
-    return value;
-  }
+Rule unrolled(const Spec& spec) {
+  spec.expect_parts(0, 1);
+  const int every = spec.has(1) ? spec.count(1, "M") : 0;
+  return {.formula = every == 0 ? "gradient of the Picard iteration itself"
+                                : fmt::format("the same, keeping every {}th iterate: the steps between two "
+                                              "are taken again",
+                                              every),
+          .paper = every == 0
+                       ? "backpropagation through every step; memory grows with them"
+                       : "Griewank 1992, Achieving logarithmic growth of temporal and spatial complexity",
+          .solver = "picard",
+          .solver_reason = through_picard,
+          .backward = [=](double) { return Unrolled{every}; },
+          .closed_form = [](Dual r, int steps) { return geometric(r, steps); }};
+}
 
-  std::string_view option_;
-  std::string text_;
-  std::string_view allowed_;
-  std::vector<std::string> parts_;
+Rule truncated_unroll(const Spec& spec) {
+  spec.expect_parts(1, 1);
+  const int last = spec.count(1, "K");
+  return {.formula = fmt::format("gradient of the last {} Picard steps", last),
+          .paper = "Shaban, Cheng, Hatch, Boots 2019, Truncated back-propagation for bilevel optimization",
+          .solver = "picard",
+          .solver_reason = through_picard,
+          .backward = [=](double) { return TruncatedUnroll{last}; },
+          .closed_form = [=](Dual r, int steps) { return geometric(r, std::min(steps, last)); }};
+}
+
+Rule reversible(const Spec& spec) {
+  spec.expect_parts(1, 2);
+  const double b = spec.number(1, "B");
+  if (!(b > 0.0 && b < 2.0 && b != 1.0)) spec.refuse("B must lie in (0, 2) and not be 1");
+  const int most = spec.has(2) ? spec.count(2, "STEPS") : 0;
+  return {.formula = fmt::format("gradient of y ← {0:g} y + {1:g} f(z), z ← {0:g} z + {1:g} f(y), each step "
+                                 "inverted on the way back",
+                                 1.0 - b, b),
+          .paper = "McCallum, Arora, Foster 2025, Reversible deep equilibrium models",
+          .solver = "its own iteration",
+          .solver_reason = "Only steps that can be inverted need not be kept.",
+          .max_steps = most,
+          .backward = [=](double) { return Reversible{.damping = b}; },
+          .closed_form =
+              [=](Dual r, int steps) {
+                Dual newer, older;  // derivatives of two neighbouring iterates
+                for (int i = 0; i < steps; ++i)
+                  older = std::exchange(newer, (1.0 - b) * older + b * (r * newer + constant(1.0)));
+                return newer;
+              }};
+}
+
+struct Family {
+  std::string syntax;   ///< "name", "name:K", "name[:one|other]"
+  std::string example;  ///< what "all" takes of it
+  Rule (*read)(const Spec&);
+
+  std::string name() const { return syntax.substr(0, syntax.find_first_of("[:")); }
 };
 
-LinearSolver adjoint_solver(const std::string& name, double tolerance) {
-  if (name == "dense") return Dense{};
-  if (name == "picard") return Iterative{Picard{}, max_adjoint_steps, tolerance};
-  if (name == "anderson") return Iterative{Anderson{}, max_adjoint_steps, tolerance};
-  if (name == "broyden") return Iterative{Broyden{}, max_adjoint_steps, tolerance};
-  return Gmres{.max_steps = max_adjoint_steps, .tolerance = tolerance};
+const std::vector<Family>& families() {
+  static const std::vector<Family> list{
+      {"implicit[:gmres|bicgstab|dense|picard|anderson|broyden]", "implicit:gmres", implicit},
+      {"jfb", "jfb", jacobian_free},
+      {"neumann:K", "neumann:5", neumann},
+      {"phantom:K:TAU", "phantom:5:0.5",
+       [](const Spec& spec) { return phantom(spec, Phantom::Form::unrolled); }},
+      {"phantom-neumann:K:TAU", "phantom-neumann:5:0.5",
+       [](const Spec& spec) { return phantom(spec, Phantom::Form::neumann); }},
+      {"unrolled[:M]", "unrolled", unrolled},
+      {"truncated:K", "truncated:5", truncated_unroll},
+      // In f32 more steps than that cannot be inverted: rounding errors grow by 1 / (1 - B) every second one.
+      {"reversible:B[:STEPS]", "reversible:0.8:10", reversible},
+  };
+  return list;
+}
+
+const std::string& allowed_rules() {
+  static const std::string text = fmt::format("{}, all", fmt::join(rule_syntax(), ", "));
+  return text;
 }
 
 }  // namespace
 
-BackwardRule Rule::backward(double tolerance) const {
-  switch (kind) {
-    case Kind::implicit:
-      return Implicit{adjoint_solver(linear_solver, tolerance)};
-    case Kind::jacobian_free:
-      return JacobianFree{};
-    case Kind::neumann:
-      return Neumann{terms};
-    case Kind::phantom:
-      return Phantom{terms, damping, Phantom::Form::unrolled};
-    case Kind::phantom_neumann:
-      return Phantom{terms, damping, Phantom::Form::neumann};
-    case Kind::unrolled:
-      break;
-  }
-  return Unrolled{};
-}
-
-std::string Rule::formula() const {
-  switch (kind) {
-    case Kind::implicit:
-      return "λ = Jᵀλ + g, solved";
-    case Kind::jacobian_free:
-      return "λ = g";
-    case Kind::neumann:
-      return fmt::format("λ = Σ (Jᵀ)ⁱ g, i < {}", terms);
-    case Kind::phantom:
-      return fmt::format("gradient of {0} steps z ← {1:g} z + {2:g} f(z) from z*", terms, 1.0 - damping,
-                         damping);
-    case Kind::phantom_neumann:
-      return fmt::format("λ = {1:g} Σ ({1:g} Jᵀ + {2:g} I)ⁱ g, i < {0}", terms, damping, 1.0 - damping);
-    case Kind::unrolled:
-      break;
-  }
-  return "gradient of the Picard iteration itself";
-}
-
-std::string Rule::paper() const {
-  switch (kind) {
-    case Kind::implicit:
-      return "Bai, Kolter, Koltun 2019, Deep equilibrium models, theorem 1";
-    case Kind::jacobian_free:
-      return "Fung, Heaton et al. 2021, JFB: Jacobian-free backpropagation, eq. 12";
-    case Kind::neumann:
-      return "the Neumann series of the adjoint equation, cut";
-    case Kind::phantom:
-      return "Geng et al. 2021, On training implicit models, eq. 6";
-    case Kind::phantom_neumann:
-      return "Geng et al. 2021, On training implicit models, eq. 7";
-    case Kind::unrolled:
-      break;
-  }
-  return "backpropagation through every step; memory grows with them";
+std::vector<std::string> rule_syntax() {
+  std::vector<std::string> lines;
+  for (const Family& family : families()) lines.push_back(family.syntax);
+  return lines;
 }
 
 Rule parse_rule(const std::string& text) {
-  const Spec spec("--rules", text, allowed_rules);
-  const std::string& name = spec.name();
-  Rule rule{.spec = text};
-  if (name == "implicit") {
-    spec.expect_parts(0, 1);
-    if (spec.has(1)) rule.linear_solver = spec.choice(1, {"gmres", "dense", "picard", "anderson", "broyden"});
-  } else if (name == "jfb" || name == "unrolled") {
-    spec.expect_parts(0, 0);
-    rule.kind = name == "jfb" ? Rule::Kind::jacobian_free : Rule::Kind::unrolled;
-  } else if (name == "neumann") {
-    spec.expect_parts(1, 1);
-    rule.kind = Rule::Kind::neumann;
-    rule.terms = spec.count(1, "K");
-  } else if (name == "phantom" || name == "phantom-neumann") {
-    spec.expect_parts(2, 2);
-    rule.kind = name == "phantom" ? Rule::Kind::phantom : Rule::Kind::phantom_neumann;
-    rule.terms = spec.count(1, "K");
-    rule.damping = spec.damping(2, "TAU");
-  } else {
-    spec.refuse(fmt::format("there is no rule '{}'", name));
-  }
-  return rule;
+  const Spec spec("--rules", text, allowed_rules());
+  for (const Family& family : families())
+    if (family.name() == spec.name()) {
+      Rule rule = family.read(spec);
+      rule.spec = text;
+      return rule;
+    }
+  spec.refuse(fmt::format("there is no rule '{}'", spec.name()));
 }
 
 std::vector<Rule> parse_rules(const std::vector<std::string>& specs) {
   std::vector<Rule> rules;
-  for (const std::string& spec : specs) {
+  const auto add = [&](const std::string& spec) {
     const bool twice = std::any_of(rules.begin(), rules.end(), [&](const Rule& r) { return r.spec == spec; });
     if (twice) throw cli::UsageError(fmt::format("--rules: '{}' stands there twice", spec));
     rules.push_back(parse_rule(spec));
-  }
-  if (rules.empty()) throw cli::UsageError(fmt::format("--rules: expects at least one of {}", allowed_rules));
+  };
+  for (const std::string& spec : specs)
+    if (spec == "all")
+      for (const Family& family : families()) add(family.example);
+    else
+      add(spec);
+  if (rules.empty()) throw cli::UsageError("--rules: expects at least one of " + allowed_rules());
   return rules;
 }
 
-std::string adjoint_in_words(const std::string& rule, const std::string& status) {
-  return status == name(Status::max_steps) && parse_rule(rule).truncated() ? "truncated by design" : status;
+std::string solver_of(const Rule& rule, const std::string& solver) {
+  return rule.solver.empty() ? solver : rule.solver;
+}
+
+int most_steps(const Rule& rule, int max_steps) {
+  return rule.max_steps == 0 ? max_steps : std::min(rule.max_steps, max_steps);
+}
+
+Solver forward_solver(const Rule& rule, const std::string& solver) {
+  if (const auto own = rule.backward(1.0).solver()) return *own;
+  return parse_solver(solver_of(rule, solver));
+}
+
+std::vector<std::string> solver_notices(const std::vector<Rule>& rules, const std::string& solver) {
+  std::map<std::pair<std::string, std::string>, std::vector<std::string>> others;  // by solver and reason
+  for (const Rule& rule : rules)
+    if (solver_of(rule, solver) != solver) others[{rule.solver, rule.solver_reason}].push_back(rule.spec);
+  std::vector<std::string> texts;
+  for (const auto& [why, specs] : others)
+    texts.push_back(fmt::format("Solved by {}, not by {}: {}. {}", why.first, solver, fmt::join(specs, ", "),
+                                why.second));
+  return texts;
+}
+
+std::string adjoint_in_words(const std::string& spec, const std::string& status) {
+  const Rule rule = parse_rule(spec);
+  if (status == name(Status::max_steps) && rule.truncated) return "truncated by design";
+  if (status == name(Status::converged) && rule.backward(1.0).iterates()) return "none: its own iteration";
+  return status;
 }
 
 Solver parse_solver(const std::string& text) {
   const Spec spec("--solver", text, allowed_solvers);
   const std::string& name = spec.name();
   spec.expect_parts(0, 1);
-  if (name == "picard") return Picard{.damping = spec.has(1) ? spec.damping(1, "DAMPING") : 1.0};
+  if (name == "picard") return Picard{.damping = spec.has(1) ? spec.fraction(1, "DAMPING") : 1.0};
   if (name == "anderson")
     return Anderson{.memory = spec.has(1) ? spec.count(1, "MEMORY") : Anderson{}.memory};
   if (name == "broyden") return Broyden{.memory = spec.has(1) ? spec.count(1, "MEMORY") : Broyden{}.memory};

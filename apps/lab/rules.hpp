@@ -2,42 +2,53 @@
 // Backward rules and solvers by name, as they are given on the command line: "neumann:5", "phantom:5:0.5",
 // "anderson:5".
 
+#include <functional>
 #include <string>
 #include <vector>
 
-#include <banach/ops/implicit/backward.hpp>
+#include <apps/lab/closed_forms.hpp>
+#include <banach/ops/implicit/fixed_point.hpp>
 
 namespace banach::lab {
 
 /// A backward rule under study.
 struct Rule {
-  enum class Kind { implicit, jacobian_free, neumann, phantom, phantom_neumann, unrolled };
-
-  Kind kind = Kind::implicit;
-  std::string spec;                     ///< as it was given, and as it is called in all results
-  std::string linear_solver = "gmres";  ///< implicit: of the adjoint equation
-  int terms = 1;                        ///< neumann, phantom: K
-  double damping = 1.0;                 ///< phantom: tau
-
-  /// The rule itself; `tolerance` is that of the adjoint solve (implicit only).
-  BackwardRule backward(double tolerance) const;
-  /// Differentiating through the iteration needs the Picard solver.
-  bool needs_picard() const { return kind == Kind::unrolled; }
+  std::string spec{};  ///< as it was given, and as it is called in all results
+  std::string formula{}, paper{};
+  std::string solver{};         ///< of the forward equation, if it needs one of its own; else empty
+  std::string solver_reason{};  ///< why it needs that one
+  int max_steps = 0;            ///< of the forward equation, if fewer than for the others; else 0
   /// A series of so many terms by design: its adjoint equation is not meant to be solved.
-  bool truncated() const { return kind != Kind::implicit && kind != Kind::unrolled; }
-  std::string formula() const;
-  std::string paper() const;
+  bool truncated = false;
+
+  /// The rule itself; `tolerance` is that of the adjoint solve, where there is one.
+  std::function<BackwardRule(double tolerance)> backward{};
+  /// Its estimate for f(z) = r z + b and g = 1, if it has a closed form; `steps` are those that the forward
+  /// iteration took from 0.
+  std::function<Dual(Dual r, int steps)> closed_form{};
 };
 
-/// Reads one rule: implicit[:gmres|dense|picard|anderson|broyden], jfb, neumann:K, phantom:K:TAU,
-/// phantom-neumann:K:TAU, unrolled. Throws cli::UsageError naming the bad part and what is allowed.
+/// Reads one rule. Throws cli::UsageError naming the bad part and what is allowed.
 Rule parse_rule(const std::string& spec);
 
-/// Reads several; none may stand twice.
+/// Reads several; none may stand twice. "all" stands for one of each family.
 std::vector<Rule> parse_rules(const std::vector<std::string>& specs);
 
+/// What --rules takes, one family a line: "neumann:K", ...
+std::vector<std::string> rule_syntax();
+
+/// The solver of a rule's forward equation where others use `solver`: in words, and itself.
+std::string solver_of(const Rule& rule, const std::string& solver);
+Solver forward_solver(const Rule& rule, const std::string& solver);
+
+/// Most evaluations of f where others have `max_steps`.
+int most_steps(const Rule& rule, int max_steps);
+
+/// Which of the rules do not solve by `solver`, and why: one sentence for each reason.
+std::vector<std::string> solver_notices(const std::vector<Rule>& rules, const std::string& solver);
+
 /// An adjoint status in words for readers: a truncated series that stops at its last term, as it should, is
-/// no solve that ran out of steps.
+/// no solve that ran out of steps, and a gradient of an iteration solves no adjoint equation.
 std::string adjoint_in_words(const std::string& rule, const std::string& status);
 
 /// Reads picard[:DAMPING], anderson[:MEMORY] or broyden[:MEMORY]. Throws cli::UsageError.

@@ -30,10 +30,10 @@ constexpr std::uint64_t step_stream = 2;  // random numbers of the steps, apart 
 
 FixedPointOptions solve_options(const TrainSettings& s, const Rule& rule) {
   constexpr double adjoint_tolerance = 1e-6;
-  return {.solver = rule.needs_picard() ? Solver(Picard{}) : parse_solver(s.solver),
+  return {.solver = forward_solver(rule, s.solver),
           .backward = rule.backward(adjoint_tolerance),
           .tolerance = s.tolerance,
-          .max_steps = s.max_steps};
+          .max_steps = most_steps(rule, s.max_steps)};
 }
 
 struct Evaluation {
@@ -96,7 +96,10 @@ class Training {
     results_.probe_images = probe_batch_.x.size(0);
     results_.parameters = nn::count(nn::parameters(*new_model()));
     for (const Rule& rule : settings.rules)
-      results_.rules.push_back({.spec = rule.spec, .formula = rule.formula(), .paper = rule.paper()});
+      results_.rules.push_back({.spec = rule.spec,
+                                .formula = rule.formula,
+                                .paper = rule.paper,
+                                .solver = solver_of(rule, settings.solver)});
   }
 
   void run(bool resume) {
@@ -199,6 +202,7 @@ class Training {
         {pass.loss, pass.cost, std::chrono::duration<double>(Clock::now() - start).count()});
     for (const SampleReport& sample : pass.report.samples)
       ++result.forward_statuses[std::string(name(sample.status))];
+    for (const auto& [name, value] : pass.figures) result.figures[name].add(value);
     if (!pass.adjoint) return true;
     for (const GradientStatus& sample : pass.adjoint->samples) {
       ++result.gradient_kinds[std::string(name(sample.kind))];
@@ -223,15 +227,17 @@ class Training {
     const ExactGradient exact = exact_gradient(model, probe_batch_);
     Evaluation test = evaluate(model, data_.test, solve_options(settings_, settings_.rules[index]));
     RuleResult& own = results_.rules[index];
+    Pass at = pass_at(model, settings_.rules[index]);
     own.probes.push_back({.step = step,
                           .seconds = own.seconds(),
                           .test_accuracy = test.accuracy,
                           .test_loss = test.loss,
-                          .quality = compare(pass_at(model, settings_.rules[index]).gradients, exact),
+                          .quality = compare(at.gradients, exact),
                           .radius_median = median(exact.radii),
                           .radius_largest = *std::max_element(exact.radii.begin(), exact.radii.end()),
                           .forward_residual = exact.forward_residual,
-                          .adjoint_residual = exact.adjoint_residual});
+                          .adjoint_residual = exact.adjoint_residual,
+                          .figures = std::move(at.figures)});
     for (std::size_t other = 0; index == 0 && other < settings_.rules.size(); ++other) {
       const Pass pass = pass_at(model, settings_.rules[other]);
       results_.rules[other].same_point.push_back({step, compare(pass.gradients, exact), pass.cost});

@@ -79,17 +79,29 @@ LinearResults linear(double rho, const std::vector<std::string>& rules, bool non
 }  // namespace
 
 TEST_CASE("rules are read with their numbers") {
-  CHECK(parse_rule("implicit").linear_solver == "gmres");
-  CHECK(parse_rule("implicit:dense").linear_solver == "dense");
-  CHECK(parse_rule("jfb").kind == Rule::Kind::jacobian_free);
-  CHECK(parse_rule("neumann:7").terms == 7);
-  const Rule phantom = parse_rule("phantom-neumann:5:0.25");
-  CHECK(phantom.kind == Rule::Kind::phantom_neumann);
-  CHECK(phantom.terms == 5);
-  CHECK(phantom.damping == 0.25);
-  CHECK(parse_rule("unrolled").needs_picard());
+  CHECK(parse_rule("neumann:7").formula.find("i < 7") != std::string::npos);
+  const std::string phantom = parse_rule("phantom-neumann:5:0.25").formula;
+  CHECK(phantom.find("i < 5") != std::string::npos);
+  CHECK(phantom.find("0.25 Jᵀ + 0.75 I") != std::string::npos);
+  CHECK(solver_of(parse_rule("unrolled"), "anderson:5") == "picard");
+  CHECK(solver_of(parse_rule("jfb"), "anderson:5") == "anderson:5");
   CHECK(parse_rule("phantom:5:0.5").backward(1e-6).name() == "phantom");
   CHECK(parse_rule("unrolled").backward(1e-6).iterates());
+}
+
+TEST_CASE("one rule of each family can be asked for at once") {
+  const std::vector<Rule> all = parse_rules({"all"});
+  REQUIRE(all.size() == rule_syntax().size());
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    INFO(all[i].spec);
+    CHECK(all[i].spec.starts_with(rule_syntax()[i].substr(0, rule_syntax()[i].find_first_of("[:"))));
+    CHECK_FALSE(all[i].formula.empty());
+    CHECK_FALSE(all[i].paper.empty());
+  }
+  CHECK_THROWS_AS(parse_rules({"jfb", "all"}), cli::UsageError);
+  // Every family serves its closed form, or says that it has none.
+  const LinearResults results = linear(0.7, {"all"}, false, 3);
+  CHECK(results.all_match());
 }
 
 TEST_CASE("rules that cannot be read name the bad part and what is allowed") {
@@ -150,6 +162,43 @@ TEST_CASE("linear problems of any size and radius match") {
     INFO(rule.spec << ": " << rule.difference);
     CHECK(rule.matches);
   }
+}
+
+TEST_CASE("a reversible iteration is differentiated, of as many steps as it may take") {
+  for (const std::int64_t dimension : {1, 2, 7})
+    CHECK(linear(0.5, {"reversible:0.8", "reversible:0.5", "reversible:1.2"}, false, dimension).all_match());
+  CHECK(linear(0.5, {"reversible:0.5"}, true).all_match());
+  const LinearResults few = linear(0.9, {"reversible:0.8:4"});
+  CHECK(few.rules.front().forward_evaluations == 4);
+  CHECK(few.rules.front().forward_status == "max_steps");
+  CHECK(few.all_match());
+}
+
+TEST_CASE("what only some rules can tell is recorded") {
+  const files::Folder folder;
+  TrainSettings settings = small_settings();
+  settings.rules = parse_rules({"jfb", "reversible:0.8:8", "reversible:0.8"});
+  const Results results = train_small(settings, folder / "checkpoint.safetensors");
+  CHECK(results.rules[0].figures.empty());
+  const FigureSummary& error = results.rules[1].figures.at("reconstruction error");
+  CHECK(error.steps == settings.steps);
+  CHECK(error.mean > 0.0);
+  CHECK(error.largest < 1e-3);
+  // Rounding errors grow with the number of steps to be inverted, and the rule says so.
+  CHECK(results.rules[2].figures.at("reconstruction error").largest > 1.0);
+  CHECK(results.rules[2].adjoint_statuses.at("diverged") > 0);
+  const std::vector<std::string> said = warnings(results);
+  CHECK(std::any_of(said.begin(), said.end(),
+                    [](const std::string& text) { return text.starts_with("reversible:0.8: says itself"); }));
+  CHECK(results.rules[1].probes.front().figures.at("reconstruction error") > 0.0);
+  // It survives the checkpoint, and stands in the summary.
+  const RuleResult read = from_text(to_text(results.rules[1]));
+  CHECK(read.figures.at("reconstruction error").largest == error.largest);
+  CHECK(summary_json(results).find("\"reconstruction error\"") != std::string::npos);
+
+  FigureSummary summary;
+  for (const double value : {1.0, unknown, 3.0}) summary.add(value);
+  CHECK(std::isnan(summary.largest));
 }
 
 TEST_CASE("an iteration that diverges at once has no gradient, and the lab says so") {
