@@ -4,6 +4,9 @@
 #include <banach/engine/random.hpp>
 #include <banach/ops/derivatives.hpp>
 #include <banach/ops/implicit/fixed_point.hpp>
+#include <banach/ops/implicit/linear_solve.hpp>
+#include <banach/ops/implicit/minimize.hpp>
+#include <banach/ops/implicit/root.hpp>
 #include <banach/ops/ops.hpp>
 
 #include <catch2/catch.hpp>
@@ -304,4 +307,71 @@ TEST_CASE("a recorded tangent through a fixed point is differentiated again", "[
   CHECK(first.item() == Approx(4.0).epsilon(1e-10));
   CHECK(second.item() == Approx(16.0).epsilon(1e-9));
   CHECK(grad(second, {t})[0].item() == Approx(96.0).epsilon(1e-8));
+}
+
+TEST_CASE("forward mode and Hessian-vector products through root, minimize and linear_solve",
+          "[derivatives][implicit]") {
+  const Tensor w = normal({3, 3}, 40, 0.4), spd = normal({3, 3}, 41, 0.4);
+  const Tensor x = normal({2, 3}, 42), v = normal({2, 3}, 43);
+  const auto through = [&](const std::function<Var(const Var&)>& f) {
+    const auto all = [&](const Vars& at) { return Vars{f(at[0])}; };
+    CHECK(largest_difference(jvp(all, {Var(x)}, {Var(v)}).tangents[0], by_differences(f, x, v)) < 1e-7);
+    const auto loss = [&](const Var& at) { return sum(sin(f(at))); };
+    const auto gradient = [&](const Var& at) {
+      return vjp([&](const Vars& in) { return Vars{loss(in[0])}; }, {at}, {Var(scalar(1.0, DType::f64))})
+          .cotangents[0];
+    };
+    CHECK(largest_difference(hvp(loss, Var(x), Var(v)), by_differences(gradient, x, v)) < 1e-6);
+  };
+  SECTION("root: F(z) = z + tanh(z W) - x") {
+    through([&](const Var& b) {
+      return root([&](const Var& z) { return z + tanh(matmul(z, Var(w))) - b; }, zeros_like(b),
+                  {.backward = Implicit{Gmres{.tolerance = 1e-13}}, .tolerance = 1e-12})
+          .z;
+    });
+  }
+  SECTION("minimize: |z S|^2 / 2 + |z|^2 / 2 + sum log cosh z - z x") {
+    through([&](const Var& b) {
+      const auto phi = [&](const Var& z) {
+        return sum(0.5 * square(matmul(z, Var(spd))), {1}) +
+               sum(0.5 * square(z) + softplus(2.0 * z) - z - z * b, {1});
+      };
+      return minimize(phi, zeros_like(b), {.backward = Implicit{Cg{.tolerance = 1e-13}}, .tolerance = 1e-12})
+          .z;
+    });
+  }
+  SECTION("linear_solve: z + z tanh(diag) W = x, the matrix depending on x too") {
+    through([&](const Var& b) {
+      return linear_solve([&](const Var& z) { return z + matmul(z * tanh(b), Var(w)); }, b,
+                          {.solver = Gmres{.tolerance = 1e-13}, .adjoint = Gmres{.tolerance = 1e-13}})
+          .z;
+    });
+  }
+}
+
+TEST_CASE("forward mode is the transpose of reverse mode, whatever the rule estimates",
+          "[derivatives][implicit]") {
+  const Tensor w = normal({4, 4}, 50, 0.25), x = normal({2, 4}, 51), v = normal({2, 4}, 52),
+               u = normal({2, 4}, 53);
+  const auto both_ways = [&](BackwardRule rule) {
+    const FixedPointOptions options{
+        .solver = Picard{}, .backward = std::move(rule), .tolerance = 1e-10, .max_steps = 300};
+    const auto f = [&](const Vars& at) {
+      return Vars{fixed_point([&](const Var& z) { return tanh(matmul(z, Var(w)) + at[0]); },
+                              zeros_like(at[0]), options)
+                      .z};
+    };
+    INFO(options.backward.name());
+    const double pulled = sum(vjp(f, {Var(x)}, {Var(u)}).cotangents[0] * Var(v)).item();
+    const double pushed = sum(jvp(f, {Var(x)}, {Var(v)}).tangents[0] * Var(u)).item();
+    CHECK(pushed == Approx(pulled).epsilon(1e-9));
+  };
+  both_ways(Implicit{});
+  both_ways(JacobianFree{});
+  both_ways(Neumann{5});
+  both_ways(Phantom{});
+  both_ways(Unrolled{});
+  both_ways(Unrolled{.checkpoint_every = 4});
+  both_ways(TruncatedUnroll{5});
+  both_ways(Reversible{});
 }
