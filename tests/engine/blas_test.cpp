@@ -2,6 +2,7 @@
 #include <banach/engine/blas.hpp>
 #include <banach/engine/error.hpp>
 #include <banach/engine/parallel.hpp>
+#include <tests/threads.hpp>
 
 #include <algorithm>
 #include <catch2/catch.hpp>
@@ -17,11 +18,6 @@
 namespace blas = banach::blas;
 
 namespace {
-
-struct KeepThreads {
-  int count = banach::threads();
-  ~KeepThreads() { banach::set_threads(count); }
-};
 
 template <class T>
 std::vector<T> random_vector(std::int64_t n, unsigned seed) {
@@ -147,7 +143,7 @@ TEMPLATE_TEST_CASE("gemm and matmul agree with plain loops", "[blas]", float, do
 
 TEMPLATE_TEST_CASE("matmul gives the same bits for any number of threads", "[blas]", float, double) {
   using T = TestType;
-  const KeepThreads keep;
+  const banach::test::KeepThreads keep;
   const auto [m, n, k] = GENERATE(
       table<std::int64_t, std::int64_t, std::int64_t>({{300, 90, 200}, {70, 530, 150}, {200, 200, 200}}));
   const bool transpose_a = GENERATE(false, true), transpose_b = GENERATE(false, true);

@@ -1,5 +1,6 @@
 #include <banach/engine/error.hpp>
 #include <banach/engine/parallel.hpp>
+#include <tests/threads.hpp>
 
 #include <algorithm>
 #include <atomic>
@@ -22,11 +23,6 @@ using banach::set_threads;
 
 namespace {
 
-struct KeepThreads {
-  int count = banach::threads();
-  ~KeepThreads() { set_threads(count); }
-};
-
 using Pieces = std::set<std::pair<std::int64_t, std::int64_t>>;
 
 Pieces pieces_of(std::int64_t count, std::int64_t grain) {
@@ -42,7 +38,7 @@ Pieces pieces_of(std::int64_t count, std::int64_t grain) {
 }  // namespace
 
 TEST_CASE("parallel_for cuts the same pieces for any number of threads", "[parallel]") {
-  const KeepThreads keep;
+  const banach::test::KeepThreads keep;
   for (const int n : {1, 2, 5}) {
     set_threads(n);
     CHECK(banach::threads() == n);
@@ -58,7 +54,7 @@ TEST_CASE("parallel_for cuts the same pieces for any number of threads", "[paral
 }
 
 TEST_CASE("the sum of pieces has the same bits for any number of threads", "[parallel]") {
-  const KeepThreads keep;
+  const banach::test::KeepThreads keep;
   std::vector<float> x(100003);
   for (std::size_t i = 0; i < x.size(); ++i) x[i] = std::sin(static_cast<float>(i));
   const auto sum = [&] {
@@ -79,7 +75,7 @@ TEST_CASE("the sum of pieces has the same bits for any number of threads", "[par
 }
 
 TEST_CASE("several threads do run at once", "[parallel]") {
-  const KeepThreads keep;
+  const banach::test::KeepThreads keep;
   set_threads(2);
   // Each piece waits for the other: with one thread this would never end, so give up after some seconds.
   std::atomic<int> arrived = 0;
@@ -95,7 +91,7 @@ TEST_CASE("several threads do run at once", "[parallel]") {
 }
 
 TEST_CASE("an exception of a piece reaches the caller", "[parallel]") {
-  const KeepThreads keep;
+  const banach::test::KeepThreads keep;
   for (const int n : {1, 4}) {
     set_threads(n);
     const auto run = [](std::int64_t failing) {
@@ -110,7 +106,7 @@ TEST_CASE("an exception of a piece reaches the caller", "[parallel]") {
 }
 
 TEST_CASE("loops may be nested", "[parallel]") {
-  const KeepThreads keep;
+  const banach::test::KeepThreads keep;
   for (const int n : {1, 2, 4}) {
     set_threads(n);
     std::vector<std::atomic<int>> hits(40 * 50);
@@ -133,7 +129,7 @@ TEST_CASE("loops may be nested", "[parallel]") {
 TEST_CASE("a waiting thread takes up no piece of the outer loop", "[parallel]") {
   // What a tape in a thread-local variable relies on: between the start and the end of a piece, its thread
   // runs no other piece of the outer loop.
-  const KeepThreads keep;
+  const banach::test::KeepThreads keep;
   set_threads(4);
   static thread_local std::int64_t current = -1;
   std::atomic<int> intrusions = 0;
@@ -151,7 +147,7 @@ TEST_CASE("a waiting thread takes up no piece of the outer loop", "[parallel]") 
 }
 
 TEST_CASE("loops started by several threads at once stay apart", "[parallel]") {
-  const KeepThreads keep;
+  const banach::test::KeepThreads keep;
   set_threads(3);
   std::vector<std::thread> callers;
   std::atomic<int> wrong = 0;
@@ -168,7 +164,7 @@ TEST_CASE("loops started by several threads at once stay apart", "[parallel]") {
 }
 
 TEST_CASE("numbers of threads and loops outside the domain are refused", "[parallel]") {
-  const KeepThreads keep;
+  const banach::test::KeepThreads keep;
   const auto nothing = [](std::int64_t, std::int64_t) {};
   CHECK_THROWS_AS(set_threads(-1), banach::ValueError);
   CHECK_THROWS_AS(parallel_for(-1, 1, nothing), banach::ValueError);

@@ -2,6 +2,7 @@
 #include <banach/engine/parallel.hpp>
 #include <banach/engine/random.hpp>
 #include <banach/engine/simd.hpp>
+#include <tests/threads.hpp>
 
 #include <algorithm>
 #include <array>
@@ -15,11 +16,6 @@
 using banach::Random;
 
 namespace {
-
-struct KeepThreads {
-  int count = banach::threads();
-  ~KeepThreads() { banach::set_threads(count); }
-};
 
 struct Moments {
   double mean = 0, variance = 0, skewness = 0, kurtosis = 0;
@@ -102,7 +98,7 @@ TEST_CASE("seeds, streams and splits give different draws, states resume", "[ran
 
 TEMPLATE_TEST_CASE("fills are the same for any number of threads, and prefixes of each other", "[random]",
                    float, double) {
-  const KeepThreads keep;
+  const banach::test::KeepThreads keep;
   const std::int64_t n = 100001;
   std::vector<TestType> first(n), other(n);
   for (const bool normal : {false, true}) {

@@ -15,8 +15,8 @@
 
 using namespace banach;
 using namespace banach::nn;
+using namespace banach::test;
 using Catch::Matchers::Contains;
-using layers::normal;
 
 namespace {
 
@@ -92,7 +92,7 @@ TEST_CASE("10 steps, save, load in fresh objects, 10 steps: bit for bit 20 steps
   const bool evaluate = GENERATE(false, true);
   if (evaluate) {  // looking at the model in between changes nothing
     eval(first.net);
-    first.net(Var(normal({3, 1, 8, 8}, 1, DType::f32)));
+    first.net(Var(normal({3, 1, 8, 8}, 1).to(DType::f32)));
     train(first.net);
   }
   save_checkpoint(path, first.net, *first.optimizer, first.progress());
@@ -109,10 +109,10 @@ TEST_CASE("10 steps, save, load in fresh objects, 10 steps: bit for bit 20 steps
   REQUIRE(expected.size() == got.size());
   for (const auto& [name, value] : expected) {
     INFO(name);
-    CHECK(layers::same_bits(value, got.at(name)));
+    CHECK(same_bits(value, got.at(name)));
   }
   const auto moments = whole.optimizer->state(), same = second.optimizer->state();
-  for (const auto& [name, value] : moments) CHECK(layers::same_bits(value, same.at(name)));
+  for (const auto& [name, value] : moments) CHECK(same_bits(value, same.at(name)));
   CHECK(whole.random.state() == second.random.state());
   CHECK(folder.names() == std::vector<std::string>{"checkpoint.safetensors"});
 }
@@ -132,7 +132,7 @@ TEST_CASE("notes, extra tensors and large numbers come back", "[checkpoint]") {
   CHECK(back.random == progress.random);
   CHECK(back.loader_seed == progress.loader_seed);
   REQUIRE(back.extra.size() == 1);
-  CHECK(layers::same_bits(back.extra.at("history.loss"), tensor({1.5, 0.5})));
+  CHECK(same_bits(back.extra.at("history.loss"), tensor({1.5, 0.5})));
   CHECK(back.notes == progress.notes);
 }
 
@@ -150,7 +150,7 @@ TEST_CASE("a checkpoint that does not fit is refused, and nothing changes", "[ch
     CHECK_THAT(message([&] { load_checkpoint(path, wider, optimizer); }),
                Contains("[checkpoint]") && Contains("c.safetensors") && Contains("'model.") &&
                    Contains("13") && Contains("12"));
-    CHECK(layers::same_bits(wider.head.weight.value(), before));
+    CHECK(same_bits(wider.head.weight.value(), before));
   }
   SECTION("another optimiser") {
     Sgd sgd(parameters(run.net), {.momentum = 0.9});

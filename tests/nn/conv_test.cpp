@@ -6,8 +6,8 @@
 
 using namespace banach;
 using namespace banach::nn;
+using namespace banach::test;
 using Catch::Matchers::Contains;
-using layers::normal;
 
 namespace {
 
@@ -68,7 +68,7 @@ TEST_CASE("derivatives of Conv2d", "[conv]") {
   Random random(1);
   Conv2d layer(2, 4, 3, random, {.stride = 2, .padding = 1, .groups = 2, .dtype = DType::f64});
   const auto report =
-      layers::check_gradients(layer, normal({2, 2, 5, 4}, 3), [&](const Var& x) { return tanh(layer(x)); });
+      check_gradients(layer, normal({2, 2, 5, 4}, 3), [&](const Var& x) { return tanh(layer(x)); });
   INFO(report.to_string());
   CHECK(report.passed);
 }
@@ -106,13 +106,12 @@ TEST_CASE("ConvTranspose2d and Conv1d are their operations and a bias", "[conv]"
 TEST_CASE("derivatives of ConvTranspose2d and Conv1d", "[conv]") {
   Random random(1);
   ConvTranspose2d up(2, 4, 3, random, {.stride = 2, .padding = 1, .groups = 2, .dtype = DType::f64});
-  const auto first =
-      layers::check_gradients(up, normal({2, 2, 3, 2}, 3), [&](const Var& x) { return tanh(up(x)); });
+  const auto first = check_gradients(up, normal({2, 2, 3, 2}, 3), [&](const Var& x) { return tanh(up(x)); });
   INFO(first.to_string());
   CHECK(first.passed);
   Conv1d causal(2, 4, 3, random, {.dilation = 2, .causal = true, .dtype = DType::f64});
   const auto second =
-      layers::check_gradients(causal, normal({2, 2, 6}, 4), [&](const Var& x) { return tanh(causal(x)); });
+      check_gradients(causal, normal({2, 2, 6}, 4), [&](const Var& x) { return tanh(causal(x)); });
   INFO(second.to_string());
   CHECK(second.passed);
 }

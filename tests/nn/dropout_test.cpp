@@ -1,7 +1,7 @@
-#include <banach/engine/parallel.hpp>
 #include <banach/nn/dropout.hpp>
 #include <banach/nn/linear.hpp>
 #include <banach/ops/implicit/fixed_point.hpp>
+#include <tests/threads.hpp>
 
 #include "layers.hpp"
 
@@ -9,9 +9,8 @@
 
 using namespace banach;
 using namespace banach::nn;
+using namespace banach::test;
 using Catch::Matchers::Contains;
-using layers::normal;
-using layers::same_bits;
 
 TEST_CASE("Dropout drops the fraction it is told to, and scales the rest", "[dropout]") {
   const double p = GENERATE(0.1, 0.5, 0.9);
@@ -33,12 +32,14 @@ TEST_CASE("Dropout drops the fraction it is told to, and scales the rest", "[dro
 TEST_CASE("the masks of Dropout are decided by its seed and how many were drawn", "[dropout]") {
   Random random(7), again(7);
   Dropout layer(0.5, random), twin(0.5, again);
-  const Var x(normal({40000}, 1, DType::f32));
+  const Var x(normal({40000}, 1).to(DType::f32));
   const Tensor first = layer(x).value(), second = layer(x).value();
   CHECK_FALSE(same_bits(first, second));
-  set_threads(5);
-  CHECK(same_bits(twin(x).value(), first));
-  set_threads(0);
+  {
+    const KeepThreads keep;
+    set_threads(5);
+    CHECK(same_bits(twin(x).value(), first));
+  }
   // Of another dtype, the same places.
   const Tensor wide = twin(Var(x.value().to(DType::f64))).value();
   bool same = true;
@@ -76,5 +77,5 @@ TEST_CASE("one mask for a whole solve lets a fixed point with dropout converge",
   const auto body = [&](const Var& z) { return 0.3 * tanh(drop(recur(z)) + u); };
   const auto solved = fixed_point(body, zeros_like(u), {.tolerance = 1e-10, .batch = Batch::none});
   CHECK(solved.report.converged());
-  CHECK(layers::largest_difference(body(solved.z).value(), solved.z.value()) < 1e-9);
+  CHECK(largest_difference(body(solved.z).value(), solved.z.value()) < 1e-9);
 }

@@ -6,6 +6,7 @@
 #include <catch2/catch.hpp>
 
 using namespace banach;
+using namespace banach::test;
 using Catch::Matchers::Contains;
 namespace init = banach::nn::init;
 
@@ -65,19 +66,19 @@ TEST_CASE("orthogonal rows or columns", "[init]") {
   const Tensor q = init::orthogonal({rows, columns}, random, 2.0, DType::f64);
   const auto small = static_cast<std::int64_t>(std::min(rows, columns));
   const Var gram = matmul(Var(q), Var(q), {.transpose_a = rows > columns, .transpose_b = rows <= columns});
-  CHECK(layers::largest_difference((gram * 0.25).value(), Tensor::eye(small, DType::f64)) < 1e-14);
+  CHECK(largest_difference((gram * 0.25).value(), Tensor::eye(small, DType::f64)) < 1e-14);
   const Tensor conv = init::orthogonal({4, 2, 3, 1}, random);
   CHECK(conv.dtype() == DType::f32);
   const Var flat = reshape(Var(conv), {4, 6});
-  CHECK(layers::largest_difference(matmul(flat, flat, {.transpose_b = true}).value(), Tensor::eye(4)) < 1e-6);
+  CHECK(largest_difference(matmul(flat, flat, {.transpose_b = true}).value(), Tensor::eye(4)) < 1e-6);
 }
 
 TEST_CASE("initial values follow the seed", "[init]") {
   Random a(7), b(7), c(8);
   const Tensor x = init::kaiming_normal({3, 4}, a);
-  CHECK(layers::same_bits(x, init::kaiming_normal({3, 4}, b)));
-  CHECK_FALSE(layers::same_bits(x, init::kaiming_normal({3, 4}, c)));
-  CHECK_FALSE(layers::same_bits(x, init::kaiming_normal({3, 4}, a)));
+  CHECK(same_bits(x, init::kaiming_normal({3, 4}, b)));
+  CHECK_FALSE(same_bits(x, init::kaiming_normal({3, 4}, c)));
+  CHECK_FALSE(same_bits(x, init::kaiming_normal({3, 4}, a)));
 }
 
 TEST_CASE("bad ranges are refused", "[init]") {

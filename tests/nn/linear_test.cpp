@@ -6,8 +6,8 @@
 
 using namespace banach;
 using namespace banach::nn;
+using namespace banach::test;
 using Catch::Matchers::Contains;
-using layers::normal;
 
 TEST_CASE("Linear is x W^T + b for any leading axes", "[linear]") {
   Random random(1);
@@ -58,8 +58,7 @@ TEST_CASE("derivatives of Linear", "[linear]") {
   Random random(1);
   Linear layer(3, 4, random, {.dtype = DType::f64});
   const Shape shape = GENERATE(Shape{5, 3}, Shape{3}, Shape{2, 2, 3});
-  const auto report =
-      layers::check_gradients(layer, normal(shape, 3), [&](const Var& x) { return tanh(layer(x)); });
+  const auto report = check_gradients(layer, normal(shape, 3), [&](const Var& x) { return tanh(layer(x)); });
   INFO(report.to_string());
   CHECK(report.passed);
 }

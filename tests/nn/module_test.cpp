@@ -7,8 +7,8 @@
 
 using namespace banach;
 using namespace banach::nn;
+using namespace banach::test;
 using Catch::Matchers::Contains;
-using layers::normal;
 
 namespace {
 
@@ -68,10 +68,10 @@ TEST_CASE("freezing", "[module]") {
     freeze(all);
     net.head->weight.set_trainable(true);
     Tape tape;
-    const Var loss = sum(square((*net.head)(Var(normal({4, 3}, 2, DType::f32)))));
+    const Var loss = sum(square((*net.head)(Var(normal({4, 3}, 2).to(DType::f32)))));
     const Vars g = grad(loss, all);
-    CHECK(layers::largest_difference(g[8].value(), Tensor::zeros({2, 3})) > 0.0);
-    CHECK(layers::largest_difference(g[9].value(), Tensor::zeros({2})) == 0.0);
+    CHECK(largest_difference(g[8].value(), Tensor::zeros({2, 3})) > 0.0);
+    CHECK(largest_difference(g[9].value(), Tensor::zeros({2})) == 0.0);
   }
 }
 
@@ -96,7 +96,7 @@ TEST_CASE("state moves from model to model", "[module]") {
   CHECK(values.size() == 14);
   CHECK(values.count("blocks.1.norm.running_variance") == 1);
   load_state(into, values);
-  for (const auto& [name, value] : state(into)) CHECK(layers::same_bits(value, values.at(name)));
+  for (const auto& [name, value] : state(into)) CHECK(same_bits(value, values.at(name)));
 
   auto less = values;
   less.erase("head.bias");
@@ -169,7 +169,7 @@ TEST_CASE("Sequential chains layers and functions", "[module]") {
   Random random(3);
   Sequential net(Linear(3, 5, random), relu, Linear(5, 2, random));
   CHECK(names(parameters(net)) == std::vector<std::string>{"0.weight", "0.bias", "2.weight", "2.bias"});
-  const Var x(normal({4, 3}, 1, DType::f32));
+  const Var x(normal({4, 3}, 1).to(DType::f32));
   const auto& [first, f, second] = net.layers;
-  CHECK(layers::same_bits(net(x).value(), second(relu(first(x))).value()));
+  CHECK(same_bits(net(x).value(), second(relu(first(x))).value()));
 }

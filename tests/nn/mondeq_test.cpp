@@ -3,22 +3,17 @@
 #include <banach/nn/mondeq.hpp>
 #include <banach/ops/implicit/fixed_point.hpp>
 #include <banach/ops/ops.hpp>
+#include <tests/tensors.hpp>
 
 #include <catch2/catch.hpp>
 
 #include <cmath>
 
 using namespace banach;
+using namespace banach::test;
 using Catch::Matchers::Contains;
 
 namespace {
-
-Tensor normal(const Shape& shape, std::uint64_t seed, double deviation = 1.0) {
-  Random random(seed);
-  Tensor t = Tensor::empty(shape, DType::f64);
-  random.fill_normal(t.mutable_data<double>(), t.size(), 0.0, deviation);
-  return t;
-}
 
 // W of the parametrisation with large A and B: its norm is far above 1.
 Tensor large_monotone(std::int64_t n, double m, std::uint64_t seed) {
@@ -26,12 +21,6 @@ Tensor large_monotone(std::int64_t n, double m, std::uint64_t seed) {
   return ((1.0 - m) * Var(Tensor::eye(n, DType::f64)) - matmul(a, a, {.transpose_a = true}) + b -
           transpose(b))
       .value();
-}
-
-double largest_difference(const Tensor& a, const Tensor& b) {
-  double result = 0.0;
-  for (std::int64_t i = 0; i < a.size(); ++i) result = std::max(result, std::abs(a.at(i) - b.at(i)));
-  return result;
 }
 
 }  // namespace

@@ -70,7 +70,7 @@ int posix_memalign(void** out, std::size_t alignment, std::size_t bytes) noexcep
 
 using namespace banach;
 using namespace banach::nn;
-using layers::normal;
+using namespace banach::test;
 
 namespace {
 
@@ -192,17 +192,17 @@ TEST_CASE("the counter counts", "[no_malloc]") {
 
 TEST_CASE("step 100 of an MLP's training calls malloc not once", "[no_malloc]") {
   Mlp net(Random(1));
-  CHECK(allocations_of_training(net, normal({16, 20}, 1, DType::f32)) == 0);
+  CHECK(allocations_of_training(net, normal({16, 20}, 1).to(DType::f32)) == 0);
 }
 
 TEST_CASE("step 100 of a convolutional net's training calls malloc not once", "[no_malloc]") {
   Convolutional net(Random(1));
-  CHECK(allocations_of_training(net, normal({8, 1, 4, 4}, 1, DType::f32)) == 0);
+  CHECK(allocations_of_training(net, normal({8, 1, 4, 4}, 1).to(DType::f32)) == 0);
 }
 
 TEST_CASE("step 100 of a net with attention calls malloc not once", "[no_malloc]") {
   Attentive net(Random(1));
-  CHECK(allocations_of_training(net, normal({8, 1, 4, 4}, 1, DType::f32)) == 0);
+  CHECK(allocations_of_training(net, normal({8, 1, 4, 4}, 1).to(DType::f32)) == 0);
 }
 
 TEST_CASE("step 100 of an equilibrium model's training calls malloc not once", "[no_malloc]") {
@@ -216,7 +216,7 @@ TEST_CASE("step 100 of an equilibrium model's training calls malloc not once", "
                std::pair<Solver, BackwardRule>{Picard{}, Unrolled{}});
   INFO(solver.name() << " with " << rule.name());
   Equilibrium net(Random(1), {.solver = solver, .backward = rule});
-  CHECK(allocations_of_training(net, normal({16, 20}, 1, DType::f32)) == 0);
+  CHECK(allocations_of_training(net, normal({16, 20}, 1).to(DType::f32)) == 0);
 }
 
 TEST_CASE("a loader in its steady state calls malloc not once", "[no_malloc]") {

@@ -8,9 +8,8 @@
 
 using namespace banach;
 using namespace banach::nn;
+using namespace banach::test;
 using Catch::Matchers::Contains;
-using layers::largest_difference;
-using layers::normal;
 
 namespace {
 
@@ -34,7 +33,7 @@ Statistics statistics(const Tensor& x) {
 }
 
 void set(std::optional<Parameter>& parameter, std::uint64_t seed) {
-  parameter->set(normal(parameter->shape(), seed, parameter->dtype()));
+  parameter->set(normal(parameter->shape(), seed).to(parameter->dtype()));
 }
 
 }  // namespace
@@ -58,8 +57,7 @@ TEST_CASE("LayerNorm normalises the last axis of each sample", "[norm]") {
   }
   CHECK_THROWS_WITH(layer(Var(Tensor::zeros({2, 5}, DType::f64))),
                     Contains("[layer_norm]") && Contains("6 features") && Contains("(2,5)"));
-  const auto report =
-      layers::check_gradients(layer, normal({3, 6}, 4), [&](const Var& v) { return tanh(layer(v)); });
+  const auto report = check_gradients(layer, normal({3, 6}, 4), [&](const Var& v) { return tanh(layer(v)); });
   INFO(report.to_string());
   CHECK(report.passed);
 }
@@ -108,37 +106,36 @@ TEST_CASE("derivatives of BatchNorm", "[norm]") {
   BatchNorm layer(3, {.dtype = DType::f64});
   set(layer.weight, 1), set(layer.bias, 2);
   set_training(layer, training);
-  const auto report =
-      layers::check_gradients(layer, normal(shape, 3), [&](const Var& x) { return tanh(layer(x)); });
+  const auto report = check_gradients(layer, normal(shape, 3), [&](const Var& x) { return tanh(layer(x)); });
   INFO(report.to_string());
   CHECK(report.passed);
 }
 
 TEST_CASE("BatchNorm's running statistics move for recorded evaluations only", "[norm]") {
   BatchNorm layer(2);
-  const Var x(normal({8, 2}, 1, DType::f32));
+  const Var x(normal({8, 2}, 1).to(DType::f32));
   const Tensor before = layer.running_mean.value.clone();
   layer(x);
-  CHECK(layers::same_bits(layer.running_mean.value, before));
+  CHECK(same_bits(layer.running_mean.value, before));
   {
     Tape tape;
     const NoGrad off;
     layer(x);
   }
-  CHECK(layers::same_bits(layer.running_mean.value, before));
+  CHECK(same_bits(layer.running_mean.value, before));
   {
     Tape tape;
     layer(x);
   }
-  CHECK_FALSE(layers::same_bits(layer.running_mean.value, before));
+  CHECK_FALSE(same_bits(layer.running_mean.value, before));
 
   SECTION("a batch that is not finite leaves them alone") {
     const Tensor after = layer.running_variance.value.clone();
-    Tensor bad = normal({8, 2}, 1, DType::f32);
+    Tensor bad = normal({8, 2}, 1).to(DType::f32);
     bad.mutable_data<float>()[0] = NAN;
     Tape tape;
     layer(Var(bad));
-    CHECK(layers::same_bits(layer.running_variance.value, after));
+    CHECK(same_bits(layer.running_variance.value, after));
   }
 }
 
@@ -196,7 +193,7 @@ TEST_CASE("GroupNorm normalises the groups of each sample", "[norm]") {
     }
   }
   const auto report =
-      layers::check_gradients(layer, normal({2, 4, 3}, 4), [&](const Var& v) { return tanh(layer(v)); });
+      check_gradients(layer, normal({2, 4, 3}, 4), [&](const Var& v) { return tanh(layer(v)); });
   INFO(report.to_string());
   CHECK(report.passed);
   CHECK_THROWS_WITH(GroupNorm(3, 4), Contains("[group_norm] groups must divide the channels: 3 for 4"));

@@ -12,9 +12,8 @@
 
 using namespace banach;
 using namespace banach::nn;
+using namespace banach::test;
 using Catch::Matchers::Contains;
-using layers::largest_difference;
-using layers::normal;
 
 namespace {
 
@@ -53,12 +52,12 @@ void adam(Reference& r, Number g, const AdamOptions& o, bool decoupled) {
 // reference.
 void compare(DType dtype, const std::function<std::unique_ptr<Optimizer>(const ParameterList&)>& make,
              const std::function<void(Reference&, Number)>& reference) {
-  Parameter parameter(normal({7, 100}, 1, dtype));
+  Parameter parameter(normal({7, 100}, 1).to(dtype));
   const auto optimizer = make({{"w", &parameter}});
   std::vector<Reference> expected;
   for (std::int64_t i = 0; i < 700; ++i) expected.push_back({.p = parameter.value().at(i)});
   for (std::uint64_t step = 0; step < 7; ++step) {
-    const Tensor g = normal({7, 100}, 10 + step, dtype);
+    const Tensor g = normal({7, 100}, 10 + step).to(dtype);
     optimizer->step({Var(g)});
     for (std::size_t i = 0; i < 700; ++i) reference(expected[i], g.at(static_cast<std::int64_t>(i)));
   }
@@ -126,30 +125,30 @@ TEST_CASE("a step while a tape lives leaves what the tape has seen", "[optim]") 
   Linear layer(3, 2, random);
   const ParameterList list = parameters(layer);
   Adam optimizer(list, {.learning_rate = 0.1});
-  const Var x(normal({4, 3}, 2, DType::f32));
+  const Var x(normal({4, 3}, 2).to(DType::f32));
   Tape tape;
   const Var loss = sum(square(layer(x)));
   const Vars before = grad(loss, list);
   const Tensor kept = before[0].value().clone();
   optimizer.step(before);
-  CHECK(layers::same_bits(grad(loss, list)[0].value(), kept));  // the old weight is still the tape's
-  CHECK(layers::same_bits(before[0].value(), kept));
+  CHECK(same_bits(grad(loss, list)[0].value(), kept));  // the old weight is still the tape's
+  CHECK(same_bits(before[0].value(), kept));
   const Var again = sum(square(layer(x)));
   CHECK(again.item() < loss.item());
 }
 
 TEST_CASE("the same steps whether a tape shares the values or not, for large parameters too", "[optim]") {
   const Shape shape{300, 301};  // several pieces of parallel work
-  Parameter alone(normal(shape, 1, DType::f32)), shared(normal(shape, 1, DType::f32));
+  Parameter alone(normal(shape, 1).to(DType::f32)), shared(normal(shape, 1).to(DType::f32));
   Adam a(ParameterList{{"p", &alone}}), b(ParameterList{{"p", &shared}});
   for (std::uint64_t step = 0; step < 3; ++step) {
-    const Vars g{Var(normal(shape, 10 + step, DType::f32))};
+    const Vars g{Var(normal(shape, 10 + step).to(DType::f32))};
     a.step(g);
     const Tensor holder = shared.value();
     b.step(g);
     CHECK_FALSE(shared.value().same_storage(holder));
   }
-  CHECK(layers::same_bits(alone.value(), shared.value()));
+  CHECK(same_bits(alone.value(), shared.value()));
 }
 
 TEST_CASE("groups have settings of their own and follow the schedule in proportion", "[optim]") {
@@ -232,7 +231,7 @@ TEST_CASE("state of an optimiser moves to another", "[optim]") {
   CHECK(into.steps() == 3);
   CHECK(into.learning_rate() == 0.25);
   for (std::uint64_t i = 3; i < 6; ++i) from.step(g(i)), into.step(g(i));
-  CHECK(layers::same_bits(a.value(), b.value()));
+  CHECK(same_bits(a.value(), b.value()));
 
   auto values = from.state();
   values.erase("p.second_moment");

@@ -1,5 +1,6 @@
 // Spectral and weight normalisation.
 #include <banach/engine/blas.hpp>
+#include <banach/nn/init.hpp>
 #include <banach/nn/spectral.hpp>
 #include <banach/nn/weight_norm.hpp>
 #include <banach/ops/implicit/fixed_point.hpp>
@@ -10,9 +11,8 @@
 
 using namespace banach;
 using namespace banach::nn;
+using namespace banach::test;
 using Catch::Matchers::Contains;
-using layers::largest_difference;
-using layers::normal;
 
 namespace {
 
@@ -74,7 +74,7 @@ TEST_CASE("SpectralLinear of random weights, against the SVD", "[reparam]") {
   const DType dtype = GENERATE(DType::f32, DType::f64);
   for (const std::int64_t n : {3, 20, 64}) {
     SpectralLinear layer(n, n, random, {}, {.dtype = dtype});
-    layer.raw_weight.set(normal({n, n}, 4, dtype));
+    layer.raw_weight.set(normal({n, n}, 4).to(dtype));
     const double exact = largest_singular_value(layer.raw_weight.value());
     const double estimate = layer.singular_value().item();
     CHECK(estimate <= exact * (1.0 + 1e-6));  // from below, but for rounding
@@ -127,7 +127,7 @@ TEST_CASE("derivatives of the spectral layers", "[reparam]") {
   SECTION("linear") {
     SpectralLinear layer(4, 3, random, {.bound = bound, .power = exactly}, {.dtype = DType::f64});
     layer.raw_weight.set(separated(3, 4, 2.0, 11));
-    const auto report = layers::check_gradients(
+    const auto report = check_gradients(
         layer, normal({5, 4}, 12), [&](const Var& x) { return tanh(layer(x)); }, first);
     INFO(report.to_string());
     CHECK(report.passed);
@@ -136,7 +136,7 @@ TEST_CASE("derivatives of the spectral layers", "[reparam]") {
     SpectralConv2d layer(1, 2, 3, {4, 4}, random, {.bound = bound, .power = exactly},
                          {.padding = 1, .dtype = DType::f64});
     layer.raw_weight.set(normal({2, 1, 3, 3}, 13));
-    const auto report = layers::check_gradients(
+    const auto report = check_gradients(
         layer, normal({2, 1, 4, 4}, 14), [&](const Var& x) { return tanh(layer(x)); }, first);
     INFO(report.to_string());
     CHECK(report.passed);
@@ -147,27 +147,27 @@ TEST_CASE("power iteration advances only when the weight has changed", "[reparam
   Random random(15);
   SpectralLinear layer(6, 6, random, {.power = {.max_steps = 3, .tolerance = 0.0}}, {.dtype = DType::f64});
   const Tensor first = layer.weight().value(), v = layer.power.right();
-  CHECK(layers::same_bits(layer.weight().value(), first));
+  CHECK(same_bits(layer.weight().value(), first));
   CHECK(layer.power.right().same_storage(v));
   layer.raw_weight.update([](Tensor& w) { w.mutable_data<double>()[0] += 0.01; });
   layer.weight();
-  CHECK_FALSE(layers::same_bits(layer.power.right(), v));
+  CHECK_FALSE(same_bits(layer.power.right(), v));
 
   SECTION("nor after its state was saved and loaded into another layer") {
     SpectralLinear other(6, 6, random, {.power = {.max_steps = 3, .tolerance = 0.0}}, {.dtype = DType::f64});
     load_state(other, state(layer));
-    CHECK(layers::same_bits(other.weight().value(), layer.weight().value()));
-    CHECK(layers::same_bits(other.power.right(), layer.power.right()));
+    CHECK(same_bits(other.weight().value(), layer.weight().value()));
+    CHECK(same_bits(other.power.right(), layer.power.right()));
   }
   SECTION("nor in a copy") {
     const SpectralLinear copy = layer;
-    CHECK(layers::same_bits(copy.weight().value(), layer.weight().value()));
+    CHECK(same_bits(copy.weight().value(), layer.weight().value()));
   }
   SECTION("nor when another value has stood for the weight meanwhile") {
     const Tensor own = layer.weight().value();
     {
       const Substitution values({{"w", &layer.raw_weight}}, {Var(normal({6, 6}, 16))});
-      CHECK_FALSE(layers::same_bits(layer.weight().value(), own));
+      CHECK_FALSE(same_bits(layer.weight().value(), own));
     }
     CHECK(largest_difference(layer.weight().value(), own) < 1e-2);  // found again, from another start
   }
@@ -229,13 +229,13 @@ TEST_CASE("weight normalisation: length and direction", "[reparam]") {
       (Var(plain.weight.value()) * 5.0).value());  // rows well away from zero, the kink of the norm
   CHECK(largest_difference(layer.weight().value(), w) < 1e-14);  // their length does not matter
   const auto report =
-      layers::check_gradients(layer, normal({5, 3}, 23), [&](const Var& x) { return tanh(layer(x)); });
+      check_gradients(layer, normal({5, 3}, 23), [&](const Var& x) { return tanh(layer(x)); });
   INFO(report.to_string());
   CHECK(report.passed);
 
   WeightNormConv2d conv(2, 3, 3, random, {.padding = 1, .dtype = DType::f64});
   const auto second =
-      layers::check_gradients(conv, normal({2, 2, 4, 4}, 24), [&](const Var& x) { return tanh(conv(x)); });
+      check_gradients(conv, normal({2, 2, 4, 4}, 24), [&](const Var& x) { return tanh(conv(x)); });
   INFO(second.to_string());
   CHECK(second.passed);
 }

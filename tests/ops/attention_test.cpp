@@ -1,27 +1,21 @@
 #include <banach/engine/grad.hpp>
 #include <banach/engine/memory.hpp>
-#include <banach/engine/parallel.hpp>
 #include <banach/engine/samples.hpp>
 #include <banach/ops/ops.hpp>
+#include <tests/tensors.hpp>
+#include <tests/threads.hpp>
 
 #include <catch2/catch.hpp>
 
 #include <cmath>
-#include <cstring>
 #include <limits>
 
 using namespace banach;
+using namespace banach::test;
 
 namespace {
 
 constexpr double inf = std::numeric_limits<double>::infinity();
-
-double largest_difference(const Tensor& a, const Tensor& b) {
-  REQUIRE(a.shape() == b.shape());
-  double worst = 0.0;
-  for (std::int64_t i = 0; i < a.size(); ++i) worst = std::max(worst, std::abs(a.at(i) - b.at(i)));
-  return worst;
-}
 
 // softmax(q k^T / sqrt(d) + mask) v, with all scores in memory.
 Var plain(const Vars& x) {
@@ -123,21 +117,11 @@ TEST_CASE("attention is the same for any number of threads", "[attention]") {
   const Vars x{g.normal({2, 3, 90, 16}).to(DType::f32), g.normal({2, 3, 110, 16}).to(DType::f32),
                g.normal({2, 3, 110, 16}).to(DType::f32), g.normal({3, 90, 110}).to(DType::f32)};
   const Var u = g.normal({2, 3, 90, 16}).to(DType::f32);
-  const auto run = [&] {
+  check_threads([&] {
     VjpResult result =
         vjp([](const Vars& at) { return Vars{scaled_dot_product_attention(at[0], at[1], at[2], at[3])}; }, x,
             {u});
     result.cotangents.push_back(result.outputs[0]);
     return result.cotangents;
-  };
-  set_threads(1);
-  const Vars one = run();
-  for (const int threads : {2, 5}) {
-    set_threads(threads);
-    const Vars many = run();
-    for (std::size_t i = 0; i < one.size(); ++i)
-      CHECK(std::memcmp(one[i].value().data<float>(), many[i].value().data<float>(),
-                        static_cast<std::size_t>(one[i].size()) * 4) == 0);
-  }
-  set_threads(0);
+  });
 }

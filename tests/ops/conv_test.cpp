@@ -1,13 +1,14 @@
-#include <banach/engine/parallel.hpp>
 #include <banach/engine/samples.hpp>
 #include <banach/ops/conv.hpp>
+#include <tests/tensors.hpp>
+#include <tests/threads.hpp>
 
 #include <catch2/catch.hpp>
 
-#include <cstring>
 #include <vector>
 
 using namespace banach;
+using namespace banach::test;
 using Catch::Matchers::Contains;
 
 namespace {
@@ -58,21 +59,10 @@ void definition(const Case& c, const Shape& y, const Product& product) {
               }
 }
 
-double largest_difference(const Tensor& a, const Tensor& b) {
-  double worst = 0.0;
-  for (std::int64_t i = 0; i < a.size(); ++i) worst = std::max(worst, std::abs(a.at(i) - b.at(i)));
-  return worst;
-}
-
 double inner(const Var& a, const Var& b) {
   double sum = 0.0;
   for (std::int64_t i = 0; i < a.size(); ++i) sum += a.value().at(i) * b.value().at(i);
   return sum;
-}
-
-bool same_bits(const Var& a, const Var& b) {
-  return std::memcmp(a.value().data<float>(), b.value().data<float>(),
-                     static_cast<std::size_t>(a.size()) * 4) == 0;
 }
 
 }  // namespace
@@ -121,18 +111,11 @@ TEST_CASE("convolutions are the same for any number of threads", "[conv]") {
   SampleGen g(11);
   for (const Case& c : cases()) {
     const Var x = g.normal(c.x).to(DType::f32), w = g.normal(c.w).to(DType::f32);
-    set_threads(1);
-    const Var y = conv2d(x, w, c.options);
-    const Pair input{c.x[2], c.x[3]}, kernel{c.w[2], c.w[3]};
-    const Var dx = conv2d_input_grad(y, w, input, c.options),
-              dw = conv2d_weight_grad(x, y, kernel, c.options);
-    for (const int threads : {2, 5}) {
-      set_threads(threads);
-      CHECK(same_bits(conv2d(x, w, c.options), y));
-      CHECK(same_bits(conv2d_input_grad(y, w, input, c.options), dx));
-      CHECK(same_bits(conv2d_weight_grad(x, y, kernel, c.options), dw));
-    }
-    set_threads(0);
+    check_threads([&] {
+      const Var y = conv2d(x, w, c.options);
+      return Vars{y, conv2d_input_grad(y, w, {c.x[2], c.x[3]}, c.options),
+                  conv2d_weight_grad(x, y, {c.w[2], c.w[3]}, c.options)};
+    });
   }
 }
 

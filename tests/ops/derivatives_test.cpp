@@ -8,6 +8,7 @@
 #include <banach/ops/implicit/minimize.hpp>
 #include <banach/ops/implicit/root.hpp>
 #include <banach/ops/ops.hpp>
+#include <tests/tensors.hpp>
 
 #include <catch2/catch.hpp>
 
@@ -15,27 +16,12 @@
 #include <functional>
 
 using namespace banach;
+using namespace banach::test;
 using Catch::Matchers::Contains;
 
 namespace {
 
-Tensor normal(const Shape& shape, std::uint64_t seed, double deviation = 1.0) {
-  Tensor x = Tensor::empty(shape, DType::f64);
-  Random(seed).fill_normal(x.mutable_data<double>(), x.size(), 0.0, deviation);
-  return x;
-}
-
 Var eye(std::int64_t n) { return Var(Tensor::eye(n, DType::f64)); }
-
-double largest_difference(const Var& a, const Var& b) {
-  REQUIRE(a.shape() == b.shape());
-  double worst = 0.0;
-  for (std::int64_t i = 0; i < a.size(); ++i) {
-    const double d = std::abs(a.value().at(i) - b.value().at(i));
-    worst = std::isnan(d) ? std::numeric_limits<double>::infinity() : std::max(worst, d);
-  }
-  return worst;
-}
 
 /// d/dt f(x + t v) at 0 by five points.
 Var by_differences(const std::function<Var(const Var&)>& f, const Tensor& x, const Tensor& v,

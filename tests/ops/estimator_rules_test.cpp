@@ -3,6 +3,7 @@
 #include <banach/engine/random.hpp>
 #include <banach/ops/implicit/fixed_point.hpp>
 #include <banach/ops/ops.hpp>
+#include <tests/tensors.hpp>
 
 #include <catch2/catch.hpp>
 
@@ -11,18 +12,13 @@
 #include <numeric>
 
 using namespace banach;
+using namespace banach::test;
 using Catch::Matchers::Contains;
 
 namespace {
 
 FixedPointOptions with_rule(BackwardRule rule, double tolerance = 1e-13) {
   return {.solver = Picard{}, .backward = std::move(rule), .tolerance = tolerance, .max_steps = 2000};
-}
-
-Tensor normal(Random& random, const Shape& shape, double deviation = 1.0) {
-  Tensor t = Tensor::empty(shape, DType::f64);
-  random.fill_normal(t.mutable_data<double>(), t.size(), 0.0, deviation);
-  return t;
 }
 
 Tensor repeated(const Tensor& row, std::int64_t times) { return repeat(Var(row), {times, 1}).value(); }

@@ -4,6 +4,7 @@
 #include <banach/engine/random.hpp>
 #include <banach/ops/implicit/fixed_point.hpp>
 #include <banach/ops/ops.hpp>
+#include <tests/tensors.hpp>
 
 #include <catch2/catch.hpp>
 
@@ -11,6 +12,7 @@
 #include <functional>
 
 using namespace banach;
+using namespace banach::test;
 using Catch::Matchers::Contains;
 
 namespace {
@@ -28,15 +30,9 @@ FixedPointOptions with_rule(BackwardRule rule) {
   return options;
 }
 
-Tensor random_normal(Random& random, const Shape& shape, double deviation = 1.0) {
-  Tensor t = Tensor::empty(shape, DType::f64);
-  random.fill_normal(t.mutable_data<double>(), t.size(), 0.0, deviation);
-  return t;
-}
-
 // A random n x n matrix whose largest row sum is at most `bound`: a contraction in the largest norm.
 Tensor contraction(Random& random, std::int64_t n, double bound) {
-  Tensor a = random_normal(random, {n, n});
+  Tensor a = normal(random, {n, n});
   double* p = a.mutable_data<double>();
   double top = 0.0;
   for (std::int64_t i = 0; i < n; ++i) {
@@ -104,8 +100,8 @@ struct Problem {
     curved = seed % 2 == 1;
     n = 1 + random.below(8);
     a = contraction(random, n, 0.9);
-    b = random_normal(random, {1, n});
-    g = random_normal(random, {1, n});
+    b = normal(random, {1, n});
+    g = normal(random, {1, n});
     const NoGrad off;
     z = fixed_point([&](const Var& s) { return body(s, Var(b)); }, Var(Tensor::zeros({1, n}, DType::f64)),
                     tight)
@@ -321,7 +317,7 @@ TEST_CASE("Unrolled says which solver it needs", "[fixed_point][errors]") {
 
 TEST_CASE("second and third derivatives through Implicit for a tanh map", "[fixed_point][higher_order]") {
   Random random(3);
-  const Tensor a = contraction(random, 3, 0.8), b = random_normal(random, {2, 3}),
+  const Tensor a = contraction(random, 3, 0.8), b = normal(random, {2, 3}),
                z0 = Tensor::zeros({2, 3}, DType::f64);
   const auto f = [&](const Vars& in) {
     return Vars{
@@ -461,7 +457,7 @@ TEST_CASE("policies: report, raise, nan", "[fixed_point][status]") {
 
 TEST_CASE("NaN injected at evaluation 7 in sample 3 of 8 harms nobody else", "[fixed_point][status]") {
   Random random(11);
-  const Tensor rates = random_normal(random, {8, 1}, 0.3);
+  const Tensor rates = normal(random, {8, 1}, 0.3);
   const auto run = [&](const Solver& solver, bool inject) {
     int evaluation = 0;
     const auto f = [&](const Var& z) {
@@ -493,7 +489,7 @@ TEST_CASE("NaN injected at evaluation 7 in sample 3 of 8 harms nobody else", "[f
 
 TEST_CASE("a sample solved alone agrees with the batch, value and gradient", "[fixed_point]") {
   Random random(5);
-  const Tensor a = contraction(random, 4, 0.9), b = random_normal(random, {6, 4});
+  const Tensor a = contraction(random, 4, 0.9), b = normal(random, {6, 4});
   const auto solve = [&](const Tensor& bias_value) {
     Tape tape;
     const Var bias = leaf(bias_value);

@@ -6,29 +6,17 @@
 #include <banach/ops/implicit/root.hpp>
 #include <banach/ops/implicit/trajectory.hpp>
 #include <banach/ops/ops.hpp>
+#include <tests/tensors.hpp>
 
 #include <catch2/catch.hpp>
 
 #include <cmath>
 
 using namespace banach;
+using namespace banach::test;
 using Catch::Matchers::Contains;
 
 namespace {
-
-Tensor normal(const Shape& shape, std::uint64_t seed, double deviation = 1.0) {
-  Random random(seed);
-  Tensor t = Tensor::empty(shape, DType::f64);
-  random.fill_normal(t.mutable_data<double>(), t.size(), 0.0, deviation);
-  return t;
-}
-
-double largest_difference(const Tensor& a, const Tensor& b) {
-  REQUIRE(a.shape() == b.shape());
-  double result = 0.0;
-  for (std::int64_t i = 0; i < a.size(); ++i) result = std::max(result, std::abs(a.at(i) - b.at(i)));
-  return result;
-}
 
 // n x n, well conditioned, not symmetric.
 Tensor matrix(std::int64_t n, std::uint64_t seed) {

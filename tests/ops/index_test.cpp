@@ -1,15 +1,16 @@
 #include <banach/engine/grad.hpp>
-#include <banach/engine/parallel.hpp>
 #include <banach/engine/samples.hpp>
 #include <banach/ops/index.hpp>
 #include <banach/ops/matmul.hpp>
 #include <banach/ops/shape_ops.hpp>
+#include <tests/threads.hpp>
 
 #include <catch2/catch.hpp>
 
 #include <cstring>
 
 using namespace banach;
+using namespace banach::test;
 
 namespace {
 
@@ -76,14 +77,7 @@ TEST_CASE("one index for every row, and take", "[index]") {
 TEST_CASE("scatter_add is the same for any number of threads", "[index]") {
   SampleGen g(4);
   const Var source = g.normal({4, 3000, 20}).to(DType::f32), index = g.indices({4, 3000, 20}, 7);
-  set_threads(1);
-  const Var one = scatter_add({4, 7, 20}, 1, index, source);
-  for (const int threads : {2, 5}) {
-    set_threads(threads);
-    const Var many = scatter_add({4, 7, 20}, 1, index, source);
-    CHECK(std::memcmp(one.value().data<float>(), many.value().data<float>(), 4 * 7 * 20 * 4) == 0);
-  }
-  set_threads(0);
+  check_threads([&] { return Vars{scatter_add({4, 7, 20}, 1, index, source)}; });
 }
 
 TEST_CASE("indices out of range name their position", "[index]") {

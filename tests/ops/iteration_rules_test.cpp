@@ -4,6 +4,7 @@
 #include <banach/engine/random.hpp>
 #include <banach/ops/implicit/fixed_point.hpp>
 #include <banach/ops/ops.hpp>
+#include <tests/tensors.hpp>
 
 #include <catch2/catch.hpp>
 
@@ -11,15 +12,10 @@
 #include <functional>
 
 using namespace banach;
+using namespace banach::test;
 using Catch::Matchers::Contains;
 
 namespace {
-
-Tensor normal(Random& random, const Shape& shape, double deviation = 1.0) {
-  Tensor t = Tensor::empty(shape, DType::f64);
-  random.fill_normal(t.mutable_data<double>(), t.size(), 0.0, deviation);
-  return t;
-}
 
 // z = A z + b or z = tanh(A z + b) for a batch whose samples contract at different rates, loss <g, z>. A and
 // b are captured.

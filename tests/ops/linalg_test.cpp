@@ -1,25 +1,20 @@
 // Linear algebra against its defining equations, computed by plain loops.
 #include <banach/engine/grad.hpp>
-#include <banach/engine/parallel.hpp>
 #include <banach/engine/random.hpp>
 #include <banach/ops/ops.hpp>
+#include <tests/tensors.hpp>
+#include <tests/threads.hpp>
 
 #include <catch2/catch.hpp>
 
 #include <cmath>
-#include <cstring>
 #include <limits>
 #include <vector>
 
 using namespace banach;
+using namespace banach::test;
 
 namespace {
-
-Tensor normal(const Shape& shape, std::uint64_t seed) {
-  Tensor x = Tensor::empty(shape, DType::f64);
-  Random(seed).fill_normal(x.mutable_data<double>(), x.size());
-  return x;
-}
 
 /// Matrix i of a stack, as a small matrix of its own with plain loops.
 struct Matrix {
@@ -106,11 +101,6 @@ bool all_nan(const Tensor& x) {
 }
 
 Tensor entry(const Tensor& stack, std::int64_t i) { return slice(stack, 0, i, i + 1).value(); }
-
-bool same_bits(const Tensor& a, const Tensor& b) {
-  return a.shape() == b.shape() && std::memcmp(a.data<double>(), b.data<double>(),
-                                               sizeof(double) * static_cast<std::size_t>(a.size())) == 0;
-}
 
 }  // namespace
 
@@ -340,18 +330,11 @@ TEST_CASE("gradients of eigenvectors near coinciding eigenvalues", "[linalg]") {
 }
 
 TEST_CASE("many small matrices: threads change no bit", "[linalg]") {
-  const int before = threads();
   const Tensor a = positive_definite(4000, 4, 19), b = normal({4000, 4, 1}, 20);
-  const auto all = [&] {
+  check_threads([&] {
     const Eigh e = eigh(a);
     const SignLogDet d = slogdet(a);
     return Vars{cholesky(a), solve(a, b), solve_spd(a, b), solve_triangular(a, b),
                 e.values,    e.vectors,   d.log_abs};
-  };
-  set_threads(1);
-  const Vars one = all();
-  set_threads(2);
-  const Vars two = all();
-  set_threads(before);
-  for (std::size_t i = 0; i < one.size(); ++i) CHECK(same_bits(one[i].value(), two[i].value()));
+  });
 }

@@ -1,5 +1,4 @@
 #include <banach/engine/grad.hpp>
-#include <banach/engine/parallel.hpp>
 #include <banach/engine/samples.hpp>
 #include <banach/ops/elementwise.hpp>
 #include <banach/ops/index.hpp>
@@ -7,12 +6,15 @@
 #include <banach/ops/reduce.hpp>
 #include <banach/ops/shape_ops.hpp>
 #include <banach/ops/softmax.hpp>
+#include <tests/tensors.hpp>
+#include <tests/threads.hpp>
 
 #include <catch2/catch.hpp>
 
 #include <cmath>
 
 using namespace banach;
+using namespace banach::test;
 
 namespace {
 
@@ -20,14 +22,6 @@ namespace {
 Var composed(const Var& logits, const Var& labels) {
   const Var picked = gather(log_softmax(logits), 1, reshape(labels, Shape{labels.size(), 1}));
   return -mean(picked);
-}
-
-double distance(const Var& a, const Var& b) {
-  REQUIRE(a.shape() == b.shape());
-  double largest = 0;
-  for (std::int64_t i = 0; i < a.size(); ++i)
-    largest = std::max(largest, std::abs(a.value().at(i) - b.value().at(i)));
-  return largest;
 }
 
 }  // namespace
@@ -41,9 +35,9 @@ TEST_CASE("cross_entropy agrees with its definition, and so do its first and sec
   CHECK(loss.item() == Approx(expected.item()).epsilon(1e-14));
   const Var g = grad(loss, {logits}, {.create_graph = true})[0],
             expected_g = grad(expected, {logits}, {.create_graph = true})[0];
-  CHECK(distance(g, expected_g) < 1e-15);
-  CHECK(distance(grad(g, {logits}, {.cotangent = w})[0], grad(expected_g, {logits}, {.cotangent = w})[0]) <
-        1e-15);
+  CHECK(largest_difference(g, expected_g) < 1e-15);
+  CHECK(largest_difference(grad(g, {logits}, {.cotangent = w})[0],
+                           grad(expected_g, {logits}, {.cotangent = w})[0]) < 1e-15);
 }
 
 TEST_CASE("cross_entropy in closed form") {
@@ -68,27 +62,21 @@ TEST_CASE("mse and its derivative") {
   const Var loss = mse(a, b);
   CHECK(loss.item() == Approx(5.0 / 3.0));
   const Vars g = grad(loss, {a, b});
-  CHECK(distance(g[0], Var(tensor({2.0 / 3.0, -4.0 / 3.0, 0.0}))) < 1e-15);
-  CHECK(distance(g[1], -g[0]) == 0.0);
+  CHECK(largest_difference(g[0], Var(tensor({2.0 / 3.0, -4.0 / 3.0, 0.0}))) < 1e-15);
+  CHECK(largest_difference(g[1], -g[0]) == 0.0);
   CHECK_THROWS_WITH(mse(Var(Tensor::zeros({2, 1})), Var(Tensor::zeros({2}))),
                     "[mse] prediction and target must have one shape, not empty: (2,1) with (2)");
 }
 
 TEST_CASE("losses of large batches: the same bits with one thread and two") {
-  const int before = threads();
   SampleGen gen(52);
   const Var logits(gen.normal({9000, 10}).to(DType::f32)), labels(gen.indices({9000}, 10));
-  const Var target(gen.normal({9000, 10}).to(DType::f32));
-  set_threads(1);
-  const double ce = cross_entropy(logits, labels).item(), squares = mse(logits, target).item();
-  const Var probability = sigmoid(target);
-  const double binary = bce_with_logits(logits, probability).item(), robust = huber(logits, target).item();
-  set_threads(2);
-  CHECK(cross_entropy(logits, labels).item() == ce);
-  CHECK(mse(logits, target).item() == squares);
-  CHECK(bce_with_logits(logits, probability).item() == binary);
-  CHECK(huber(logits, target).item() == robust);
+  const Var target(gen.normal({9000, 10}).to(DType::f32)), probability = sigmoid(target);
+  const Vars losses = check_threads([&] {
+    return Vars{mse(logits, target), bce_with_logits(logits, probability), cross_entropy(logits, labels),
+                huber(logits, target)};
+  });
+  const double squares = losses[0].item(), binary = losses[1].item();
   CHECK(binary == Approx(mean(softplus(logits) - logits * probability).item()).epsilon(1e-6));
   CHECK(squares == Approx(mean(square(logits - target)).item()).epsilon(1e-6));
-  set_threads(before);
 }

@@ -3,12 +3,14 @@
 #include <banach/ops/elementwise.hpp>
 #include <banach/ops/norm.hpp>
 #include <banach/ops/reduce.hpp>
+#include <tests/tensors.hpp>
 
 #include <catch2/catch.hpp>
 
 #include <cmath>
 
 using namespace banach;
+using namespace banach::test;
 
 namespace {
 
@@ -16,14 +18,6 @@ namespace {
 Var composed(const Var& x, double eps) {
   const Var centred = x - mean(x, {-1}, true);
   return centred * rsqrt(mean(square(centred), {-1}, true) + eps);
-}
-
-double distance(const Var& a, const Var& b) {
-  REQUIRE(a.shape() == b.shape());
-  double largest = 0;
-  for (std::int64_t i = 0; i < a.size(); ++i)
-    largest = std::max(largest, std::abs(a.value().at(i) - b.value().at(i)));
-  return largest;
 }
 
 }  // namespace
@@ -36,14 +30,14 @@ TEST_CASE("normalize agrees with its definition, and so do its first and second 
       Tape tape;
       const Var x = leaf(gen.normal(shape, 1.0)), u = leaf(gen.normal(shape)), w(gen.normal(shape));
       const Var y = normalize(x, eps), expected = composed(x, eps);
-      CHECK(distance(y, expected) < 1e-13);
+      CHECK(largest_difference(y, expected) < 1e-13);
       const GradOptions recorded{.create_graph = true, .cotangent = u};
       const Var g = grad(y, {x}, recorded)[0], expected_g = grad(expected, {x}, recorded)[0];
-      CHECK(distance(g, expected_g) < 1e-11);
+      CHECK(largest_difference(g, expected_g) < 1e-11);
       const Vars second = grad(g, {x, u}, {.cotangent = w}),
                  expected_second = grad(expected_g, {x, u}, {.cotangent = w});
-      CHECK(distance(second[0], expected_second[0]) < 1e-9);
-      CHECK(distance(second[1], expected_second[1]) < 1e-11);
+      CHECK(largest_difference(second[0], expected_second[0]) < 1e-9);
+      CHECK(largest_difference(second[1], expected_second[1]) < 1e-11);
     }
 }
 
@@ -57,14 +51,14 @@ TEST_CASE("a row of two entries has a closed form") {
 TEST_CASE("a constant row gives zeros, and finite derivatives") {
   Tape tape;
   const Var x = leaf(Tensor::full({2, 5}, 3.0)), y = normalize(x);
-  CHECK(distance(y, Var(Tensor::zeros({2, 5}))) == 0.0);
+  CHECK(largest_difference(y, Var(Tensor::zeros({2, 5}))) == 0.0);
   CHECK(grad(y, {x}, {.cotangent = Var(Tensor::ones({2, 5}))})[0].value().all_finite());
 }
 
 TEST_CASE("rows far from zero keep their digits in f32") {
   SampleGen gen(42);
   const Tensor x = gen.normal({3, 1000}, 1000.0).to(DType::f32);
-  CHECK(distance(normalize(Var(x)), composed(Var(x.to(DType::f64)), 1e-5)) < 1e-3);
+  CHECK(largest_difference(normalize(Var(x)), composed(Var(x.to(DType::f64)), 1e-5)) < 1e-3);
 }
 
 TEST_CASE("layer_norm scales and shifts, with gradients for all three") {
@@ -73,9 +67,9 @@ TEST_CASE("layer_norm scales and shifts, with gradients for all three") {
   const Var x = leaf(gen.normal({4, 3})), gamma = leaf(gen.normal({3})), beta = leaf(gen.normal({3})),
             u(gen.normal({4, 3}));
   const Var y = layer_norm(x, gamma, beta, 1e-3), plain = composed(x, 1e-3);
-  CHECK(distance(y, plain * gamma + beta) < 1e-14);
+  CHECK(largest_difference(y, plain * gamma + beta) < 1e-14);
   const Vars g = grad(y, {x, gamma, beta}, {.cotangent = u});
-  CHECK(distance(g[0], grad(plain, {x}, {.cotangent = u * gamma})[0]) < 1e-12);
-  CHECK(distance(g[1], sum(u * plain, {0})) < 1e-13);
-  CHECK(distance(g[2], sum(u, {0})) < 1e-14);
+  CHECK(largest_difference(g[0], grad(plain, {x}, {.cotangent = u * gamma})[0]) < 1e-12);
+  CHECK(largest_difference(g[1], sum(u * plain, {0})) < 1e-13);
+  CHECK(largest_difference(g[2], sum(u, {0})) < 1e-14);
 }

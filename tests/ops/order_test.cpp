@@ -1,7 +1,7 @@
 #include <banach/engine/grad.hpp>
-#include <banach/engine/parallel.hpp>
 #include <banach/engine/samples.hpp>
 #include <banach/ops/ops.hpp>
+#include <tests/threads.hpp>
 
 #include <catch2/catch.hpp>
 
@@ -11,6 +11,7 @@
 #include <numeric>
 
 using namespace banach;
+using namespace banach::test;
 
 namespace {
 
@@ -66,17 +67,8 @@ TEST_CASE("sort and topk keep equals in order and NaN at the large end") {
 }
 
 TEST_CASE("orders have the same result with one thread and two") {
-  const int before = threads();
   const Var x(rough({40, 300, 7}, 72));
-  set_threads(1);
-  const Tensor one = sort(x, 1).indices.value(), best = argmax(x, 1).value();
-  set_threads(2);
-  const Tensor two = sort(x, 1).indices.value(), best_of_two = argmax(x, 1).value();
-  set_threads(before);
-  bool same = true;
-  for (std::int64_t i = 0; i < one.size(); ++i) same = same && one.at(i) == two.at(i);
-  for (std::int64_t i = 0; i < best.size(); ++i) same = same && best.at(i) == best_of_two.at(i);
-  CHECK(same);
+  check_threads([&] { return Vars{sort(x, 1).indices, argmax(x, 1)}; });
 }
 
 TEST_CASE("argmax without an axis counts through the whole tensor") {

@@ -1,10 +1,10 @@
 #include <banach/engine/grad.hpp>
-#include <banach/engine/parallel.hpp>
 #include <banach/engine/samples.hpp>
 #include <banach/ops/elementwise.hpp>
 #include <banach/ops/reduce.hpp>
 #include <banach/ops/scan.hpp>
 #include <banach/ops/shape_ops.hpp>
+#include <tests/threads.hpp>
 
 #include <catch2/catch.hpp>
 
@@ -12,6 +12,7 @@
 #include <limits>
 
 using namespace banach;
+using namespace banach::test;
 
 namespace {
 
@@ -102,7 +103,6 @@ TEST_CASE("long axes: rows and columns that are cut into pieces") {
 }
 
 TEST_CASE("sums have the same bits with one thread and two") {
-  const int before = threads();
   SampleGen gen(23);
   for (const auto& [shape, axes] : std::vector<std::pair<Shape, Axes>>{{{300007}, {}},
                                                                        {{70001, 3}, {0}},
@@ -111,12 +111,8 @@ TEST_CASE("sums have the same bits with one thread and two") {
                                                                        {{6, 700, 50}, {1}}}) {
     INFO(shape.to_string());
     const Var x(gen.normal(shape).to(DType::f32));
-    set_threads(1);
-    const auto one = list(sum(x, axes));
-    set_threads(2);
-    CHECK(list(sum(x, axes)) == one);
+    check_threads([&] { return Vars{sum(x, axes)}; });
   }
-  set_threads(before);
 }
 
 TEST_CASE("sums of many f32 keep their digits") {  // added one by one in f32, the first one is off by 0.8 %
@@ -188,24 +184,14 @@ TEST_CASE("variance keeps its digits far from zero") {
 }
 
 TEST_CASE("norm, dot, var and cumsum of long axes: right, and the same bits with one thread and two") {
-  const int before = threads();
   SampleGen gen(24);
   const Tensor t = gen.normal({3, 70001}), columns = gen.normal({20011, 5});
-  const auto all = [&] {
-    std::vector<double> result;
-    const Var x(t), y(columns);
-    for (const Var& v : {norm(x, {1}), norm(y, {0}), norm(x), dot(x, x), var(x, {1}), var(y, {0}),
-                         slice(cumsum(x, 1), 1, 70000, 70001), slice(cumsum(y, 0), 0, 20010, 20011)})
-      for (const double value : list(v)) result.push_back(value);
-    return result;
-  };
-  set_threads(1);
-  const auto one = all();
-  set_threads(2);
-  CHECK(all() == one);
-  set_threads(before);
+  const Var x(t), y(columns), squares = square(x);
+  check_threads([&] {
+    return Vars{norm(x, {1}), norm(y, {0}), norm(x),      dot(x, x),
+                var(x, {1}),  var(y, {0}),  cumsum(x, 1), cumsum(y, 0)};
+  });
 
-  const Var x(t), squares = square(x);
   const auto close = [](const Var& a, const Var& b) {
     for (std::int64_t i = 0; i < a.size(); ++i)
       CHECK(a.value().at(i) == Approx(b.value().at(i)).epsilon(1e-13));

@@ -1,15 +1,14 @@
 // Walks every registered operation with its own samples and edges.
 #include <banach/engine/grad.hpp>
-#include <banach/engine/parallel.hpp>
 #include <banach/engine/samples.hpp>
 #include <banach/engine/simd.hpp>
 #include <banach/ops/ops.hpp>
+#include <tests/threads.hpp>
 
 #include <catch2/catch.hpp>
 
 #include <cmath>
 #include <cstdio>
-#include <cstring>
 #include <functional>
 #include <limits>
 #include <set>
@@ -131,17 +130,8 @@ Tensors moved(const Tensors& a, double t, const Tensors& b) {
 }
 
 bool same_bits(const Tensors& a, const Tensors& b) {
-  if (a.size() != b.size()) return false;
-  for (std::size_t k = 0; k < a.size(); ++k) {
-    if (!(a[k].shape() == b[k].shape()) || a[k].dtype() != b[k].dtype()) return false;
-    const bool same = dispatch_any(a[k].dtype(), [&](auto zero) {
-      using T = decltype(zero);
-      return a[k].size() == 0 || std::memcmp(a[k].data<T>(), b[k].data<T>(),
-                                             sizeof(T) * static_cast<std::size_t>(a[k].size())) == 0;
-    });
-    if (!same) return false;
-  }
-  return true;
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(),
+                    [](const Tensor& x, const Tensor& y) { return test::same_bits(x, y); });
 }
 
 /// Largest |a - b| over all entries.
@@ -459,7 +449,7 @@ TEST_CASE("every instruction set gives what sse2 gives, to rounding") {
 }
 
 TEST_CASE("one thread and two give the same bits") {
-  const int before = threads();
+  const test::KeepThreads keep;
   for_samples(1, [&](const Op& op, const Sample& sample) {
     for (const DType dtype : {DType::f32, DType::f64}) {
       set_threads(1);
@@ -468,7 +458,6 @@ TEST_CASE("one thread and two give the same bits") {
       CHECK(same_bits(results_of(op, sample, dtype, 7).all(), one.all()));
     }
   });
-  set_threads(before);
 }
 
 TEST_CASE("a NaN does what the operation declares") {

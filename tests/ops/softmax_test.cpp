@@ -1,10 +1,11 @@
 #include <banach/engine/grad.hpp>
-#include <banach/engine/parallel.hpp>
 #include <banach/engine/samples.hpp>
 #include <banach/ops/elementwise.hpp>
 #include <banach/ops/reduce.hpp>
 #include <banach/ops/shape_ops.hpp>
 #include <banach/ops/softmax.hpp>
+#include <tests/tensors.hpp>
+#include <tests/threads.hpp>
 
 #include <catch2/catch.hpp>
 
@@ -12,18 +13,11 @@
 #include <limits>
 
 using namespace banach;
+using namespace banach::test;
 
 namespace {
 
 constexpr double infinity = std::numeric_limits<double>::infinity();
-
-double distance(const Var& a, const Var& b) {
-  REQUIRE(a.shape() == b.shape());
-  double largest = 0;
-  for (std::int64_t i = 0; i < a.size(); ++i)
-    largest = std::max(largest, std::abs(a.value().at(i) - b.value().at(i)));
-  return largest;
-}
 
 }  // namespace
 
@@ -32,9 +26,9 @@ TEST_CASE("softmax agrees with its formula along every axis") {
   const Var x(gen.normal({3, 4, 5}));
   for (int axis = -3; axis < 3; ++axis) {
     const Var e = exp(x), total = sum(e, {axis}, true);
-    CHECK(distance(softmax(x, axis), e / total) < 1e-15);
-    CHECK(distance(log_softmax(x, axis), x - log(total)) < 1e-14);
-    CHECK(distance(logsumexp(x, {axis}, true), log(total)) < 1e-14);
+    CHECK(largest_difference(softmax(x, axis), e / total) < 1e-15);
+    CHECK(largest_difference(log_softmax(x, axis), x - log(total)) < 1e-14);
+    CHECK(largest_difference(logsumexp(x, {axis}, true), log(total)) < 1e-14);
   }
   CHECK_THROWS_WITH(softmax(x, 3), "[softmax] axis must lie in [-3, 3): got 3");
 }
@@ -45,7 +39,7 @@ TEST_CASE("logsumexp over any axes") {
   for (const Axes& axes : {Axes{}, Axes{0}, Axes{1, 3}, Axes{0, 2}, Axes{-1, -2}, Axes{0, 1, 2, 3}})
     for (const bool keep : {false, true}) {
       INFO(axes.to_string() << keep);
-      CHECK(distance(logsumexp(x, axes, keep), log(sum(exp(x), axes, keep))) < 1e-14);
+      CHECK(largest_difference(logsumexp(x, axes, keep), log(sum(exp(x), axes, keep))) < 1e-14);
     }
   CHECK(logsumexp(Var(scalar(3.0, DType::f64))).item() == 3.0);
   CHECK(logsumexp(Var(Tensor::zeros({2, 0})), {1}).value().at(1) == -infinity);
@@ -53,8 +47,8 @@ TEST_CASE("logsumexp over any axes") {
 
 TEST_CASE("large entries do not overflow, and a common shift changes nothing") {
   const Var x(tensor({1000.0, 1001.0, 1002.0})), moved(tensor({0.0, 1.0, 2.0}));
-  CHECK(distance(softmax(x), softmax(moved)) < 1e-15);
-  CHECK(distance(log_softmax(x), log_softmax(moved)) < 1e-15);
+  CHECK(largest_difference(softmax(x), softmax(moved)) < 1e-15);
+  CHECK(largest_difference(log_softmax(x), log_softmax(moved)) < 1e-15);
   CHECK(logsumexp(x).item() == Approx(1000.0 + logsumexp(moved).item()).epsilon(1e-15));
   CHECK(log_softmax(Var(tensor({0.0, -1000.0}))).value().at(1) == -1000.0);
 }
@@ -84,23 +78,18 @@ TEST_CASE("fused vjps agree with those composed of operations") {
   Tape tape;
   const Var x = leaf(gen.normal({3, 5})), u(gen.normal({3, 5}));
   const Var composed = exp(x) / sum(exp(x), {-1}, true);
-  CHECK(distance(grad(softmax(x), {x}, {.cotangent = u})[0], grad(composed, {x}, {.cotangent = u})[0]) <
-        1e-15);
-  CHECK(distance(grad(log_softmax(x), {x}, {.cotangent = u})[0],
-                 grad(log(composed), {x}, {.cotangent = u})[0]) < 1e-14);
+  CHECK(largest_difference(grad(softmax(x), {x}, {.cotangent = u})[0],
+                           grad(composed, {x}, {.cotangent = u})[0]) < 1e-15);
+  CHECK(largest_difference(grad(log_softmax(x), {x}, {.cotangent = u})[0],
+                           grad(log(composed), {x}, {.cotangent = u})[0]) < 1e-14);
 }
 
 TEST_CASE("many rows give the same bits with one thread and two") {
-  const int before = threads();
   SampleGen gen(34);
   const Var x(gen.normal({9000, 10}).to(DType::f32));
-  const auto run = [&](int n) {
-    set_threads(n);
+  check_threads([&] {
     Tape tape;
     const Var leaf_x = leaf(x.value()), y = log_softmax(leaf_x);
     return Vars{y.detach(), grad(y, {leaf_x}, {.cotangent = x})[0], logsumexp(x, {1})};
-  };
-  const Vars one = run(1), two = run(2);
-  for (std::size_t i = 0; i < one.size(); ++i) CHECK(distance(one[i], two[i]) == 0.0);
-  set_threads(before);
+  });
 }

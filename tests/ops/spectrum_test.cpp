@@ -5,6 +5,7 @@
 #include <banach/ops/implicit/regularization.hpp>
 #include <banach/ops/implicit/spectrum.hpp>
 #include <banach/ops/ops.hpp>
+#include <tests/tensors.hpp>
 
 #include <catch2/catch.hpp>
 
@@ -13,15 +14,10 @@
 #include <limits>
 
 using namespace banach;
+using namespace banach::test;
 using Catch::Matchers::Contains;
 
 namespace {
-
-Tensor normal(const Shape& shape, std::uint64_t seed, double deviation = 1.0) {
-  Tensor x = Tensor::empty(shape, DType::f64);
-  Random(seed).fill_normal(x.mutable_data<double>(), x.size(), 0.0, deviation);
-  return x;
-}
 
 double squared_norm(const Tensor& a) {
   double total = 0.0;

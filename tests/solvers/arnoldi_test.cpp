@@ -2,8 +2,8 @@
 #include "maps.hpp"
 
 #include <banach/engine/error.hpp>
-#include <banach/engine/parallel.hpp>
 #include <banach/solvers/arnoldi.hpp>
+#include <tests/threads.hpp>
 
 #include <limits>
 
@@ -117,10 +117,9 @@ TEST_CASE("estimates do not depend on neighbours, threads, or luck", "[arnoldi]"
   const auto first = estimate({matrices[0]}, {.products = 6});
   CHECK(all[0].eigenvalue == first[0].eigenvalue);
   CHECK(all[0].residual == first[0].residual);
-  const int before = threads();
+  const test::KeepThreads keep;
   set_threads(1);
   const auto alone = estimate(matrices, {.products = 6});
-  set_threads(before);
   for (std::size_t i = 0; i < all.size(); ++i) CHECK(all[i].eigenvalue == alone[i].eigenvalue);
   CHECK(estimate(matrices, {.products = 6, .seed = 5})[0].eigenvalue != all[0].eigenvalue);
 }

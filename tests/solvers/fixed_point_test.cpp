@@ -1,10 +1,8 @@
 #include "maps.hpp"
 
-#include <banach/engine/parallel.hpp>
 #include <banach/solvers/fallback.hpp>
 #include <banach/solvers/monitor.hpp>
-
-#include <cstring>
+#include <tests/threads.hpp>
 
 using namespace banach;
 using namespace banach::test;
@@ -27,13 +25,6 @@ const std::vector<Solver>& all_solvers() {
                                            NewtonKrylov{}, LevenbergMarquardt{},
                                            Fallback{}};
   return solvers;
-}
-
-bool same_bits(const Tensor& a, const Tensor& b) {
-  return a.shape() == b.shape() && a.dtype() == b.dtype() && dispatch_floating(a.dtype(), [&](auto zero) {
-           using T = decltype(zero);
-           return std::memcmp(a.data<T>(), b.data<T>(), static_cast<std::size_t>(a.size()) * sizeof(T)) == 0;
-         });
 }
 
 bool same(const SampleReport& a, const SampleReport& b) {
@@ -253,12 +244,12 @@ TEST_CASE("results do not depend on the number of threads") {
     const Tensor u = random_state(64, n, DType::f32, random);
     const StateMap f = layer(random_orthogonal(n, random), u, [](double x) { return 0.9 * std::sin(x); });
     std::vector<FixedPointSolution> solutions;
+    const KeepThreads keep;
     for (const int threads : {1, 2, 4}) {
       set_threads(threads);
       solutions.push_back(
           solve_fixed_point(solver, f, Tensor::zeros({64, n}), {.max_steps = 12, .tolerance = 1e-6}));
     }
-    set_threads(0);
     for (int i : {1, 2}) {
       CHECK(same_bits(solutions[0].z, solutions[static_cast<std::size_t>(i)].z));
       CHECK(solutions[0].report.trace.abs_trace ==

@@ -1,7 +1,7 @@
 #include "maps.hpp"
 
-#include <banach/engine/parallel.hpp>
 #include <banach/solvers/linear.hpp>
+#include <tests/threads.hpp>
 
 using namespace banach;
 using namespace banach::test;
@@ -441,12 +441,12 @@ TEMPLATE_TEST_CASE("a system in a batch is solved as if alone, with any number o
                                     systems.b.rows(i, i + 1));
     for (std::int64_t j = 0; j < 300; ++j) REQUIRE(alone.x.at(j) == together.x.at(i * 300 + j));
   }
+  const KeepThreads keep;
   for (const int threads : {1, 4}) {
     set_threads(threads);
     const auto again = solve_linear(TestType{}, systems.apply, systems.b);
     for (std::int64_t i = 0; i < again.x.size(); ++i) REQUIRE(again.x.at(i) == together.x.at(i));
   }
-  set_threads(0);
 }
 
 TEST_CASE("extreme scales of the right-hand side") {

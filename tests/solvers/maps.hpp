@@ -4,6 +4,7 @@
 #include <banach/engine/blas.hpp>
 #include <banach/engine/random.hpp>
 #include <banach/solvers/fixed_point.hpp>
+#include <tests/tensors.hpp>
 
 #include <catch2/catch.hpp>
 
@@ -75,9 +76,7 @@ inline std::vector<double> solve_identity_minus(const Matrix& m, std::vector<dou
 }
 
 inline Tensor random_state(std::int64_t batch, std::int64_t n, DType dtype, Random& random) {
-  Tensor t = Tensor::empty({batch, n}, DType::f64);
-  random.fill_normal(t.mutable_data<double>(), t.size());
-  return t.to(dtype);
+  return normal(random, {batch, n}).to(dtype);
 }
 
 /// A map given by what it does to one row; `row` is called as row(sample, in, out, n).
