@@ -3,7 +3,9 @@
 #   - a layer includes only itself and the layers to its left: engine <- solvers <- ops <- nn <- apps;
 #   - files of the library name their headers in full, <banach/...>, so that no include escapes the first check;
 #   - TBB and CBLAS each have one door, banach/engine/parallel.cpp and banach/engine/blas.cpp;
-#   - public headers stay light: none of the heavy headers below, outside the files that exist for them.
+#   - public headers stay light: none of the heavy headers below, outside the files that exist for them;
+#   - <banach/banach.hpp> brings in every header but those whose second line begins with "// Internal", and none
+#     of those.
 # Prints file:line and the forbidden arrow for each fault; exits 1 if there is one.
 set -euo pipefail
 cd "${1:-$(dirname "${BASH_SOURCE[0]}")/..}"
@@ -26,10 +28,12 @@ awk '
     heavy = "^(fmt|nlohmann|tbb|oneapi|xtensor|xtl|xsimd|catch2|CLI)/"
     may_be_heavy["banach/xtensor.hpp"] = may_be_heavy["banach/engine/simd_kernels.hpp"] = 1
   }
+  FNR == 2 && FILENAME ~ /^banach\/.*\.hpp$/ { internal[FILENAME] = /^\/\/ Internal/ }
   FNR == 1 { from = layer_of(FILENAME); if (!(from in rank)) fault("no such layer: " from) }
   /^[ \t]*#[ \t]*include[ \t]*[<"]/ {
     quoted = $0 ~ /^[^<"]*"/
     header = $0; sub(/^[^<"]*[<"]/, "", header); sub(/[>"].*$/, "", header)
+    includes[FILENAME] = includes[FILENAME] " " header
     if (header ~ /^(banach|apps)\//) {
       to = layer_of(header)
       if (!(to in rank)) fault("no such layer: " to)
@@ -44,7 +48,21 @@ awk '
     if (header ~ heavy && FILENAME ~ /^banach\/.*\.hpp$/ && !(FILENAME in may_be_heavy))
       fault("heavy header in a public header: <" header ">")
   }
+  function visit(header,   list, n, i) {  # marks what an include of this header brings in
+    if (public[header]++) return
+    n = split(includes[header], list, " ")
+    for (i = 1; i <= n; i++) visit(list[i])
+  }
   END {
+    visit("banach/banach.hpp")
+    for (i = 1; i < ARGC; i++) {
+      FILENAME = ARGV[i]; FNR = 2
+      if (FILENAME !~ /^banach\/.*\/.*\.hpp$/) continue
+      if (internal[FILENAME] && FILENAME in public)
+        fault("an internal header that <banach/banach.hpp> brings in")
+      if (!internal[FILENAME] && !(FILENAME in public))
+        fault("neither internal nor brought in by <banach/banach.hpp>")
+    }
     printf "check_layers: %d files, %d faults\n", ARGC - 1, faults
     exit faults > 0
   }' "${files[@]}"

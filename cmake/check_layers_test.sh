@@ -22,17 +22,19 @@ expect() {
 expect 1 "no sources found"
 
 plant banach/engine/tape.hpp '#include <vector>'
+plant banach/engine/kernels.hpp '#pragma once
+// Internal: loops.'
 plant banach/ops/implicit/fixed_point.cpp '#include <banach/engine/tape.hpp>
 #include <banach/solvers/picard.hpp>
 #include <banach/version.hpp>
 #include <fmt/format.h>
 // #include <banach/nn/linear.hpp>'
-plant banach/banach.hpp '#include <banach/nn/linear.hpp>'
+plant banach/banach.hpp '#include <banach/engine/tape.hpp>'
 plant banach/xtensor.hpp '#include <xtensor/xarray.hpp>'
 plant apps/main.cpp '#include <banach/banach.hpp>
 #include <CLI/CLI.hpp>
 #include <apps/lab/lab.hpp>'
-expect 0 "5 files, 0 faults"
+expect 0 "6 files, 0 faults"
 
 plant banach/engine/tape.cpp '#include <vector>
   #  include <banach/ops/add.hpp>'
@@ -71,6 +73,18 @@ for header in fmt/format.h nlohmann/json.hpp tbb/parallel_for.h oneapi/tbb.h xte
   plant banach/engine/tensor.hpp "#include <$header>"
   expect 1 "banach/engine/tensor.hpp:1: heavy header in a public header: <$header>"
 done
+
+plant banach/banach.hpp '#include <banach/engine/tape.hpp>'
+plant banach/engine/tape.hpp '#include <banach/engine/var.hpp>'
+plant banach/engine/var.hpp '#pragma once'
+plant banach/engine/graph.hpp '#pragma once'
+expect 1 "banach/engine/graph.hpp:2: neither internal nor brought in by <banach/banach.hpp>"
+
+plant banach/banach.hpp '#include <banach/engine/tape.hpp>'
+plant banach/engine/tape.hpp '#include <banach/engine/slab.hpp>'
+plant banach/engine/slab.hpp '#pragma once
+// Internal: chunks of memory.'
+expect 1 "banach/engine/slab.hpp:2: an internal header that <banach/banach.hpp> brings in"
 
 [ "$failures" -eq 0 ] && echo "check_layers_test: every planted fault was found"
 exit "$((failures > 0))"

@@ -1,7 +1,7 @@
 #pragma once
-// The kernels of simd.hpp, templated on the xsimd architecture; included only by the sources built per
-// instruction set, after <xsimd/xsimd.hpp> in a namespace of their own. All in an anonymous namespace, see
-// simd_math.hpp.
+// Internal: the kernels of simd.hpp, templated on the xsimd architecture; included only by the sources built
+// per instruction set, after <xsimd/xsimd.hpp> in a namespace of their own. All in an anonymous namespace,
+// see simd_math.hpp.
 
 #include <banach/engine/simd.hpp>
 #include <banach/engine/simd_math.hpp>

@@ -1,5 +1,5 @@
 #pragma once
-// Elementary functions on xsimd batches, included only by the sources built per instruction set.
+// Internal: elementary functions on xsimd batches, included only by the sources built per instruction set.
 //
 // Written here instead of taken from xsimd 8.1 because its exp flushes subnormal results to zero, its sin and
 // cos choose a reduction by looking at the whole batch (an element's bits would depend on its neighbours),

@@ -1,6 +1,6 @@
 #pragma once
-// How elementwise kernels walk over their operands: in parallel pieces of fixed size, and under broadcasting
-// without ever materialising it. For the sources of the operations, not for users.
+// Internal: how elementwise kernels walk over their operands: in parallel pieces of fixed size, and under
+// broadcasting without ever materialising it.
 
 #include <banach/engine/op.hpp>
 #include <banach/engine/parallel.hpp>

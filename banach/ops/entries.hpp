@@ -1,6 +1,6 @@
 #pragma once
-// What the entries of elementwise operations share: samples, refusals, and the handling of broadcast
-// operands. For the sources of the operations, not for users.
+// Internal: what the entries of elementwise operations share: samples, refusals, and the handling of
+// broadcast operands.
 
 #include <banach/engine/samples.hpp>
 #include <banach/ops/shape_ops.hpp>

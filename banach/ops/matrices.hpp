@@ -1,6 +1,5 @@
 #pragma once
-// What the operations on stacks of matrices, (..., rows, columns), share. For the sources of the operations,
-// not for users.
+// Internal: what the operations on stacks of matrices, (..., rows, columns), share.
 
 #include <banach/engine/op.hpp>
 #include <banach/engine/parallel.hpp>

@@ -1,5 +1,12 @@
 #pragma once
-// All operations on Vars, and the list of them.
+// All operations on Vars, and the list of them. An operation's entry is in the source of its header's name,
+// or
+//   conv.hpp         conv1d.cpp, conv_transpose.cpp
+//   elementwise.hpp  activation.cpp
+//   linalg.hpp       cholesky.cpp, eigh.cpp, lu.cpp, matrix_parts.cpp
+//   norm.hpp         batch_norm.cpp
+//   reduce.hpp       moments.cpp
+//   shape_ops.hpp    repeat.cpp
 
 #include <banach/ops/attention.hpp>
 #include <banach/ops/cast.hpp>

@@ -1,6 +1,5 @@
 #pragma once
-// What the entries of reductions share: attributes, shape rules, samples and refusals. For the sources of the
-// operations, not for users.
+// Internal: what the entries of reductions share: attributes, shape rules, samples and refusals.
 
 #include <banach/ops/entries.hpp>
 

@@ -1,6 +1,6 @@
 #pragma once
-// Linear maps of the rows and of the columns of images: what average pooling and upsampling have in common.
-// For the sources of the operations, not for users.
+// Internal: linear maps of the rows and of the columns of images: what average pooling and upsampling have in
+// common.
 
 #include <banach/engine/op.hpp>
 

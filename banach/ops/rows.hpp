@@ -1,5 +1,5 @@
 #pragma once
-// Kernels that work row by row along the last axis. For the sources of the operations, not for users.
+// Internal: kernels that work row by row along the last axis.
 
 #include <banach/engine/op.hpp>
 #include <banach/engine/parallel.hpp>

@@ -1,6 +1,5 @@
 #pragma once
-// The loop nest that moves the elements of every operation that only moves them. For the sources of the
-// operations, not for users.
+// Internal: the loop nest that moves the elements of every operation that only moves them.
 
 #include <banach/engine/tensor.hpp>
 

@@ -1,5 +1,5 @@
 #pragma once
-// Errors that every solver words alike.
+// Internal: errors that every solver words alike.
 
 #include <banach/engine/tensor.hpp>
 

@@ -1,5 +1,5 @@
 #pragma once
-// The derivative of a problem at the iterates of a batch, exact or by differences.
+// Internal: the derivative of a problem at the iterates of a batch, exact or by differences.
 
 #include <banach/solvers/fixed_point.hpp>
 

@@ -1,7 +1,7 @@
 #pragma once
-// What the Krylov solvers of linear.hpp share. The solve of one sample is a state machine: it names a vector,
-// is given M times that vector, and names the next. Whether it is building its space or checking an iterate
-// is its own affair, so that samples never wait for each other, and all share the applications of M.
+// Internal: what the Krylov solvers of linear.hpp share. The solve of one sample is a state machine: it names
+// a vector, is given M times that vector, and names the next. Whether it is building its space or checking an
+// iterate is its own affair, so that samples never wait for each other, and all share the applications of M.
 
 #include <banach/solvers/check.hpp>
 #include <banach/solvers/linear.hpp>

@@ -1,6 +1,6 @@
 #pragma once
-// A line search spread over the evaluations of the loop: each evaluation of f is a trial point of each
-// sample.
+// Internal: a line search spread over the evaluations of the loop: each evaluation of f is a trial point of
+// each sample.
 
 #include <banach/solvers/fixed_point.hpp>
 #include <banach/solvers/vector.hpp>

@@ -1,5 +1,5 @@
 #pragma once
-// When a linear system counts as solved.
+// Internal: when a linear system counts as solved.
 
 #include <algorithm>
 #include <cmath>

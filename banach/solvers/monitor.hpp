@@ -1,5 +1,6 @@
 #pragma once
-// When one sample of a fixed-point solve stops: the formulas of status.hpp, on one sample's running state.
+// Internal: when one sample of a fixed-point solve stops: the formulas of status.hpp, on one sample's running
+// state.
 
 #include <banach/solvers/fixed_point.hpp>
 #include <banach/solvers/regularity.hpp>

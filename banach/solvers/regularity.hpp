@@ -1,6 +1,6 @@
 #pragma once
-// Whether the root that a sample converges to is a regular one: I - J can be inverted there, and its
-// derivative with respect to parameters exists.
+// Internal: whether the root that a sample converges to is a regular one: I - J can be inverted there, and
+// its derivative with respect to parameters exists.
 //
 // The condition of I - J at the computed root does not tell: near a double root it is finite, near a badly
 // scaled regular one it is large. What tells is how the amplification a = error / residual develops. At a

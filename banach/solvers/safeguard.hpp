@@ -1,5 +1,6 @@
 #pragma once
-// What keeps a quasi-Newton solver from running away, or from wandering where Picard would converge.
+// Internal: what keeps a quasi-Newton solver from running away, or from wandering where Picard would
+// converge.
 
 #include <banach/engine/status.hpp>
 #include <banach/engine/tensor.hpp>

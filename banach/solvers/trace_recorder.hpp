@@ -1,5 +1,5 @@
 #pragma once
-// Keeps a ResidualTrace: whole, or at most 64 evenly spaced rows of it.
+// Internal: keeps a ResidualTrace: whole, or at most 64 evenly spaced rows of it.
 
 #include <banach/engine/status.hpp>
 
