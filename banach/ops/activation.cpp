@@ -369,6 +369,18 @@ Var slope_of_product(const Var& x, const Var& s, const Var& slope_of_s, double l
   return s + clamp(x, -limit, limit) * slope_of_s;
 }
 
+// Of x s(x), given its value and slope at 1.
+Edges gate_edges(double value, double slope) {
+  return edge_points({{0.0, 0.0, 0.5},
+                      {-0.0, -0.0, 0.5},
+                      {inf, inf, 1.0},
+                      {-inf, -0.0, 0.0},
+                      {1000.0, 1000.0, 1.0},
+                      {-1000.0, -0.0, 0.0},
+                      {1.0, value, slope},
+                      {nan, nan, nan}});
+}
+
 const Op silu_op{{
     .name = "silu",
     .doc = "x sigmoid(x), elementwise.",
@@ -389,17 +401,7 @@ const Op silu_op{{
         },
     .samples = anywhere,
     .errors = refuses_integers,
-    .edges =
-        [] {
-          return edge_points({{0.0, 0.0, 0.5},
-                              {-0.0, -0.0, 0.5},
-                              {inf, inf, 1.0},
-                              {-inf, -0.0, 0.0},
-                              {1000.0, 1000.0, 1.0},
-                              {-1000.0, -0.0, 0.0},
-                              {1.0, 0.7310585786300049, 0.9276705118714869},
-                              {nan, nan, nan}});
-        },
+    .edges = [] { return gate_edges(0.7310585786300049, 0.9276705118714869); },
 }};
 
 const Op gelu_op{{
@@ -427,17 +429,7 @@ const Op gelu_op{{
         },
     .samples = anywhere,
     .errors = refuses_integers,
-    .edges =
-        [] {
-          return edge_points({{0.0, 0.0, 0.5},
-                              {-0.0, -0.0, 0.5},
-                              {inf, inf, 1.0},
-                              {-inf, -0.0, 0.0},
-                              {1000.0, 1000.0, 1.0},
-                              {-1000.0, -0.0, 0.0},
-                              {1.0, 0.841344746068543, 1.0833154705876864},
-                              {nan, nan, nan}});
-        },
+    .edges = [] { return gate_edges(0.841344746068543, 1.0833154705876864); },
 }};
 
 const Op gelu_tanh_op{{
@@ -465,17 +457,7 @@ const Op gelu_tanh_op{{
         },
     .samples = anywhere,
     .errors = refuses_integers,
-    .edges =
-        [] {
-          return edge_points({{0.0, 0.0, 0.5},
-                              {-0.0, -0.0, 0.5},
-                              {inf, inf, 1.0},
-                              {-inf, -0.0, 0.0},
-                              {1000.0, 1000.0, 1.0},
-                              {-1000.0, -0.0, 0.0},
-                              {1.0, 0.8411919906082768, 1.0829640838457826},
-                              {nan, nan, nan}});
-        },
+    .edges = [] { return gate_edges(0.8411919906082768, 1.0829640838457826); },
 }};
 
 }  // namespace

@@ -26,12 +26,9 @@ Tensor scale_rows(const Tensor& t, const PoolVector<double>& factors, bool divid
 // all.
 template <class T>
 LinearSolution solve(const Iterative& options, const StateMap& apply, const Tensor& b) {
-  const std::int64_t batch = b.shape()[0], n = b.shape()[1];
-  PoolVector<double> norms;
-  for (std::int64_t s = 0; s < batch; ++s) {
-    const double norm = vec::norm(b.data<T>() + s * n, n);
-    norms.push_back(norm > 0.0 && std::isfinite(norm) ? norm : 1.0);
-  }
+  PoolVector<double> norms = vec::row_norms(b);
+  for (double& norm : norms)
+    if (!(norm > 0.0 && std::isfinite(norm))) norm = 1.0;
   const Tensor unit_b = scale_rows<T>(b, norms, true);
   Tensor start = unit_b.clone();
   T* start_data = start.mutable_data<T>();

@@ -1,9 +1,10 @@
 #pragma once
-// What the solvers do with one sample's row of n numbers. Inner products and norms are doubles for f32 rows
-// too, and no norm overflows or underflows on the way: only where the result itself does.
+// Internal: what the solvers do with one sample's row of n numbers. Inner products and norms are doubles for
+// f32 rows too, and no norm overflows or underflows on the way: only where the result itself does.
 
 #include <banach/engine/parallel.hpp>
 #include <banach/engine/simd.hpp>
+#include <banach/engine/tensor.hpp>
 
 #include <algorithm>
 #include <cmath>
@@ -74,6 +75,21 @@ double distance(const T* a, const T* b, std::int64_t n) {
     return scaled_norm(n,
                        [&](std::int64_t i) { return static_cast<double>(a[i]) - static_cast<double>(b[i]); });
   });
+}
+
+/// ||a||_2, or ||a - b||_2, of each row.
+inline PoolVector<double> row_norms(const Tensor& a, const Tensor& b = {}) {
+  const std::int64_t n = a.shape()[1];
+  PoolVector<double> result(static_cast<std::size_t>(a.shape()[0]));
+  dispatch_floating(a.dtype(), [&](auto zero) {
+    using T = decltype(zero);
+    for (std::size_t s = 0; s < result.size(); ++s) {
+      const std::int64_t row = static_cast<std::int64_t>(s) * n;
+      result[s] =
+          b.defined() ? distance(a.data<T>() + row, b.data<T>() + row, n) : norm(a.data<T>() + row, n);
+    }
+  });
+  return result;
 }
 
 template <class T>

@@ -15,28 +15,13 @@ namespace {
 const Op linear_solve_op{
     implicit_op("linear_solve", "x with A(x, theta) = b: inputs theta and b; output x.")};
 
-// Norm of each row of a - b, or of a alone.
-PoolVector<double> row_norms(const Tensor& a, const Tensor& b = {}) {
-  const std::int64_t n = a.shape()[1];
-  PoolVector<double> result(static_cast<std::size_t>(a.shape()[0]));
-  dispatch_floating(a.dtype(), [&](auto zero) {
-    using T = decltype(zero);
-    for (std::size_t s = 0; s < result.size(); ++s) {
-      const std::int64_t row = static_cast<std::int64_t>(s) * n;
-      result[s] = b.defined() ? vec::distance(a.data<T>() + row, b.data<T>() + row, n)
-                              : vec::norm(a.data<T>() + row, n);
-    }
-  });
-  return result;
-}
-
 // v -> M v of the body f(x) = x - A(x) + b = M x + b, as a difference of f at v made as long as b: the
 // rounding is that of f and no more.
 Tensor product(const StateMap& f, const Tensor& b, const PoolVector<double>& b_norms, const Tensor& v) {
   return dispatch_floating(v.dtype(), [&](auto zero) {
     using T = decltype(zero);
     const std::int64_t n = v.shape()[1];
-    const PoolVector<double> v_norms = row_norms(v);
+    const PoolVector<double> v_norms = vec::row_norms(v);
     const auto scale = [&](std::int64_t i) {
       const double ratio =
           b_norms[static_cast<std::size_t>(i / n)] / v_norms[static_cast<std::size_t>(i / n)];
@@ -56,12 +41,12 @@ Tensor product(const StateMap& f, const Tensor& b, const PoolVector<double>& b_n
 // means nothing.
 FixedPointSolution solve(const LinearSolver& solver, const StateMap& f, const Tensor& start) {
   const Tensor b = f(Tensor::zeros(start.shape(), start.dtype()));
-  const PoolVector<double> b_norms = row_norms(b);
+  const PoolVector<double> b_norms = vec::row_norms(b);
   const auto apply = [&](const Tensor& v) { return product(f, b, b_norms, v); };
   LinearSolution solved =
       std::visit([&](const auto& s) { return solve_linear(s, std::cref(apply), b); }, solver);
   const Tensor image = f(solved.x);
-  const PoolVector<double> residual = row_norms(image, solved.x), x_norms = row_norms(solved.x);
+  const PoolVector<double> residual = vec::row_norms(image, solved.x), x_norms = vec::row_norms(solved.x);
 
   FixedPointSolution solution{solved.x, image, {}};
   const double epsilon = start.dtype() == DType::f32 ? std::numeric_limits<float>::epsilon()

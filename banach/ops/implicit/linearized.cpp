@@ -236,14 +236,7 @@ AdjointSolve Linearized::solve(const LinearSolver& solver, const Var& g, bool tr
 Var Linearized::value() const { return recording() ? recorded().value : values().results.front(); }
 
 PoolVector<double> Linearized::norms(const Var& x) const {
-  const Shape rows = state_rows(z_.shape(), body_->batch);
-  PoolVector<double> result(static_cast<std::size_t>(rows[0]));
-  dispatch_floating(x.dtype(), [&](auto zero) {
-    const auto* data = x.value().data<decltype(zero)>();
-    for (std::int64_t i = 0; i < rows[0]; ++i)
-      result[static_cast<std::size_t>(i)] = vec::norm(data + i * rows[1], rows[1]);
-  });
-  return result;
+  return vec::row_norms(x.value().reshape(state_rows(z_.shape(), body_->batch)));
 }
 
 PoolVector<double> Linearized::residual(const Var& lambda, const Var& pulled, const Var& g) const {
