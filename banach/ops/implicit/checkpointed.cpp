@@ -108,9 +108,7 @@ ImplicitSolution checkpointed(FunctionRef<Var(const Var&)> f, const Var& z0, int
     const auto map = [&](const Tensor& z) {
       if (evaluation > 0 && evaluation % every == 0) outputs.push_back(z.reshape(z0.shape()));
       ++evaluation;
-      const Var value = f(Var(z.reshape(z0.shape())));
-      check_body("fixed_point", z0, value);
-      return value.value().reshape(rows);
+      return at_rows("fixed_point", f, z0.shape(), z);
     };
     FixedPointSolution solved =
         solve_fixed_point(options.solver, std::ref(map), z0.value().reshape(rows), stop_options(options));

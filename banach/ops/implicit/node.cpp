@@ -162,11 +162,7 @@ OpDef implicit_op(const char* name, const char* doc) {
 FixedPointSolution solve_body(FunctionRef<Var(const Var&)> f, const Tensor& z0, const ImplicitNode& node) {
   const NoGrad off;
   const Shape rows = state_rows(z0.shape(), node.batch);
-  const auto map = [&](const Tensor& z) {
-    const Var fz = f(Var(z.reshape(z0.shape())));
-    check_body(node.op->name(), Var(z0), fz);
-    return fz.value().reshape(rows);
-  };
+  const auto map = [&](const Tensor& z) { return at_rows(node.op->name(), f, z0.shape(), z); };
   const auto derivative = [&](const Tensor& z) {
     return linearize(f, Var(z.reshape(z0.shape())), node.batch);
   };
@@ -215,6 +211,12 @@ void check_body(std::string_view op, const Var& z, const Var& fz) {
   if (fz.dtype() != z.dtype())
     fail<DTypeError>(op, fmt::format("f must keep the dtype of its state: {} became {}", name(z.dtype()),
                                      name(fz.dtype())));
+}
+
+Tensor at_rows(std::string_view op, FunctionRef<Var(const Var&)> f, const Shape& state, const Tensor& z) {
+  const Var at(z.reshape(state)), value = f(at);
+  check_body(op, at, value);
+  return value.value().reshape(z.shape());
 }
 
 }  // namespace banach

@@ -65,6 +65,9 @@ void check_start(std::string_view op, const Var& z0);
 /// Throws ShapeError or DTypeError unless f(z) is like z.
 void check_body(std::string_view op, const Var& z, const Var& fz);
 
+/// f at z, both as the solvers see them: (problems, elements each). f itself sees `state`, and must keep it.
+Tensor at_rows(std::string_view op, FunctionRef<Var(const Var&)> f, const Shape& state, const Tensor& z);
+
 /// The node that fixed_point records with these options.
 ImplicitNode fixed_point_node(const FixedPointOptions& options);
 StopOptions stop_options(const FixedPointOptions& options);

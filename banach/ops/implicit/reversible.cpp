@@ -198,11 +198,7 @@ ImplicitSolution Reversible::iterate(FunctionRef<Var(const Var&)> f, const Var& 
   Tensors outputs(2);
   {
     const NoGrad off;
-    const auto map = [&](const Tensor& z) {
-      const Var value = f(Var(z.reshape(z0.shape())));
-      check_body("fixed_point", z0, value);
-      return value.value().reshape(rows);
-    };
+    const auto map = [&](const Tensor& z) { return at_rows("fixed_point", f, z0.shape(), z); };
     Tensor older = z0.value().reshape(rows);
     FixedPointSolution solved = solve_fixed_point(ReversibleIteration{damping, &older}, std::ref(map),
                                                   z0.value().reshape(rows), stop_options(options));

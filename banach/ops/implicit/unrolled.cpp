@@ -141,11 +141,7 @@ ImplicitSolution TruncatedUnroll::iterate(FunctionRef<Var(const Var&)> f, const 
   PoolVector<int> recorded;  // how many they are
   {
     const NoGrad off;
-    const auto map = [&](const Tensor& z) {
-      const Var value = f(Var(z.reshape(z0.shape())));
-      check_body("fixed_point", z0, value);
-      return value.value().reshape(rows);
-    };
+    const auto map = [&](const Tensor& z) { return at_rows("fixed_point", f, z0.shape(), z); };
     Tensor ring = Tensor::empty({length, rows[0], rows[1]}, z0.dtype());
     result.report = solve_fixed_point(RememberingPicard{{damping}, &ring}, std::ref(map),
                                       z0.value().reshape(rows), stop_options(options))
