@@ -111,7 +111,7 @@ TEST_CASE("sums have the same bits with one thread and two") {
                                                                        {{6, 700, 50}, {1}}}) {
     INFO(shape.to_string());
     const Var x(gen.normal(shape).to(DType::f32));
-    check_threads([&] { return Vars{sum(x, axes)}; });
+    check_threads([&, &over = axes] { return Vars{sum(x, over)}; });
   }
 }
 

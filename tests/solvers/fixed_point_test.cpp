@@ -1,6 +1,6 @@
+#include "all_solvers.hpp"
 #include "maps.hpp"
 
-#include <banach/solvers/fallback.hpp>
 #include <banach/solvers/monitor.hpp>
 #include <tests/threads.hpp>
 
@@ -15,16 +15,6 @@ const double not_a_number = std::nan("");
 FixedPointSolution solve_scalar(const Solver& solver, const StateMap& f, double z0,
                                 const StopOptions& options, DType dtype = DType::f64) {
   return solve_fixed_point(solver, f, Tensor::full({1, 1}, z0, dtype), options);
-}
-
-const std::vector<Solver>& all_solvers() {
-  static const std::vector<Solver> solvers{Picard{},       Picard{.damping = 0.5},
-                                           Anderson{},     Anderson{.memory = 2, .damping = 0.7},
-                                           Broyden{},      Broyden{.memory = 3, .damping = 0.8},
-                                           Newton{},       Newton{.line_search = false},
-                                           NewtonKrylov{}, LevenbergMarquardt{},
-                                           Fallback{}};
-  return solvers;
 }
 
 bool same(const SampleReport& a, const SampleReport& b) {

@@ -1,7 +1,6 @@
 // Newton's methods and the fallback chain: rates, costs, derivatives from wherever they come, safeguards.
+#include "all_solvers.hpp"
 #include "maps.hpp"
-
-#include <banach/solvers/fallback.hpp>
 
 using namespace banach;
 using namespace banach::test;
@@ -55,16 +54,6 @@ constexpr StopOptions root_options{.max_steps = 1000,
 
 FixedPointSolution solve_root(const Solver& solver, const FixedPointProblem& p, double z0) {
   return solve_fixed_point(solver, p, Tensor::full({1, 1}, z0, DType::f64), root_options);
-}
-
-const std::vector<Solver>& newton_solvers() {
-  static const std::vector<Solver> solvers{Newton{},
-                                           Newton{.line_search = false},
-                                           NewtonKrylov{},
-                                           LevenbergMarquardt{},
-                                           LevenbergMarquardt{.scaled = false},
-                                           Fallback{}};
-  return solvers;
 }
 
 double distance(const Tensor& a, const Tensor& b) {

@@ -1,27 +1,11 @@
 // Maps on which solvers are known to fail, or to claim too much: what every one of them must say.
+#include "all_solvers.hpp"
 #include "maps.hpp"
-
-#include <banach/solvers/fallback.hpp>
 
 using namespace banach;
 using namespace banach::test;
 
 namespace {
-
-const std::vector<Solver>& all_solvers() {
-  static const std::vector<Solver> solvers{Picard{},
-                                           Picard{.damping = 0.5},
-                                           Anderson{},
-                                           Anderson{.memory = 10},
-                                           Broyden{},
-                                           Newton{},
-                                           NewtonKrylov{},
-                                           Newton{.line_search = false},
-                                           LevenbergMarquardt{},
-                                           LevenbergMarquardt{.scaled = false},
-                                           Fallback{}};
-  return solvers;
-}
 
 FixedPointSolution solve(const Solver& solver, const StateMap& f, double z0, const StopOptions& options,
                          DType dtype = DType::f64) {
