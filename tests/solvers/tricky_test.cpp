@@ -12,6 +12,11 @@ FixedPointSolution solve(const Solver& solver, const StateMap& f, double z0, con
   return solve_fixed_point(solver, f, Tensor::full({1, 1}, z0, dtype), options);
 }
 
+bool damped(const Solver& solver) {
+  const auto is = [](const auto* s) { return s && s->damping < 1.0; };
+  return is(solver.get_if<Picard>()) || is(solver.get_if<Anderson>()) || is(solver.get_if<Broyden>());
+}
+
 const StopOptions tight{.max_steps = 5000, .tolerance = 1e-12};
 
 }  // namespace
@@ -88,7 +93,7 @@ TEST_CASE("z = 2 z + 1: a repelling fixed point") {
 
 TEST_CASE("a constant map takes at most three evaluations, those for differences included") {
   for (const Solver& solver : all_solvers()) {
-    if (solver.get_if<Picard>() && solver.get_if<Picard>()->damping < 1.0) continue;
+    if (damped(solver)) continue;
     int evaluations = 0;
     const StateMap f = [&](const Tensor& z) {
       ++evaluations;
