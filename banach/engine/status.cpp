@@ -56,9 +56,12 @@ bool SolveReport::converged() const { return count(Status::converged) == static_
 
 std::string SolveReport::to_string() const {
   if (samples.empty()) return head(0);
-  return fmt::format("{}: {}; largest relative residual {:.1e}", head(samples.size()),
+  const auto unstable =
+      std::count_if(samples.begin(), samples.end(), [](const SampleReport& s) { return s.unstable(); });
+  return fmt::format("{}: {}; largest relative residual {:.1e}{}", head(samples.size()),
                      tally(samples, &SampleReport::status, status_names.size()),
-                     largest(samples, &SampleReport::rel_lowest));
+                     largest(samples, &SampleReport::rel_lowest),
+                     unstable > 0 ? fmt::format("; {} unstable", unstable) : "");
 }
 
 bool AdjointReport::exact() const {

@@ -55,6 +55,11 @@ struct SampleReport {
   double amplification_exponent = std::numeric_limits<double>::quiet_NaN();
   /// p > 0.3: I - J, so it seems, has no inverse at the root, and the root no derivative.
   bool singular_root = false;
+  /// Of J at the answer, an estimate by Arnoldi's method (banach/solvers/arnoldi.hpp); NaN unless
+  /// FixedPointOptions::spectrum_products asks for it.
+  double spectral_radius = std::numeric_limits<double>::quiet_NaN();
+  /// The fixed point repels z <- f(z), as 0 does for tanh(2 z). A solver may well find it.
+  bool unstable() const { return spectral_radius > 1.0; }
 };
 
 /// Residuals along a solve. Row i holds the residual of every sample at evaluation `steps[i]` (from 1);

@@ -127,8 +127,11 @@ class Minimization {
     for (std::int64_t s = 0; s < batch_; ++s) {
       const Sample& sample = samples_[static_cast<std::size_t>(s)];
       SampleReport report = sample.monitor.report();
-      report.abs_lowest = sample.gradient_norm;
-      report.rel_lowest = sample.gradient_norm / vec::norm(fz + s * n_, n_);
+      if (report.best_step > 0) {  // else nothing finite was measured
+        const double size = vec::norm(fz + s * n_, n_);
+        report.abs_lowest = sample.gradient_norm;
+        report.rel_lowest = sample.gradient_norm == 0.0 ? 0.0 : sample.gradient_norm / size;
+      }
       solution.report.samples.push_back(report);
     }
     solution.report.nstep = evaluations;

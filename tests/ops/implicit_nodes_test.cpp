@@ -3,6 +3,7 @@
 #include <banach/engine/random.hpp>
 #include <banach/ops/implicit/linear_solve.hpp>
 #include <banach/ops/implicit/minimize.hpp>
+#include <banach/ops/implicit/monotone.hpp>
 #include <banach/ops/implicit/root.hpp>
 #include <banach/ops/implicit/trajectory.hpp>
 #include <banach/ops/ops.hpp>
@@ -81,6 +82,104 @@ TEST_CASE("root refuses what does not fit") {
   CHECK(root([](const Var& z) { return z; }, Var(Tensor::zeros({0, 3}, DType::f64))).report.samples.empty());
 }
 
+TEST_CASE("root: an F lost in the rounding of z is not taken for zero") {
+  // z - F(z) is z to the last bit.
+  const auto flat =
+      root([](const Var& z) { return 0.0 * z + 1e-7; }, Var(Tensor::full({2, 1}, 1e10, DType::f64)));
+  const auto tiny = root([](const Var& z) { return 1e-18 * (z * z - 2.0); },
+                         Var(Tensor::ones({2, 1}, DType::f64)), {.tolerance = 1e-26});
+  const auto near = root([](const Var& z) { return z * z - 2e-40; },
+                         Var(Tensor::full({2, 1}, 1e-20, DType::f64)), {.tolerance = 1e-50});
+  const auto single = root([](const Var& z) { return 0.0 * z + 1e-3; }, Var(Tensor::full({2, 1}, 1e6)));
+  for (const auto& [residual, solution] :
+       {std::pair{1e-7, flat}, std::pair{1e-18, tiny}, std::pair{1e-40, near}, std::pair{1e-3, single}}) {
+    CHECK(solution.report.count(Status::stagnated) == 2);
+    CHECK(solution.report.samples[0].abs_lowest == Approx(residual).epsilon(1e-6));
+    CHECK(solution.report.samples[0].rel_lowest > 0.0);
+  }
+}
+
+TEST_CASE("root, minimize and linear_solve: values and gradients do not depend on the units of F") {
+  const double unit = GENERATE(1.0, 1e-3, 1e-9, 1e-15, 1e-30, 1e9);
+  CAPTURE(unit);
+  const Tape tape;
+  const Var theta = leaf(Tensor::full({}, 2.0, DType::f64));
+  const Var start(Tensor::full({1, 1}, 1.5, DType::f64));
+  // At z = sqrt(2): dz/dtheta = 1 / (2 z), d2z/dtheta2 = -1 / (4 z^3).
+  const auto check = [&](const ImplicitSolution& solution) {
+    const Var first = grad(sum(solution.z), {theta}, {.create_graph = true})[0];
+    CHECK(first.item() == Approx(0.5 / std::sqrt(2.0)).epsilon(1e-8));
+    CHECK(solution.adjoint.last().samples[0].adjoint == Status::converged);
+    CHECK(grad(first, {theta})[0].item() == Approx(-0.25 / std::pow(2.0, 1.5)).epsilon(1e-8));
+  };
+  // The forward solve itself sees the rounding of z, so it starts at the root.
+  check(root([&](const Var& z) { return unit * (z * z - theta); },
+             Var(Tensor::full({1, 1}, std::sqrt(2.0), DType::f64)), {.tolerance = 1e-14 * unit}));
+  check(minimize([&](const Var& z) { return sum(unit * (z * z * z / 3.0 - theta * z), {1}); }, start,
+                 {.tolerance = 1e-10 * unit}));
+
+  const Tensor A = matrix(4, 1), b = normal({2, 4}, 2);
+  const Var matrix_leaf = leaf(A), right = leaf(b);
+  const auto solver = GENERATE(LinearSolver(Gmres{.tolerance = 1e-10}), LinearSolver(Dense{}));
+  const auto solution = linear_solve([&](const Var& x) { return unit * matmul(x, matrix_leaf); }, right,
+                                     {.solver = solver, .adjoint = solver});
+  const Var expected = matmul(right, inverse(matrix_leaf)) / unit;
+  const auto relative = [](const Var& a, const Var& e) {
+    return largest_difference(a.value(), e.value()) / max(abs(e)).item();
+  };
+  CHECK(solution.report.converged());
+  CHECK(relative(solution.z, expected) <= 1e-9);
+  const Vars found = grad(sum(solution.z), {matrix_leaf, right}),
+             dense = grad(sum(expected), {matrix_leaf, right});
+  CHECK(relative(found[0], dense[0]) <= 1e-9);
+  CHECK(relative(found[1], dense[1]) <= 1e-9);
+  CHECK(solution.adjoint.last().exact());
+}
+
+TEST_CASE("rules with an iteration of their own are refused where the node is made") {
+  const Var start(Tensor::ones({2, 2}, DType::f64));
+  const auto rule = GENERATE(as<BackwardRule>(), Unrolled{}, TruncatedUnroll{}, Reversible{});
+  const std::string message = "expects a rule that linearises f at a state: got " + std::string(rule.name());
+  CHECK_THROWS_WITH(root([](const Var& z) { return z; }, start, {.backward = rule}), "[root] " + message);
+  CHECK_THROWS_WITH(minimize([](const Var& z) { return sum(z * z, {1}); }, start, {.backward = rule}),
+                    "[minimize] " + message);
+  CHECK_THROWS_WITH(monotone_fixed_point(0.0 * start, start, {.backward = rule}),
+                    "[monotone_fixed_point] " + message);
+}
+
+TEST_CASE("minimize: the residual of an answer that was never measured is unknown, and one of zero is zero") {
+  const auto phi = [](const Var& z) { return sum(z * z, {1}); };
+  const Var start(Tensor::ones({1, 2}, DType::f64));
+  const SampleReport none = minimize(phi, start, {.max_steps = 0}).report.samples[0];
+  CHECK(none.status == Status::max_steps);
+  CHECK(std::isinf(none.abs_lowest));
+  CHECK(std::isinf(none.rel_lowest));
+  const SampleReport zero = minimize(phi, start).report.samples[0];
+  CHECK(zero.abs_lowest == 0.0);
+  CHECK(zero.rel_lowest == 0.0);
+}
+
+TEST_CASE("fixed_point tells on demand whether its solution repels") {
+  const auto f = [](const Var& z) { return tanh(2.0 * z); };
+  const Var start(tensor({0.0, 1.0}, {2, 1}));
+  const SolveReport plain = fixed_point(f, start, {.tolerance = 1e-10}).report;
+  CHECK(std::isnan(plain.samples[0].spectral_radius));
+  CHECK_FALSE(plain.samples[0].unstable());
+  const BackwardRule rule = GENERATE(BackwardRule(Implicit{}), BackwardRule(Unrolled{}));
+  const Tape tape;
+  const auto [z, report, adjoint] = fixed_point(
+      f, start, {.solver = Picard{}, .backward = rule, .tolerance = 1e-10, .spectrum_products = 5});
+  CHECK(report.converged());
+  CHECK(z.value().at(0) == 0.0);
+  CHECK(report.samples[0].spectral_radius == Approx(2.0));
+  CHECK(report.samples[0].unstable());
+  const double at = 0.9575040240772688;
+  CHECK(report.samples[1].spectral_radius == Approx(2.0 * (1.0 - at * at)));
+  CHECK_FALSE(report.samples[1].unstable());
+  CHECK_THAT(report.to_string(), Contains("2 converged") && Contains("1 unstable"));
+  CHECK_THROWS_AS(fixed_point(f, start, {.spectrum_products = -1}), ValueError);
+}
+
 TEST_CASE("linear_solve: the solution and its gradients are those of a dense inverse") {
   const LinearSolver solver = GENERATE(LinearSolver(Gmres{.tolerance = 1e-13}),
                                        LinearSolver(BiCgStab{.tolerance = 1e-13}), LinearSolver(Dense{}));
@@ -116,8 +215,11 @@ TEST_CASE("linear_solve: a map that is not linear, a singular one, and zero") {
   const Var b(normal({1, 4}, 7));
   CHECK_THROWS_WITH(linear_solve([](const Var& v) { return v + v * v * v; }, b),
                     Contains("A must be linear"));
+  CHECK_THROWS_WITH(linear_solve([](const Var& v) { return v + 1.0; }, b), Contains("A must be linear"));
+  CHECK_THROWS_WITH(linear_solve([](const Var& v) { return abs(v); }, b), Contains("A must be linear"));
   const auto singular = linear_solve([](const Var& v) { return v * 0.0; }, b);
-  CHECK_FALSE(singular.report.converged());
+  CHECK(singular.report.samples[0].status == Status::singular);
+  CHECK(singular.report.samples[0].rel_lowest == 1.0);
   const auto zero = linear_solve([](const Var& v) { return 3.0 * v; }, b * 0.0);
   CHECK(zero.report.converged());
   CHECK(largest_difference(zero.z.value(), (b * 0.0).value()) == 0.0);

@@ -1,5 +1,6 @@
 #include <banach/ops/implicit/fixed_point.hpp>
 #include <banach/ops/implicit/node.hpp>
+#include <banach/ops/implicit/spectrum.hpp>
 #include <banach/ops/shape_ops.hpp>
 
 #include <fmt/format.h>
@@ -36,8 +37,19 @@ StopOptions stop_options(const FixedPointOptions& options) {
 FixedPoint fixed_point(FunctionRef<Var(const Var&)> f, const Var& z0, const FixedPointOptions& options) {
   check_start("fixed_point", z0);
   options.backward.check(options);
-  if (recording() && options.backward.iterates()) return options.backward.iterate(f, z0, options);
-  return implicit_node(f, z0, fixed_point_node(options));
+  if (options.spectrum_products < 0)
+    fail<ValueError>("fixed_point", fmt::format("spectrum_products must not be negative: got {}",
+                                                options.spectrum_products));
+  FixedPoint solved = recording() && options.backward.iterates()
+                          ? options.backward.iterate(f, z0, options)
+                          : implicit_node(f, z0, fixed_point_node(options));
+  if (options.spectrum_products > 0) {
+    const auto spectrum = spectral_radius(f, solved.z.detach(),
+                                          {.batch = options.batch, .products = options.spectrum_products});
+    for (std::size_t i = 0; i < spectrum.size(); ++i)
+      solved.report.samples[i].spectral_radius = spectrum[i].radius();
+  }
+  return solved;
 }
 
 FixedPoints fixed_point(FunctionRef<Vars(const Vars&)> f, const Vars& z0, const FixedPointOptions& options) {

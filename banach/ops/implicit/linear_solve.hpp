@@ -16,7 +16,7 @@ struct LinearSolveOptions {
 /// and Parameters; they and b get exact gradients of any order, by solves with A and its transpose:
 ///     b: lambda = A^-T g;   theta: -(d A(x) / d theta)^T lambda.
 /// Cg, as solver or adjoint, needs A to be symmetric and positive definite. Throws ShapeError if A changes
-/// the shape, ValueError if A turns out not to be linear.
+/// the shape, ValueError if A turns out not to be linear, by A(-b / 2) or by its products.
 ImplicitSolution linear_solve(FunctionRef<Var(const Var&)> A, const Var& b,
                               const LinearSolveOptions& options = {});
 

@@ -39,7 +39,7 @@ Differentiated differentiate(FunctionRef<Var(const Var&)> phi, const Var& z, Bat
 
 }  // namespace
 
-// A stationary point of phi is a fixed point of f(z) = z - grad phi(z), with J = I - H.
+// A stationary point of phi is a root of its gradient.
 ImplicitSolution minimize(FunctionRef<Var(const Var&)> phi, const Var& z0, const MinimizeOptions& options) {
   check_start("minimize", z0);
   const double tolerance = options.tolerance.value_or(z0.dtype() == DType::f32 ? 1e-4 : 1e-8);
@@ -49,7 +49,7 @@ ImplicitSolution minimize(FunctionRef<Var(const Var&)> phi, const Var& z0, const
                          .divergence_factor = std::numeric_limits<double>::infinity(),
                          .whole_trace = options.whole_trace,
                          .accept_rounding = false};
-  const auto body = [&](const Var& z) { return z - differentiate(phi, z, options.batch).gradient; };
+  const auto gradient = [&](const Var& z) { return differentiate(phi, z, options.batch).gradient; };
   const auto evaluate = [&](const Tensor& z) {
     const Differentiated at = differentiate(phi, Var(z.reshape(z0.shape())), options.batch);
     return MinimizationProblem::Point{at.value.value(), at.gradient.value().reshape(z.shape())};
@@ -64,16 +64,18 @@ ImplicitSolution minimize(FunctionRef<Var(const Var&)> phi, const Var& z0, const
                                 };
                                 return solve_minimum(options.solver, {evaluate, hessian}, start, stop);
                               },
-                          .solve_again =
-                              [stop](const FixedPointProblem& problem, const Tensor& known) {
-                                return solve_fixed_point(Fallback{}, problem, known, stop);
-                              },
                           .backward = options.backward,
                           .batch = options.batch,
                           .policy = options.policy,
                           .tolerance = 0.0,
                           .absolute_tolerance = tolerance};
-  return implicit_node(body, z0, node);
+  return root_node(gradient, z0, node, [&](double s) {
+    StopOptions scaled = stop;
+    scaled.absolute_tolerance = s * tolerance;
+    return ForwardSolve([scaled](const FixedPointProblem& problem, const Tensor& known) {
+      return solve_fixed_point(Fallback{}, problem, known, scaled);
+    });
+  });
 }
 
 }  // namespace banach

@@ -1,5 +1,7 @@
+#include <banach/engine/random.hpp>
 #include <banach/ops/elementwise.hpp>
 #include <banach/ops/implicit/node.hpp>
+#include <banach/solvers/vector.hpp>
 
 #include <fmt/format.h>
 
@@ -29,6 +31,19 @@ Linearization linearize(FunctionRef<Var(const Var&)> f, const Var& z, Batch batc
       std::allocate_shared<const Linearized>(memory::PoolAllocator<char>(), body, z, body->trace.captured);
   return {.jvp = [at](const Tensor& v) { return at->product(v, false); },
           .vjp = [at](const Tensor& u) { return at->product(u, true); }};
+}
+
+// unit_scale for dF/dz at z, by its transpose times a random vector.
+double unit_scale_at(FunctionRef<Var(const Var&)> F, const Tensor& z, Batch batch) {
+  const NoGrad off;
+  Tensor probe = Tensor::empty(z.shape(), z.dtype());
+  dispatch_floating(z.dtype(), [&](auto zero) {
+    Random(0).fill_normal(probe.mutable_data<decltype(zero)>(), probe.size());
+  });
+  const auto function = [&](const Vars& at) { return Vars{F(at.front())}; };
+  const Tensor image = vjp(function, {Var(z)}, {Var(probe)}).cotangents.front().value();
+  const Shape rows = state_rows(z.shape(), batch);
+  return unit_scale(vec::row_norms(image.reshape(rows)), vec::row_norms(probe.reshape(rows)), z.dtype());
 }
 
 // Status of a truncated series from its residual (relative to g) and its newest term.
@@ -192,6 +207,44 @@ ImplicitSolution implicit_node(FunctionRef<Var(const Var&)> f, const Var& z0, co
   result.report = std::move(solution.report);
   result.z = held_to_policy(node.op->name(), result.z, result.report, node.batch, node.policy);
   return result;
+}
+
+double unit_scale(const PoolVector<double>& image, const PoolVector<double>& size, DType dtype) {
+  double largest = 0.0;
+  for (std::size_t i = 0; i < image.size(); ++i)
+    if (const double ratio = image[i] / size[i]; std::isfinite(ratio)) largest = std::max(largest, ratio);
+  if (!(largest > 0.0 && largest < 1.0 / 16.0)) return 1.0;
+  return std::exp2(std::min(-std::round(std::log2(largest)), dtype == DType::f32 ? 120.0 : 1000.0));
+}
+
+ImplicitSolution root_node(FunctionRef<Var(const Var&)> F, const Var& z0, ImplicitNode node,
+                           FunctionRef<ForwardSolve(double s)> again) {
+  check_rule(node.op->name(), node.backward);
+  const auto value = [&](const Var& z) {
+    const Var result = F(z);
+    check_body(node.op->name(), z, result);
+    return result;
+  };
+  ImplicitSolution result;
+  FixedPointSolution solution = solve_body([&](const Var& z) { return z - value(z); }, z0.value(), node);
+  result.z = Var(solution.z.reshape(z0.shape()));
+  if (recording()) {
+    const double s = node.backward.kind() == GradientKind::exact
+                         ? unit_scale_at(value, result.z.value(), node.batch)
+                         : 1.0;
+    node.solve_again = again(s);
+    if (node.absolute_tolerance) *node.absolute_tolerance *= s;
+    const auto body = [&](const Var& z) { return z - (s == 1.0 ? value(z) : s * value(z)); };
+    result.z = record_solution(body, z0.shape(), solution, node, result.adjoint);
+  }
+  result.report = std::move(solution.report);
+  result.z = held_to_policy(node.op->name(), result.z, result.report, node.batch, node.policy);
+  return result;
+}
+
+void check_rule(std::string_view op, const BackwardRule& rule) {
+  if (rule.iterates())
+    fail<ValueError>(op, fmt::format("expects a rule that linearises f at a state: got {}", rule.name()));
 }
 
 Var held_to_policy(std::string_view op, const Var& z, const SolveReport& report, Batch batch, Policy policy) {

@@ -54,6 +54,19 @@ FixedPointSolution solve_body(FunctionRef<Var(const Var&)> f, const Tensor& z0, 
 Var record_solution(FunctionRef<Var(const Var&)> f, const Shape& shape, const FixedPointSolution& solution,
                     const ImplicitNode& node, const AdjointLog& log);
 
+/// The node of F(z) = 0, which is recorded as the fixed point of z - s F(z): I - J = s dF/dz. `solve` finds z
+/// with s = 1, and its report is about F. Where dF/dz is small, I - J would be lost in the rounding of
+/// 1 - (1 - dF/dz), and the gradient with it, so s makes up for it (an approximate rule, which takes dF/dz as
+/// it is, gets s = 1). `again` gives the solve of a replay, whose residuals are s times those of F.
+ImplicitSolution root_node(FunctionRef<Var(const Var&)> F, const Var& z0, ImplicitNode node,
+                           FunctionRef<ForwardSolve(double s)> again);
+/// A power of two: about the inverse of the size of dF/dz at z, the largest of the batch, where that is below
+/// 1/16; else 1.
+double unit_scale(FunctionRef<Var(const Var&)> F, const Tensor& z, Batch batch);
+
+/// A power of two near 1 / the largest of image[i] / size[i], norms of A v and of v, if that is below 1/16.
+double unit_scale(const PoolVector<double>& image, const PoolVector<double>& size, DType dtype);
+
 /// The registry entry of such a node.
 OpDef implicit_op(const char* name, const char* doc);
 
@@ -62,6 +75,8 @@ Var held_to_policy(std::string_view op, const Var& z, const SolveReport& report,
 
 /// Throws DTypeError unless z0 is f32 or f64.
 void check_start(std::string_view op, const Var& z0);
+/// Throws ValueError for a rule that differentiates an iteration of its own.
+void check_rule(std::string_view op, const BackwardRule& rule);
 /// Throws ShapeError or DTypeError unless f(z) is like z.
 void check_body(std::string_view op, const Var& z, const Var& fz);
 

@@ -1,16 +1,35 @@
 #include <banach/ops/elementwise.hpp>
 #include <banach/ops/implicit/node.hpp>
 #include <banach/ops/implicit/root.hpp>
+#include <banach/solvers/vector.hpp>
+
+#include <limits>
 
 namespace banach {
 namespace {
 
 const Op root_op{implicit_op("root", "z with F(z, theta) = 0: inputs theta, the captures of F; output z.")};
 
+// What the solver saw of F is z - (z - F), where a small F beside a large z is lost. Where that could be, F
+// is measured: no sample counts as converged but by F itself.
+void check_residuals(FunctionRef<Var(const Var&)> F, const Shape& shape, FixedPointSolution& found,
+                     double tolerance) {
+  const double epsilon = found.z.dtype() == DType::f32 ? std::numeric_limits<float>::epsilon()
+                                                       : std::numeric_limits<double>::epsilon();
+  const PoolVector<double> size = vec::row_norms(found.z), image = vec::row_norms(found.fz);
+  PoolVector<double> residual;
+  for (std::size_t i = 0; i < size.size(); ++i) {
+    SampleReport& sample = found.report.samples[i];
+    if (sample.status != Status::converged || sample.abs_lowest + epsilon * size[i] <= tolerance) continue;
+    if (residual.empty()) residual = vec::row_norms(at_rows("root", F, shape, found.z));
+    sample.abs_lowest = residual[i];
+    sample.rel_lowest = residual[i] > 0.0 ? residual[i] / image[i] : 0.0;
+    if (!(residual[i] <= tolerance)) sample.status = Status::stagnated;
+  }
+}
+
 }  // namespace
 
-// A root of F is a fixed point of f(z) = z - F(z), with the residual ||F||. Its adjoint equation
-// lambda = J^T lambda + g, J = I - dF/dz, is (dF/dz)^T lambda = g.
 ImplicitSolution root(FunctionRef<Var(const Var&)> F, const Var& z0, const RootOptions& options) {
   check_start("root", z0);
   const double tolerance = options.tolerance.value_or(z0.dtype() == DType::f32 ? 1e-4 : 1e-8);
@@ -20,22 +39,27 @@ ImplicitSolution root(FunctionRef<Var(const Var&)> F, const Var& z0, const RootO
                          .divergence_factor = 1e12,  // Newton's way may lead over large residuals
                          .whole_trace = options.whole_trace,
                          .accept_rounding = false};
-  const auto body = [&](const Var& z) {
-    const Var value = F(z);
-    check_body("root", z, value);
-    return z - value;
-  };
-  return implicit_node(
-      body, z0,
-      {.op = &root_op,
-       .solve = [solver = options.solver, stop](
-                    const FixedPointProblem& problem,
-                    const Tensor& start) { return solve_fixed_point(solver, problem, start, stop); },
-       .backward = options.backward,
-       .batch = options.batch,
-       .policy = options.policy,
-       .tolerance = 0.0,
-       .absolute_tolerance = tolerance});
+  return root_node(F, z0,
+                   {.op = &root_op,
+                    .solve =
+                        [&](const FixedPointProblem& problem, const Tensor& start) {
+                          FixedPointSolution found = solve_fixed_point(options.solver, problem, start, stop);
+                          check_residuals(F, z0.shape(), found, tolerance);
+                          return found;
+                        },
+                    .backward = options.backward,
+                    .batch = options.batch,
+                    .policy = options.policy,
+                    .tolerance = 0.0,
+                    .absolute_tolerance = tolerance},
+                   [&](double s) {
+                     StopOptions scaled = stop;
+                     scaled.absolute_tolerance = s * tolerance;
+                     return ForwardSolve([solver = options.solver, scaled](const FixedPointProblem& problem,
+                                                                           const Tensor& known) {
+                       return solve_fixed_point(solver, problem, known, scaled);
+                     });
+                   });
 }
 
 }  // namespace banach

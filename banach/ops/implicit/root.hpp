@@ -25,7 +25,9 @@ struct RootOptions {
 /// the implicit function theorem: (dF/dz)^T lambda = g, cotangent -(dF/dtheta)^T lambda; of any order. z0
 /// gets none. Where dF/dz is singular at the root there is no derivative, and the gradient's status says
 /// non_differentiable. Throws ShapeError if F changes the shape, ValueError for an option outside its domain,
-/// SolveError under Policy::raise.
+/// SolveError under Policy::raise, ValueError for a rule with an iteration of its own. A solver sees F as
+/// z - (z - F(z)): where F is below the rounding of z, which asks for F in other units, the sample has
+/// stagnated.
 ImplicitSolution root(FunctionRef<Var(const Var&)> F, const Var& z0, const RootOptions& options = {});
 
 }  // namespace banach

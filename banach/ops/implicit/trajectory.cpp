@@ -62,9 +62,7 @@ FixedPointTrajectory fixed_point_trajectory(FunctionRef<Var(const Var&)> f, cons
   check_start(name, z0);
   for (const int step : steps)
     if (step < 1) fail<ValueError>(name, fmt::format("steps count evaluations of f from 1: got {}", step));
-  if (options.backward.iterates())
-    fail<ValueError>(
-        name, fmt::format("expects a rule that linearises f at a state: got {}", options.backward.name()));
+  check_rule(name, options.backward);
 
   ImplicitNode node = fixed_point_node(options);
   Recording recording;
