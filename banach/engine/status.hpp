@@ -105,6 +105,7 @@ struct GradientStatus {
   /// RandomNeumann: the variance E||lambda - E lambda||_2^2, estimated without bias from the same draw (so it
   /// may be negative). NaN for other rules.
   double variance = std::numeric_limits<double>::quiet_NaN();
+  bool fell_back = false;  ///< Shine: its estimate was too long, and lambda is that of JacobianFree
 };
 
 /// One backward sweep through an implicit node.

@@ -1,5 +1,5 @@
 #include <banach/solvers/check.hpp>
-#include <banach/solvers/fixed_point.hpp>
+#include <banach/solvers/low_rank.hpp>
 #include <banach/solvers/safeguard.hpp>
 
 #include <fmt/format.h>
@@ -17,16 +17,13 @@ class BroydenStepper final : public Stepper {
  public:
   BroydenStepper(const Broyden& options, std::int64_t batch, std::int64_t n, DType dtype)
       : options_(options),
-        memory_(options.memory),
         n_(n),
-        states_(static_cast<std::size_t>(batch)),
-        u_(Tensor::empty({batch, memory_, n}, dtype)),
-        v_(Tensor::empty({batch, memory_, n}, dtype)),
+        started_(static_cast<std::size_t>(batch), 0),
+        inverse_(batch, options.memory, n, dtype),
         last_(Tensor::empty({batch, 3, n}, dtype)),
-        u_data_(u_.mutable_data<T>()),
-        v_data_(v_.mutable_data<T>()),
         last_data_(last_.mutable_data<T>()),
-        guard_(batch, n, dtype, {.growth = 100.0, .patience = 2 * memory_, .restarts = no_picard}) {}
+        guard_(batch, n, dtype,
+               {.growth = 100.0, .patience = 2 * options.memory, .restarts = LowRankInverse<T>::no_picard}) {}
 
   void propose(const Tensor& z, const Tensor& fz, std::span<const char> active, Tensor& next) override {
     const T *z_data = z.data<T>(), *f_data = fz.data<T>();
@@ -36,76 +33,65 @@ class BroydenStepper final : public Stepper {
   }
 
   std::int64_t history_bytes() const override {
-    return (2 * u_.size() + last_.size()) * static_cast<std::int64_t>(sizeof(T)) + guard_.bytes();
+    return inverse_.bytes() + last_.size() * static_cast<std::int64_t>(sizeof(T)) + guard_.bytes();
   }
+  std::optional<InverseEstimate> inverse() override { return inverse_.take(); }
 
  private:
-  struct State {
-    int count = 0;         // updates held
-    bool started = false;  // the last z, g and H g are known
-  };
-
   void propose(std::int64_t s, const T* z, const T* f, T* next) {
-    State& state = states_[static_cast<std::size_t>(s)];
-    T *u = u_data_ + s * memory_ * n_, *v = v_data_ + s * memory_ * n_;
+    char& started = started_[static_cast<std::size_t>(s)];  // the last z, g and H g are known
     T *last_z = last_data_ + 3 * s * n_, *last_g = last_z + n_, *last_hg = last_g + n_;
-    if (guard_.restart(s, z, f)) state = {};
+    if (guard_.restart(s, z, f)) forget(s);
 
     PoolVector<T> work(static_cast<std::size_t>(2 * n_));
     T *g = work.data(), *hg = g + n_;
     vec::subtract(f, z, g, n_);
-    if (state.count == memory_) {  // without its first updates the others would be worth less than none
-      state.count = 0;
+    if (inverse_.full(s)) {  // without its first updates the others would be worth less than none
+      inverse_.clear(s);
       simd::kernels<T>().neg(last_g, last_hg, n_);
     }
-    apply(u, v, state.count, g, hg);
-    if (state.started) {
+    inverse_.apply(s, g, hg);
+    if (started) {
       T *dz = last_z, *dg = last_g, *hdg = last_hg;
       vec::subtract(z, last_z, dz, n_);
       vec::subtract(g, last_g, dg, n_);
       vec::subtract(hg, last_hg, hdg, n_);
-      if (!vec::is_rounding(dg, f, n_)) update(state, dz, dg, hdg, u, v, g, hg);
+      if (!vec::is_rounding(dg, f, n_)) update(s, dz, dg, hdg, g, hg);
     }
     for (std::int64_t i = 0; i < n_; ++i) next[i] = z[i] - static_cast<T>(options_.damping) * hg[i];
     if (!vec::all_finite(next, n_)) {
-      state = {};
+      inverse_.clear(s);
       simd::kernels<T>().neg(g, hg, n_);
       vec::damped_step(z, f, options_.damping, next, n_);
     }
     vec::copy(z, last_z, n_);
     vec::copy(g, last_g, n_);
     vec::copy(hg, last_hg, n_);
-    state.started = true;
+    started = 1;
   }
 
-  // out = H x; with u and v exchanged, H^T x.
-  void apply(const T* u, const T* v, int count, const T* x, T* out) const {
-    simd::kernels<T>().neg(x, out, n_);
-    for (int k = 0; k < count; ++k) vec::axpy(dot(v + k * n_, x), u + k * n_, out, n_);
+  void forget(std::int64_t s) {
+    inverse_.clear(s);
+    started_[static_cast<std::size_t>(s)] = 0;
   }
 
   // Adds one pair (u, v), unless H^T dz and dg are nearly orthogonal, and brings hg = H g up to date.
-  void update(State& state, const T* dz, const T* dg, const T* hdg, T* u, T* v, const T* g, T* hg) const {
-    T *new_u = u + state.count * n_, *new_v = v + state.count * n_;
-    apply(v, u, state.count, dz, new_v);
-    const double pivot = dot(new_v, dg);
-    if (!(std::abs(pivot) > smallest_cosine * vec::norm(new_v, n_) * vec::norm(dg, n_))) return;
-    for (std::int64_t i = 0; i < n_; ++i) new_u[i] = static_cast<T>((dz[i] - hdg[i]) / pivot);
-    vec::axpy(dot(new_v, g), new_u, hg, n_);
-    ++state.count;
+  void update(std::int64_t s, const T* dz, const T* dg, const T* hdg, const T* g, T* hg) {
+    T *u = inverse_.new_u(s), *v = inverse_.new_v(s);
+    inverse_.apply_transposed(s, dz, v);
+    const double pivot = inverse_.dot(v, dg);
+    if (!(std::abs(pivot) > inverse_.smallest_cosine * vec::norm(v, n_) * vec::norm(dg, n_))) return;
+    for (std::int64_t i = 0; i < n_; ++i) u[i] = static_cast<T>((dz[i] - hdg[i]) / pivot);
+    vec::axpy(inverse_.dot(v, g), u, hg, n_);
+    inverse_.keep(s);
   }
 
-  double dot(const T* a, const T* b) const { return static_cast<double>(simd::kernels<T>().dot(a, b, n_)); }
-
-  static constexpr double smallest_cosine = 1e-4;
-  static constexpr int no_picard = std::numeric_limits<int>::max();
-
   Broyden options_;
-  int memory_;
   std::int64_t n_;
-  PoolVector<State> states_;
-  Tensor u_, v_, last_;
-  T *u_data_, *v_data_, *last_data_;
+  PoolVector<char> started_;
+  LowRankInverse<T> inverse_;
+  Tensor last_;
+  T* last_data_;
   Safeguard<T> guard_;
 };
 

@@ -166,6 +166,7 @@ FixedPointSolution solve_fixed_point(const Solver& solver, const FixedPointProbl
     return Solve<decltype(zero)>(z0, options).run(*stepper, problem.f);
   });
   solution.report.solver = solver.name();
+  if (options.keep_inverse) solution.inverse = stepper->inverse();
   return solution;
 }
 

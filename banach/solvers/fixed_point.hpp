@@ -52,6 +52,11 @@ struct StepInfo {
   int evaluations = 0;  ///< of f, made for this sample so far besides those of the loop
 };
 
+/// What a quasi-Newton solver has learned of (I - J)^-1: I - sum_k u_k v_k^T for each sample.
+struct InverseEstimate {
+  Tensor u, v;  ///< (batch, pairs, n); pairs that are not in use are zero
+};
+
 /// The memory of one solve. `propose` writes the next iterate of every active sample into `next` (rows of
 /// other samples must be left as they are): it sees the point z proposed last, f(z), and which samples are
 /// still active.
@@ -65,6 +70,9 @@ class Stepper {
   /// another way to go: the sample then goes on, with a restart.
   virtual bool retry(std::int64_t, Status) { return false; }
   virtual std::int64_t history_bytes() const { return 0; }
+  /// What is known of the inverse where each sample has stopped. Asked for at the end, after which the
+  /// stepper is of no use.
+  virtual std::optional<InverseEstimate> inverse() { return {}; }
 
   // A solve inside a training loop takes all its memory from the pool.
   static void* operator new(std::size_t bytes) { return memory::allocate(bytes); }
@@ -98,11 +106,29 @@ struct Broyden {
   int memory = 30;  ///< rank-one updates kept
   double damping = 1.0;
   static constexpr std::string_view name = "broyden";
+  static constexpr bool keeps_inverse = true;
   std::unique_ptr<Stepper> start(std::int64_t batch, std::int64_t n, DType dtype) const;
 };
 
+/// Adjoint Broyden with residual updates (Schlenkrich, Griewank, Walther 2010, "On the local convergence of
+/// adjoint Broyden methods", the residual update; used by Ramzi et al. 2022 for SHINE): the estimate B of
+/// g'(z), g(z) = f(z) - z, learns one row space direction a step, sigma = g(z) itself, exactly:
+///     B <- B + sigma sigma^T (g'(z) - B) / (sigma^T sigma).
+/// That takes one product with J^T a step, so the problem needs `linearize` with a vjp. For an affine f the
+/// sigmas are orthogonal: without a restart the solver ends after at most n + 1 evaluations, and what it then
+/// knows of the inverse is right wherever it has looked. Memory and safeguard are Broyden's.
+struct AdjointBroyden {
+  int memory = 30;  ///< rank-one updates kept
+  double damping = 1.0;
+  static constexpr std::string_view name = "adjoint_broyden";
+  static constexpr bool keeps_inverse = true;
+  std::unique_ptr<Stepper> start(const FixedPointProblem& problem, std::int64_t batch, std::int64_t n,
+                                 DType dtype) const;
+};
+
 /// Any of the above or of newton.hpp, or any struct with a `name` and a `start` like theirs: of (batch, n,
-/// dtype), or of (problem, batch, n, dtype) if it needs derivatives; the problem outlives the stepper.
+/// dtype), or of (problem, batch, n, dtype) if it needs derivatives; the problem outlives the stepper. One
+/// whose steppers hand out an InverseEstimate says so by `static constexpr bool keeps_inverse = true`.
 class Solver {
  public:
   template <class S>
@@ -118,8 +144,11 @@ class Solver {
           else
             return typed.start(batch, n, dtype);
         }),
-        type_(&typeid(S)) {}
+        type_(&typeid(S)) {
+    if constexpr (requires { S::keeps_inverse; }) keeps_inverse_ = S::keeps_inverse;
+  }
   std::string_view name() const { return name_; }
+  bool keeps_inverse() const { return keeps_inverse_; }
   std::unique_ptr<Stepper> start(const FixedPointProblem& problem, std::int64_t batch, std::int64_t n,
                                  DType dtype) const {
     return start_(options_.get(), problem, batch, n, dtype);
@@ -136,6 +165,7 @@ class Solver {
   std::unique_ptr<Stepper> (*start_)(const void*, const FixedPointProblem&, std::int64_t, std::int64_t,
                                      DType);
   const std::type_info* type_;
+  bool keeps_inverse_ = false;
 };
 
 /// When a sample stops; the statuses of status.hpp are defined with these.
@@ -151,6 +181,7 @@ struct StopOptions {
   double divergence_factor = 1e6;
   int stagnation_window = 100;
   bool whole_trace = false;
+  bool keep_inverse = false;  ///< the solution carries the solver's estimate of the inverse, if it has one
   /// Whether a residual of 2 eps ||f(z)|| counts as converged, whatever the tolerances. Not for roots: there
   /// it would allow ||F|| to be as large as the rounding of z.
   bool accept_rounding = true;
@@ -160,6 +191,7 @@ struct FixedPointSolution {
   Tensor z;   ///< for each sample the iterate of its best_step, (batch, n)
   Tensor fz;  ///< f at it; where nothing finite was evaluated, the start
   SolveReport report;
+  std::optional<InverseEstimate> inverse = {};  ///< see StopOptions::keep_inverse
 };
 
 /// Solves z = f(z) from z0 (batch, n). A sample freezes when it stops; the others go on as if alone. Throws

@@ -57,10 +57,11 @@ struct Map {
     Vars gradients;
     AdjointLog log;
   };
-  Result run(BackwardRule rule, Batch batch = Batch::axis0) const {
+  Result run(BackwardRule rule, Batch batch = Batch::axis0, const Solver& solver = Picard{}) const {
     Tape tape;
     const Vars x{leaf(a), leaf(b)};
     FixedPointOptions options = with_rule(std::move(rule));
+    options.solver = solver;
     options.batch = batch;
     const auto body = [&](const Var& z) {
       const Var linear = matmul(z, x[0], {.transpose_b = true}) + x[1];
@@ -371,4 +372,158 @@ TEST_CASE("RandomNeumann checks its options", "[fixed_point][errors]") {
   CHECK_THROWS_WITH(use({.min_terms = 0}), Contains("min_terms"));
   CHECK_THROWS_WITH(use({.min_terms = 5, .max_terms = 4}), Contains("max_terms"));
   CHECK_THROWS_WITH(use({.draws = 0}), Contains("draws"));
+}
+
+TEST_CASE("Shine with the inverse learned exactly is Implicit", "[fixed_point][rules][shine]") {
+  const Shine shine{.fallback = std::numeric_limits<double>::infinity()};
+  // In one dimension, Broyden's first update is exact.
+  const auto scalar_gradient = [](BackwardRule rule) {
+    const Var rate(tensor({0.3, 0.9, -4.0}, {3, 1}));
+    FixedPointOptions options = with_rule(std::move(rule), 1e-10);
+    options.solver = Broyden{};
+    Tape tape;
+    const Var b = leaf(tensor({1.0, 2.0, 3.0}, {3, 1}));
+    const FixedPoint solved = fixed_point([&](const Var& z) { return rate * z + b; },
+                                          Var(Tensor::zeros({3, 1}, DType::f64)), options);
+    const Tensor g = grad(sum(solved.z), {b})[0].value();
+    for (const GradientStatus& status : solved.adjoint.last().samples) {
+      CHECK(status.adjoint == Status::converged);
+      CHECK(status.adjoint_residual < 1e-12);
+      CHECK_FALSE(status.fell_back);
+    }
+    return g;
+  };
+  const Tensor got = scalar_gradient(shine);
+  CHECK(got.at(0) == Approx(1 / 0.7).epsilon(1e-12));
+  CHECK(got.at(1) == Approx(10.0).epsilon(1e-12));
+  CHECK(got.at(2) == Approx(0.2).epsilon(1e-12));
+
+  // In n dimensions, adjoint Broyden learns the inverse of an affine map in n steps.
+  for (std::uint64_t seed = 0; seed < 20; seed += 2) {
+    const Map map(seed, 3);
+    const auto exact = map.run(Implicit{Dense{}});
+    const auto learned = map.run(shine, Batch::axis0, AdjointBroyden{});
+    check_close(learned.gradients, exact.gradients, 1e-7);
+    CHECK(learned.log.last().samples[0].kind == GradientKind::approximate);
+    CHECK(learned.log.last().evaluations == 1);  // that of the parameters' gradient
+    const Map one(seed, 1);
+    check_close(one.run(shine, Batch::none, AdjointBroyden{}).gradients, one.run(Implicit{Dense{}}).gradients,
+                1e-7);
+  }
+}
+
+TEST_CASE("Shine: the guard falls back on the Jacobian-free gradient, each sample by itself",
+          "[fixed_point][rules][shine][status]") {
+  const auto run = [](const Shine& shine) {
+    const Var rate(tensor({0.1, 0.5, -0.5}, {3, 1}));  // 1 / (1 - rate) = 1.1, 2, 0.67
+    FixedPointOptions options = with_rule(shine, 1e-10);
+    options.solver = Broyden{};
+    Tape tape;
+    const Var b = leaf(Tensor::ones({3, 1}, DType::f64));
+    const FixedPoint solved = fixed_point([&](const Var& z) { return rate * z + b; },
+                                          Var(Tensor::zeros({3, 1}, DType::f64)), options);
+    const Tensor g = grad(sum(solved.z), {b})[0].value();
+    CHECK_FALSE(solved.adjoint.last().samples[0].fell_back);
+    CHECK(solved.adjoint.last().samples[1].fell_back == (shine.fallback < 2.0));
+    CHECK_FALSE(solved.adjoint.last().samples[2].fell_back);
+    return g;
+  };
+  const Tensor guarded = run({});
+  CHECK(guarded.at(0) == Approx(1 / 0.9));
+  CHECK(guarded.at(1) == 1.0);
+  CHECK(guarded.at(2) == Approx(1 / 1.5));
+  CHECK(run({.fallback = 2.1}).at(1) == Approx(2.0));
+  CHECK(run({.refinements = 2}).at(1) == Approx(1.75));  // refined from there, by Neumann's terms
+}
+
+TEST_CASE(
+    "Shine refines: from the Jacobian-free estimate by terms of Neumann's series, and better from its own",
+    "[fixed_point][rules][shine]") {
+  for (std::uint64_t seed = 0; seed < 20; ++seed) {
+    const Map map(seed, 3);
+    INFO("seed " << seed);
+    const Broyden solver{};
+    check_close(map.run(Shine{1e-9, 3}, Batch::axis0, solver).gradients, map.run(Neumann{4}).gradients,
+                1e-10);
+    double before = std::numeric_limits<double>::infinity();
+    for (const int refinements : {0, 2, 8}) {
+      const auto got = map.run(Shine{1e9, refinements}, Batch::axis0, solver);
+      double largest = 0.0;
+      for (const GradientStatus& status : got.log.last().samples)
+        largest = std::max(largest, status.adjoint_residual);
+      CHECK(largest < before);
+      before = largest;
+      CHECK(got.log.last().evaluations == refinements + 1);
+    }
+    CHECK(before < 1e-3);
+  }
+}
+
+TEST_CASE("Shine: derivatives of the estimate, f32, empty batches, nothing learned",
+          "[fixed_point][rules][shine][higher_order]") {
+  FixedPointOptions options = with_rule(Shine{1e9}, 1e-10);
+  options.solver = Broyden{};
+  {
+    Tape tape;
+    const Var t = leaf(tensor({0.6}, {1, 1})), b = leaf(tensor({1.0}, {1, 1}));
+    const FixedPoint solved =
+        fixed_point([&](const Var& z) { return t * z + b; }, Var(tensor({0.0}, {1, 1})), options);
+    const Var first = grad(sum(solved.z), {t}, {.create_graph = true})[0];  // lambda z
+    CHECK(first.item() == Approx(6.25).epsilon(1e-9));
+    CHECK(grad(sum(first), {b})[0].item() == Approx(6.25).epsilon(1e-9));    // lambda dz/db
+    CHECK(grad(sum(first), {t})[0].item() == Approx(15.625).epsilon(1e-9));  // lambda dz/dt; lambda held
+  }
+  Tape tape;
+  options.tolerance = 1e-6;
+  const Var b = leaf(tensor({1.f, 2.f}, {2, 1})), none = leaf(Tensor::zeros({0, 2}));
+  const FixedPoint single =
+      fixed_point([&](const Var& z) { return 0.5 * z + b; }, Var(Tensor::zeros({2, 1})), options);
+  CHECK(grad(sum(single.z), {b})[0].value().at(1) == Approx(2.0).epsilon(1e-5));
+  const FixedPoint empty =
+      fixed_point([&](const Var& z) { return 0.5 * z + none; }, Var(Tensor::zeros({0, 2})), options);
+  CHECK(grad(sum(empty.z), {none})[0].shape() == Shape{0, 2});
+  options.max_steps = 0;
+  const FixedPoint still =
+      fixed_point([&](const Var& z) { return 0.5 * z + b; }, Var(Tensor::zeros({2, 1})), options);
+  CHECK(grad(sum(still.z), {b})[0].value().at(1) == 1.0);
+}
+
+TEST_CASE("Shine: memory of the solver is kept for it, and for no other rule",
+          "[fixed_point][rules][shine][memory]") {
+  const auto live = [](BackwardRule rule) {
+    Tape tape;
+    const Var b = leaf(Tensor::ones({1, 10000}, DType::f64));
+    FixedPointOptions options = with_rule(std::move(rule), 1e-6);
+    options.solver = Broyden{.memory = 20};
+    const auto before = memory::stats().live_bytes;
+    const FixedPoint solved = fixed_point([&](const Var& z) { return 0.5 * z + b; },
+                                          Var(Tensor::zeros({1, 10000}, DType::f64)), options);
+    return static_cast<double>(memory::stats().live_bytes - before) / (10000 * 8);
+  };
+  CHECK(live(Shine{}) > 40.0);
+  CHECK(live(JacobianFree{}) < 10.0);
+}
+
+namespace {
+struct Impatient {
+  static constexpr std::string_view name = "impatient";
+  Adjoint solve(const Linearized& f, const Var& g) const { return {.lambda = f.estimate_inverse(g)}; }
+};
+}  // namespace
+
+TEST_CASE("Shine says what it needs", "[fixed_point][errors][shine]") {
+  const auto run = [](BackwardRule rule, const Solver& solver) {
+    Tape tape;
+    const Var b = leaf(Tensor::ones({1, 1}, DType::f64));
+    FixedPointOptions options = with_rule(std::move(rule));
+    options.solver = solver;
+    const FixedPoint solved = fixed_point([&](const Var& z) { return 0.5 * z + b; },
+                                          Var(Tensor::zeros({1, 1}, DType::f64)), options);
+    return grad(sum(solved.z), {b});
+  };
+  CHECK_THROWS_WITH(run(Shine{}, Anderson{}),
+                    Contains("Shine") && Contains("Broyden") && Contains("anderson"));
+  CHECK_THROWS_WITH(run(Shine{0.0}, Broyden{}), Contains("[shine]") && Contains("fallback"));
+  CHECK_THROWS_WITH(run(Shine{1.3, -1}, Broyden{}), Contains("refinements"));
+  CHECK_THROWS_WITH(run(Impatient{}, Broyden{}), Contains("[estimate_inverse]") && Contains("needs_inverse"));
 }

@@ -35,6 +35,8 @@ struct Adjoint {
   Var last_term = {};
   /// Variance of lambda for each problem, if it is random.
   PoolVector<double> variance = {};
+  /// Not zero for each problem that a guard of the rule has given a simpler lambda.
+  PoolVector<char> fell_back = {};
   /// Cotangents of theta, for a rule that does not get them from lambda alone.
   Vars theta = {};
 };
@@ -92,6 +94,28 @@ struct RandomNeumann {
   std::shared_ptr<std::atomic<std::uint64_t>> sweeps = std::make_shared<std::atomic<std::uint64_t>>(0);
   static constexpr std::string_view name = "random_neumann";
   static constexpr GradientKind kind = GradientKind::unbiased;
+  Adjoint solve(const Linearized& f, const Var& g) const;
+};
+
+/// SHINE: the inverse that the forward solver has learned, used again. Ramzi, Mannel, Bai, Starck, Ciuciu,
+/// Moreau 2022, "SHINE: SHaring the INverse Estimate from the forward pass for bi-level optimization and
+/// implicit models": lambda = B^-T g, with B the quasi-Newton matrix of I - J. Costs no product with J. Needs
+/// Broyden or AdjointBroyden as solver (the node then keeps its memory), or one of yours that says
+/// keeps_inverse.
+/// - The fallback of the paper: a sample whose ||lambda|| exceeds `fallback` ||g|| takes that of JacobianFree
+///   instead, and its report says so. The default is the paper's; where rho(J) is near 1 a right lambda is
+///   longer than that, too. Infinity: never.
+/// - Its refinement: `refinements` further iterations, here lambda <- lambda + B^-T (g + J^T lambda -
+/// lambda),
+///   one product each.
+/// Adjoint Broyden's outer-problem-aware updates (the paper's OPA), which must know the loss during the
+/// solve, are not made. Second derivatives are those of the estimate, with B held constant.
+struct Shine {
+  double fallback = 1.3;
+  int refinements = 0;
+  static constexpr std::string_view name = "shine";
+  static constexpr bool needs_inverse = true;
+  void check(const FixedPointOptions& options) const;
   Adjoint solve(const Linearized& f, const Var& g) const;
 };
 
@@ -162,9 +186,10 @@ struct Reversible {
 };
 
 /// Any of the above, or a rule of your own: any struct with a `name` and an `Adjoint solve(const Linearized&,
-/// const Var& g) const`; `kind` is approximate unless the struct says otherwise. A rule that differentiates
-/// an iteration of its own has, in place of `solve`, a `check` and an `iterate` like those of Unrolled; and a
-/// `solver`, if that iteration takes the place of the options' solver.
+/// const Var& g) const`; `kind` is approximate unless the struct says otherwise, and
+/// Linearized::estimate_inverse is there if it says `needs_inverse`. A rule that differentiates an iteration
+/// of its own has, in place of `solve`, a `check` and an `iterate` like those of Unrolled; and a `solver`, if
+/// that iteration takes the place of the options' solver.
 class BackwardRule {
  public:
   template <class R>
@@ -173,6 +198,8 @@ class BackwardRule {
 
   std::string_view name() const { return rule_->name(); }
   GradientKind kind() const { return rule_->kind(); }
+  /// Whether the rule uses the inverse estimate of the forward solver.
+  bool needs_inverse() const { return rule_->needs_inverse(); }
   /// Whether the rule runs the forward pass itself, while a tape records.
   bool iterates() const { return rule_->iterates(); }
   Adjoint solve(const Linearized& f, const Var& g) const { return rule_->solve(f, g); }
@@ -190,6 +217,7 @@ class BackwardRule {
     virtual ~Concept() = default;
     virtual std::string_view name() const = 0;
     virtual GradientKind kind() const = 0;
+    virtual bool needs_inverse() const = 0;
     virtual bool iterates() const = 0;
     virtual Adjoint solve(const Linearized& f, const Var& g) const = 0;
     virtual void check(const FixedPointOptions& options) const = 0;
@@ -207,6 +235,12 @@ class BackwardRule {
         return R::kind;
       else
         return GradientKind::approximate;
+    }
+    bool needs_inverse() const override {
+      if constexpr (requires { R::needs_inverse; })
+        return R::needs_inverse;
+      else
+        return false;
     }
     bool iterates() const override { return own_iteration; }
     Adjoint solve(const Linearized& f, const Var& g) const override {

@@ -31,7 +31,8 @@ StopOptions stop_options(const FixedPointOptions& options) {
           .tolerance = options.tolerance,
           .absolute_tolerance = options.absolute_tolerance,
           .error_factor = options.error_factor,
-          .whole_trace = options.whole_trace};
+          .whole_trace = options.whole_trace,
+          .keep_inverse = options.backward.needs_inverse()};
 }
 
 FixedPoint fixed_point(FunctionRef<Var(const Var&)> f, const Var& z0, const FixedPointOptions& options) {

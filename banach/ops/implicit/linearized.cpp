@@ -1,5 +1,7 @@
 #include <banach/ops/elementwise.hpp>
 #include <banach/ops/implicit/linearized.hpp>
+#include <banach/ops/matmul.hpp>
+#include <banach/ops/shape_ops.hpp>
 #include <banach/solvers/vector.hpp>
 
 #include <algorithm>
@@ -231,6 +233,18 @@ AdjointSolve Linearized::solve(const LinearSolver& solver, const Var& g, bool tr
   const std::array<Tensor, 1> output{solved.x.reshape(z_.shape())};
   return {record(solve_op, inputs, output, SolveAttrs{body_, solver, transpose}).front(),
           std::move(solved.status), std::move(solved.residual)};
+}
+
+Var Linearized::estimate_inverse(const Var& u) const {
+  if (!has_inverse())
+    fail<ValueError>("estimate_inverse",
+                     "the forward solver must leave an estimate of the inverse: use Broyden{} or "
+                     "AdjointBroyden{}, with a rule that says needs_inverse");
+  // For one sample, u^T (I - sum_k u_k v_k^T), as products of matrices.
+  const auto& [left, right] = *body_->inverse;
+  const Var row = reshape(u, {left.shape()[0], 1, left.shape()[2]});
+  const Var overlaps = matmul(row, Var(left), {.transpose_b = true});
+  return reshape(row - matmul(overlaps, Var(right)), u.shape());
 }
 
 Var Linearized::value() const { return recording() ? recorded().value : values().results.front(); }

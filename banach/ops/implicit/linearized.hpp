@@ -6,6 +6,7 @@
 #include <banach/solvers/linear.hpp>
 
 #include <memory>
+#include <optional>
 #include <variant>
 
 namespace banach {
@@ -29,6 +30,7 @@ struct ImplicitBody {
   Policy policy = Policy::report;
   PoolVector<SampleReport> forward = {};  ///< how each problem's forward solve ended
   AdjointLog log = {};
+  std::optional<InverseEstimate> inverse = {};  ///< of the forward solver, for rules that need it
 };
 
 /// Zeros like x, but NaN in the rows of the chosen problems: added to x, it marks them and changes no other.
@@ -64,6 +66,11 @@ class Linearized {
 
   /// J v, or J^T v, outside the tape, for v as the solvers see it: (problems, elements each).
   Tensor product(const Tensor& rows, bool transposed) const;
+
+  /// The forward solver has left an estimate of (I - J)^-1, for a rule that says needs_inverse.
+  bool has_inverse() const { return body_->inverse.has_value(); }
+  /// (I - J)^-T u by that estimate, which is a constant to derivatives. Throws ValueError if there is none.
+  Var estimate_inverse(const Var& u) const;
 
   /// f at the state.
   Var value() const;

@@ -85,6 +85,8 @@ void check_adjoint(const NodeAttrs& attrs, const VjpContext& c, const Adjoint& a
     refuse(fmt::format("one status for each of the {} problems, or none", attrs.body->forward.size()));
   if (!adjoint.variance.empty() && adjoint.variance.size() != attrs.body->forward.size())
     refuse(fmt::format("one variance for each of the {} problems, or none", attrs.body->forward.size()));
+  if (!adjoint.fell_back.empty() && adjoint.fell_back.size() != attrs.body->forward.size())
+    refuse(fmt::format("one fell_back for each of the {} problems, or none", attrs.body->forward.size()));
   if (!adjoint.theta.empty() && adjoint.theta.size() != c.inputs.size())
     refuse(fmt::format("one cotangent for each of the {} captured variables, or none", c.inputs.size()));
 }
@@ -112,6 +114,7 @@ AdjointReport judge(const NodeAttrs& attrs, const Linearized& f, const Adjoint& 
     else if (!solved)
       status.kind = GradientKind::approximate;
     if (!adjoint.variance.empty()) status.variance = adjoint.variance[i];
+    status.fell_back = !adjoint.fell_back.empty() && adjoint.fell_back[i] != 0;
     report.samples.push_back(status);
   }
   return report;
@@ -192,6 +195,7 @@ Var record_solution(FunctionRef<Var(const Var&)> f, const Shape& shape, const Fi
   body->batch = node.batch;
   body->policy = node.policy;
   body->forward = solution.report.samples;
+  if (node.backward.needs_inverse()) body->inverse = solution.inverse;
   body->log = log;
   body->trace = trace([&](const Vars& state) { return Vars{f(state.front())}; }, {&z, 1});
   const Vars theta = body->trace.captured;

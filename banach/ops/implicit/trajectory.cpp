@@ -38,7 +38,7 @@ Recording solve_recording(const FixedPointOptions& options, const FixedPointProb
 
 // What was known at a step: its iterate, or the answer for samples that had stopped by then.
 FixedPointSolution state_at(int step, const Tensor& iterate, const FixedPointSolution& end) {
-  FixedPointSolution state{end.z.clone(), end.fz, end.report};
+  FixedPointSolution state{end.z.clone(), end.fz, end.report, end.inverse};
   const std::int64_t n = end.z.shape()[1];
   for (std::size_t s = 0; s < end.report.samples.size(); ++s) {
     SampleReport& sample = state.report.samples[s];

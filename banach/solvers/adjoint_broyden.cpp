@@ -1,0 +1,109 @@
+#include <banach/solvers/check.hpp>
+#include <banach/solvers/low_rank.hpp>
+#include <banach/solvers/safeguard.hpp>
+
+#include <fmt/format.h>
+
+namespace banach {
+namespace {
+
+// The inverse Jacobian of g(z) = f(z) - z is kept as H = -I + sum_i u_i v_i^T. With sigma = g(z) and b = H^T
+// g'(z)^T sigma, the update of B = H^-1 is, by the formula of Sherman and Morrison,
+//   H <- H + (H sigma) (sigma - b)^T / (b^T sigma).
+// The next step is -H g, with the new H.
+template <class T>
+class AdjointBroydenStepper final : public Stepper {
+ public:
+  AdjointBroydenStepper(const AdjointBroyden& options, const FixedPointProblem& problem, std::int64_t batch,
+                        std::int64_t n, DType dtype)
+      : options_(options),
+        problem_(&problem),
+        n_(n),
+        inverse_(batch, options.memory, n, dtype),
+        products_(static_cast<std::size_t>(batch), 0),
+        guard_(batch, n, dtype,
+               {.growth = 100.0, .patience = 2 * options.memory, .restarts = LowRankInverse<T>::no_picard}) {}
+
+  void propose(const Tensor& z, const Tensor& fz, std::span<const char> active, Tensor& next) override {
+    Tensor g = Tensor::zeros(z.shape(), z.dtype());  // a row of zeros asks for nothing
+    T* g_data = g.mutable_data<T>();
+    const T *z_data = z.data<T>(), *f_data = fz.data<T>();
+    vec::for_active(active, n_, [&](std::int64_t s) {
+      vec::subtract(f_data + s * n_, z_data + s * n_, g_data + s * n_, n_);
+    });
+    const Tensor pulled = pull(z, g);
+    const T *jt_data = pulled.data<T>(), *residual = g.data<T>();
+    T* out = next.mutable_data<T>();
+    vec::for_active(active, n_ * 8, [&](std::int64_t s) {
+      ++products_[static_cast<std::size_t>(s)];
+      const std::int64_t row = s * n_;
+      propose(s, z_data + row, f_data + row, residual + row, jt_data + row, out + row);
+    });
+  }
+
+  StepInfo info(std::int64_t sample) const override {
+    return {.products = products_[static_cast<std::size_t>(sample)]};
+  }
+  std::int64_t history_bytes() const override { return inverse_.bytes() + guard_.bytes(); }
+  std::optional<InverseEstimate> inverse() override { return inverse_.take(); }
+
+ private:
+  // J^T g at z.
+  Tensor pull(const Tensor& z, const Tensor& g) const {
+    const Linearization at = problem_->linearize(z);
+    if (!at.vjp) fail<ValueError>(AdjointBroyden::name, "linearize must give a vjp: it is empty");
+    const Tensor pulled = at.vjp(g);
+    check_map(AdjointBroyden::name, g, pulled);
+    return pulled;
+  }
+
+  void propose(std::int64_t s, const T* z, const T* f, const T* g, const T* jt_g, T* next) {
+    if (guard_.restart(s, z, f)) {
+      inverse_.clear(s);
+      return vec::damped_step(z, f, options_.damping, next, n_);
+    }
+    if (inverse_.full(s)) inverse_.clear(s);
+    PoolVector<T> step(static_cast<std::size_t>(n_));
+    update(s, f, g, jt_g);
+    inverse_.apply(s, g, step.data());
+    for (std::int64_t i = 0; i < n_; ++i) next[i] = z[i] - static_cast<T>(options_.damping) * step[i];
+    if (vec::all_finite(next, n_)) return;
+    inverse_.clear(s);
+    vec::damped_step(z, f, options_.damping, next, n_);
+  }
+
+  // Adds one pair, unless b and sigma = g are nearly orthogonal.
+  void update(std::int64_t s, const T* f, const T* g, const T* jt_g) {
+    if (vec::is_rounding(g, f, n_)) return;
+    T *u = inverse_.new_u(s), *v = inverse_.new_v(s);
+    vec::subtract(jt_g, g, u, n_);  // g'(z)^T sigma
+    inverse_.apply_transposed(s, u, v);
+    const double pivot = inverse_.dot(v, g);
+    if (!(std::abs(pivot) > inverse_.smallest_cosine * vec::norm(v, n_) * vec::norm(g, n_))) return;
+    for (std::int64_t i = 0; i < n_; ++i) v[i] = static_cast<T>((g[i] - v[i]) / pivot);
+    inverse_.apply(s, g, u);
+    inverse_.keep(s);
+  }
+
+  AdjointBroyden options_;
+  const FixedPointProblem* problem_;
+  std::int64_t n_;
+  LowRankInverse<T> inverse_;
+  PoolVector<int> products_;
+  Safeguard<T> guard_;
+};
+
+}  // namespace
+
+std::unique_ptr<Stepper> AdjointBroyden::start(const FixedPointProblem& problem, std::int64_t batch,
+                                               std::int64_t n, DType dtype) const {
+  if (memory < 1) fail<ValueError>(name, fmt::format("memory must be at least 1: got {}", memory));
+  check_positive(name, "damping", damping);
+  if (!problem.linearize)
+    fail<ValueError>(name, "the problem must have `linearize`, for products with J^T: it is empty");
+  return dispatch_floating(dtype, [&](auto zero) -> std::unique_ptr<Stepper> {
+    return std::make_unique<AdjointBroydenStepper<decltype(zero)>>(*this, problem, batch, n, dtype);
+  });
+}
+
+}  // namespace banach
