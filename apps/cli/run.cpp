@@ -26,19 +26,35 @@ int finish() {
   return complain("cannot write to standard output", failed);
 }
 
+/// The innermost subcommand that was named, or null.
 const Subcommand* chosen(const std::vector<Subcommand>& subcommands) {
   const auto found = std::find_if(subcommands.begin(), subcommands.end(),
                                   [](const Subcommand& s) { return s.app->parsed(); });
-  return found == subcommands.end() ? nullptr : &*found;
+  if (found == subcommands.end()) return nullptr;
+  const Subcommand* part = chosen(found->parts);
+  return part ? part : &*found;
 }
 
-void check_name(const std::vector<Subcommand>& subcommands, const std::string& name) {
+/// "banach lab"
+std::string full_name(const CLI::App& command) {
+  const CLI::App* parent = command.get_parent();
+  return (parent ? full_name(*parent) + " " : std::string()) + command.get_name();
+}
+
+/// The first words of a command line name subcommands, one in another; CLI11 would take a name twice, and
+/// pass over one that there is not.
+void check_names(const CLI::App& app, const std::vector<Subcommand>& subcommands, int argc, char** argv) {
+  if (argc < 2 || argv[1][0] == '-') return;
+  const std::string name = argv[1];
+  if (app.get_parent() && subcommands.empty())
+    throw UsageError(fmt::format("unexpected argument '{}' (see {} --help)", name, full_name(app)));
   std::string known;
   for (const Subcommand& s : subcommands) {
-    if (s.app->get_name() == name) return;
+    if (s.app->get_name() == name) return check_names(*s.app, s.parts, argc - 1, argv + 1);
     known += (known.empty() ? "" : ", ") + s.app->get_name();
   }
-  throw UsageError(fmt::format("unknown subcommand '{}' (there is: {}; see banach --help)", name, known));
+  throw UsageError(
+      fmt::format("unknown subcommand '{}' (there is: {}; see {} --help)", name, known, full_name(app)));
 }
 
 }  // namespace
@@ -49,9 +65,7 @@ void note(const std::string& line) {
 
 int run(CLI::App& app, const std::vector<Subcommand>& subcommands, int argc, char** argv) {
   try {
-    if (argc > 1 && argv[1][0] != '-') check_name(subcommands, argv[1]);
-    if (argc > 2 && argv[2][0] != '-' && argv[1][0] != '-')  // CLI11 would take the subcommand's name twice
-      throw UsageError(fmt::format("unexpected argument '{}' (see banach {} --help)", argv[2], argv[1]));
+    check_names(app, subcommands, argc, argv);
     app.parse(argc, argv);
     const Subcommand* subcommand = chosen(subcommands);
     if (subcommand)
@@ -68,8 +82,8 @@ int run(CLI::App& app, const std::vector<Subcommand>& subcommands, int argc, cha
   } catch (const CLI::ParseError& error) {
     const Subcommand* subcommand = chosen(subcommands);
     return complain(
-        fmt::format("{} (see banach{} --help)", explain(app, subcommand ? *subcommand->app : app, error),
-                    subcommand ? " " + subcommand->app->get_name() : ""),
+        fmt::format("{} (see {} --help)", explain(app, subcommand ? *subcommand->app : app, error),
+                    full_name(subcommand ? *subcommand->app : app)),
         bad_usage);
   } catch (const UsageError& error) {
     return complain(error.what(), bad_usage);

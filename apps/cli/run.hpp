@@ -20,7 +20,8 @@ struct UsageError : std::runtime_error {
 
 struct Subcommand {
   CLI::App* app;
-  std::function<void()> job;  ///< runs after parsing; throws if it fails
+  std::function<void()> job;           ///< runs after parsing; throws if it fails
+  std::vector<Subcommand> parts = {};  ///< subcommands of its own
 };
 
 /// One line on stderr that begins with "banach: ".

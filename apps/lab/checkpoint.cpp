@@ -85,6 +85,48 @@ std::size_t take_results(const std::string& path, Results& results) {
   return rule;
 }
 
+SavedRun saved_run(const std::string& path) {
+  if (!std::filesystem::exists(path)) fail<FileError>("checkpoint", fmt::format("there is no file {}", path));
+  const nn::Progress progress = nn::load_progress(path);
+  SavedRun run{.step = progress.step};
+  const auto note = [&](const std::string& name) -> const std::string& {
+    const auto found = progress.notes.find(name);
+    if (found == progress.notes.end())
+      fail<FileError>(
+          "checkpoint",
+          fmt::format("{} is not a checkpoint of banach lab: its metadata has no {}", path, name));
+    return found->second;
+  };
+  const auto read = [&](const std::string& name, auto& value) {
+    const std::string& text = note(name);
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+    if (error != std::errc() || end != text.data() + text.size())
+      fail<FileError>("checkpoint", fmt::format("{}: {} must be a number: got '{}'", path, name, text));
+  };
+  TrainSettings& s = run.settings;
+  s.data = note(setting_prefix + "--data");
+  s.data_dir = note(setting_prefix + "--data-dir");
+  if (s.data_dir == "default") s.data_dir.clear();
+  s.model = note(setting_prefix + "--model");
+  if (s.model == "mlp") {
+    read(setting_prefix + "--hidden", s.hidden);
+    read(setting_prefix + "--bound", s.bound);
+  }
+  read(setting_prefix + "--seed", s.seed);
+  for (const auto& [name, value] : progress.notes)
+    if (name.starts_with(setting_prefix)) run.entries.emplace_back(name.substr(setting_prefix.size()), value);
+
+  // The model is that of the rule in training or, between two, that of the one just done.
+  std::size_t rule = 0;
+  read(position_key, rule);
+  const auto result_of = [&](std::size_t i) { return from_text(note(rule_prefix + std::to_string(i))); };
+  const bool begun =
+      progress.notes.contains(rule_prefix + std::to_string(rule)) && !result_of(rule).probes.empty();
+  if (!begun && rule > 0) --rule;
+  run.rule = result_of(rule).spec;
+  return run;
+}
+
 void check_replaceable(const std::string& path, const TrainSettings& settings) {
   if (!std::filesystem::exists(path)) return;
   std::string what = "cannot be read: start anew with --overwrite";

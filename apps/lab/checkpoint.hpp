@@ -21,4 +21,15 @@ std::size_t take_results(const std::string& path, Results& results);
 /// checkpoint of a finished run of the same settings.
 void check_replaceable(const std::string& path, const TrainSettings& settings);
 
+/// What a checkpoint of the lab says of the model in it.
+struct SavedRun {
+  Entries entries{};         ///< the settings, as they are shown
+  TrainSettings settings{};  ///< of data, model and seed; nothing else is filled in
+  std::string rule{};        ///< that trained it
+  std::int64_t step = 0;
+};
+
+/// Throws FileError if there is no checkpoint, or if it is damaged or not one of the lab.
+SavedRun saved_run(const std::string& path);
+
 }  // namespace banach::lab

@@ -1,9 +1,11 @@
 #include <apps/lab/data.hpp>
 
+#include <algorithm>
 #include <filesystem>
 
 #include <fmt/format.h>
 
+#include <apps/report/png.hpp>
 #include <banach/engine/error.hpp>
 
 namespace banach::lab {
@@ -21,6 +23,18 @@ ChosenData choose_data(const Options& options) {
     return {"digits", nn::load_digits(),
             fmt::format("Fashion-MNIST cannot be read, so the embedded digits were used: {}", error.what())};
   }
+}
+
+std::vector<SampleImage> sample_images(const nn::ImageSplit& split, std::int64_t count) {
+  std::vector<SampleImage> samples;
+  nn::ImageSplit plain = split;
+  plain.normalization = {};  // pixels in [0, 1]
+  for (std::int64_t i = 0; i < std::min(count, split.size()); ++i) {
+    const Tensor image = plain.range(i, i + 1).x;
+    samples.push_back({static_cast<int>(image.size(3)), static_cast<int>(image.size(2)),
+                       report::gray_levels(image.values<float>()), split.label(i)});
+  }
+  return samples;
 }
 
 }  // namespace banach::lab

@@ -135,8 +135,9 @@ std::vector<std::string> warnings(const Results& results) {
                                   uphill, rule.probes.size()));
     const auto lost = rule.adjoint_statuses.find("diverged");
     if (lost != rule.adjoint_statuses.end())
-      texts.push_back(fmt::format("{}: says itself, for {} samples in training, that its estimate diverged.",
-                                  rule.spec, report::format_count(lost->second)));
+      texts.push_back(fmt::format(
+          "{}: says itself, for {} samples in training, that its gradient is lost (adjoint diverged).",
+          rule.spec, report::format_count(lost->second)));
     std::int64_t all = 0, converged = 0;
     for (const auto& [status, count] : rule.forward_statuses) {
       all += count;

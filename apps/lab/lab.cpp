@@ -18,6 +18,7 @@
 #include <apps/lab/linear_page.hpp>
 #include <apps/lab/options.hpp>
 #include <apps/lab/page.hpp>
+#include <apps/lab/spectrum_command.hpp>
 #include <apps/lab/train.hpp>
 #include <banach/engine/error.hpp>
 #include <banach/nn/file.hpp>
@@ -51,8 +52,7 @@ void train_rules(const Options& options) {
     results.notices.push_back(data.notice);
     cli::note(data.notice);
   }
-  for (std::string& text : solver_notices(settings.rules, settings.solver))
-    results.notices.push_back(std::move(text));
+  results.remarks = solver_notices(settings.rules, settings.solver);
   const cli::Interrupt interrupt;
   const auto stop = [&] { return interrupt.requested(); };
   train(settings, data.images, checkpoint, options.common.resume, stop, results);
@@ -62,6 +62,7 @@ void train_rules(const Options& options) {
   nn::write_atomically(folder.file("report.html"), report::render(make_page(results)));
   print_table(results);
   fmt::print("\n");
+  for (const std::string& text : results.remarks) fmt::print("{}\n", text);
   for (const std::string& text : warnings(results)) fmt::print("{}\n", text);
   fmt::print(
       "Cosine, lowest, norm ratio and descent: beside the exact gradient, along each rule's own training.\n"
@@ -106,7 +107,7 @@ cli::Subcommand add_lab(CLI::App& app) {
     else
       train_rules(*options);
   };
-  return {command, job};
+  return {command, job, {add_spectrum(*command)}};
 }
 
 }  // namespace banach::lab

@@ -21,7 +21,8 @@ namespace {
 
 using Vector = std::vector<double>;
 
-constexpr double shear = -10.0;  // the upper right entry of a nonnormal block
+constexpr int linear_draws = 1000;  // of a rule that draws numbers
+constexpr double shear = -10.0;     // the upper right entry of a nonnormal block
 
 /// A with its spectrum known: symmetric, Q^T diag(d) Q, or blocks [[rho, shear], [0, rho]].
 class Problem {
@@ -99,42 +100,72 @@ double relative_difference(const Vector& computed, const Vector& expected) {
   return scale > 0.0 ? norm(difference) / scale : norm(difference);
 }
 
+/// The mean of some vectors, and the standard error of each entry of it.
+struct Average {
+  Vector mean, error;
+};
+
+Average average(const std::vector<Vector>& vectors) {
+  const auto count = static_cast<double>(vectors.size());
+  Average result{Vector(vectors.front().size()), Vector(vectors.front().size())};
+  for (std::size_t i = 0; i < result.mean.size(); ++i) {
+    for (const Vector& v : vectors) result.mean[i] += v[i] / count;
+    for (const Vector& v : vectors) result.error[i] += (v[i] - result.mean[i]) * (v[i] - result.mean[i]);
+    if (count > 1.0) result.error[i] = std::sqrt(result.error[i] / (count - 1.0) / count);
+  }
+  return result;
+}
+
 LinearRule solve_with(const LinearSettings& settings, const Rule& rule, const Problem& problem,
                       const Tensor& matrix, const Vector& exact) {
-  constexpr double adjoint_tolerance = 1e-12, allowed_difference = 1e-8;
+  constexpr double adjoint_tolerance = 1e-12, allowed_difference = 1e-8, allowed_errors = 5.0;
   const FixedPointOptions options{.solver = forward_solver(rule, settings.solver),
-                                  .backward = rule.backward(adjoint_tolerance),
+                                  .backward = rule.backward(adjoint_tolerance, settings.seed),
                                   .tolerance = settings.tolerance,
                                   .max_steps = most_steps(rule, settings.max_steps)};
   const Tape tape;
   const Var a(matrix), b = leaf(Tensor::ones({1, settings.dimension}, DType::f64));
   const FixedPoint solved = fixed_point([&](const Var& z) { return matmul(z, a, {.transpose_b = true}) + b; },
                                         Var(Tensor::zeros(b.shape(), DType::f64)), options);
-  // Unrolled may find no better iterate than the start, on which b has no influence.
-  const Tensor gradient =
-      solved.z.recorded() ? grad(sum(solved.z), {b}).front().value() : Tensor::zeros(b.shape(), DType::f64);
+  std::vector<Vector> gradients;
+  for (int draw = 0; draw < (rule.random ? linear_draws : 1); ++draw) {
+    // Unrolled may find no better iterate than the start, on which b has no influence.
+    const Tensor gradient =
+        solved.z.recorded() ? grad(sum(solved.z), {b}).front().value() : Tensor::zeros(b.shape(), DType::f64);
+    gradients.emplace_back(gradient.data<double>(), gradient.data<double>() + gradient.size());
+  }
+  const Average found = average(gradients);
 
-  LinearRule result{.spec = rule.spec, .formula = rule.formula};
+  LinearRule result{.spec = rule.spec, .formula = rule.formula, .random = rule.random};
   const SampleReport& forward = solved.report.samples.front();
   // The answer is the iterate before the evaluation with the smallest residual.
   const int steps = forward.best_step - 1;
-  result.computed.assign(gradient.data<double>(), gradient.data<double>() + gradient.size());
-  if (rule.closed_form) {
-    result.closed_form = problem.apply_to_ones([&](Dual r) { return rule.closed_form(r, steps); });
-    result.difference = relative_difference(result.computed, result.closed_form);
-    result.matches = result.difference <= allowed_difference;
-  }
+  result.computed = found.mean;
   result.quality = compare(result.computed, exact);
   result.forward_status = name(forward.status);
   result.forward_evaluations = forward.nstep;
+  bool unbiased = true;
   if (solved.adjoint.run()) {
     const GradientStatus& status = solved.adjoint.last().samples.front();
     result.gradient_kind = name(status.kind);
     result.adjoint_status = name(status.adjoint);
     result.backward_evaluations = solved.adjoint.last().evaluations;
+    for (const AdjointReport& sweep : solved.adjoint.sweeps())
+      unbiased = unbiased && sweep.samples.front().kind == GradientKind::unbiased;
   } else {
     result.gradient_kind = name(GradientKind::approximate);
     result.backward_evaluations = steps;
+  }
+  // A mean says little where the rule itself finds its variance infinite.
+  if (rule.closed_form && (!rule.random || unbiased)) {
+    result.closed_form = problem.apply_to_ones([&](Dual r) { return rule.closed_form(r, steps); });
+    result.difference = relative_difference(result.computed, result.closed_form);
+    result.matches = true;
+    for (std::size_t i = 0; rule.random && i < found.mean.size(); ++i)
+      result.matches = result.matches && std::abs(found.mean[i] - result.closed_form[i]) <=
+                                             allowed_errors * found.error[i] +
+                                                 allowed_difference * std::abs(result.closed_form[i]);
+    if (!rule.random) result.matches = result.difference <= allowed_difference;
   }
   return result;
 }
@@ -222,6 +253,9 @@ std::string to_text(const LinearResults& results) {
   std::vector<std::vector<std::string>> rows;
   std::string words;
   for (const LinearRule& r : results.rules) {
+    if (r.random)
+      words += fmt::format("{}: the mean of {} draws; it matches within five standard errors.\n", r.spec,
+                           linear_draws);
     rows.push_back(
         {r.spec, numbers(r.computed), numbers(r.closed_form), report::format_number(r.difference, 2),
          fmt::format("{:.6f}", r.quality.cosine), fmt::format("{:.6g}", r.quality.norm_ratio),

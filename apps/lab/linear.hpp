@@ -26,8 +26,9 @@ struct LinearSettings {
 
 struct LinearRule {
   std::string spec{}, formula{};
+  bool random = false;                ///< `computed` is a mean over draws
   std::vector<double> computed{};     ///< by the library, through the node
-  std::vector<double> closed_form{};  ///< phi(A^T) g
+  std::vector<double> closed_form{};  ///< phi(A^T) g; empty if the rule has none
   double difference = unknown;        ///< ||computed - closed form|| / ||closed form||
   bool matches = false;
   Quality quality{};  ///< beside the exact gradient

@@ -17,7 +17,9 @@ report::Table numbers_table(const LinearResults& results) {
                       .caption =
                           "The closed form is that of the rule's own approximation, computed without the "
                           "library from the spectrum of "
-                          "A. Numbers are 2-norms where z has more than one entry.",
+                          "A. Numbers are 2-norms where z has more than one entry. For a rule that draws "
+                          "numbers, the mean of a "
+                          "thousand draws stands beside the mean's closed form.",
                       .columns = {{"rule"},
                                   {"gradient"},
                                   {"closed form"},

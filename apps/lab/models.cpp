@@ -19,16 +19,16 @@
 namespace banach::lab {
 namespace {
 
-/// z = tanh(W z + u), u = normalize(U x + b) / 2, with ||W||_2 <= 0.9: a contraction, since tanh is
-/// 1-Lipschitz. W starts as 0.85 times an orthogonal matrix, and u is kept small so that tanh does not
-/// saturate: else df/dz nearly vanishes in training, and all gradient estimates agree.
+/// z = tanh(W z + u), u = normalize(U x + b) / 2, with ||W||_2 <= bound: a contraction for a bound below 1,
+/// since tanh is 1-Lipschitz. W starts as 0.85 / 0.9 of that times an orthogonal matrix, and u is kept small
+/// so that tanh does not saturate: else df/dz nearly vanishes in training, and all gradient estimates agree.
 class Mlp final : public Classifier {
  public:
-  Mlp(std::int64_t pixels, std::int64_t hidden, std::int64_t classes, Random random)
-      : recur_(hidden, hidden, random, {.bound = 0.9}, {.bias = false}),
+  Mlp(std::int64_t pixels, std::int64_t hidden, std::int64_t classes, double bound, Random random)
+      : recur_(hidden, hidden, random, {.bound = bound}, {.bias = false}),
         inject_(pixels, hidden, random),
         head_(hidden, classes, random) {
-    recur_.raw_weight.set(nn::init::orthogonal({hidden, hidden}, random, 0.85));
+    recur_.raw_weight.set(nn::init::orthogonal({hidden, hidden}, random, 0.85 / 0.9 * bound));
   }
 
   std::unique_ptr<Classifier> clone() const override { return std::make_unique<Mlp>(*this); }
@@ -160,7 +160,7 @@ std::unique_ptr<Classifier> make_classifier(const TrainSettings& settings, const
                                             std::int64_t classes) {
   const Random random(settings.seed);
   if (settings.model == "conv") return std::make_unique<ConvNet>(classes, random);
-  return std::make_unique<Mlp>(image.size(), settings.hidden, classes, random);
+  return std::make_unique<Mlp>(image.size(), settings.hidden, classes, settings.bound, random);
 }
 
 std::unique_ptr<Classifier> in_double(const Classifier& model) {

@@ -32,8 +32,18 @@ Defaults defaults_for(const std::string& model, const std::string& data) {
 }
 
 // The options of a group go with one of the two problems.
-const std::string training_group = "What is trained", schedule_group = "Training",
+const std::string training_group = "What is trained", solving_group = "Rules and solving",
+                  schedule_group = "Training",
                   linear_group = "A problem with known answers, instead of training";
+
+/// Puts an option into a group and names its value.
+auto in_group(const std::string& title) {
+  return [title](CLI::Option* option, const std::string& value = " ") {
+    return option->option_text(value)->group(title);
+  };
+}
+
+CLI::Validator count() { return cli::whole_number(1, 1'000'000'000); }
 
 std::vector<std::string> split_list(const std::string& list) {
   std::vector<std::string> parts;
@@ -47,15 +57,8 @@ std::vector<std::string> split_list(const std::string& list) {
 
 }  // namespace
 
-void add_options(CLI::App& app, Options& o) {
-  const CLI::Validator count = cli::whole_number(1, 1'000'000'000), positive = cli::number(true);
-  const auto group = [&](const std::string& title) {
-    return [title](CLI::Option* option, const std::string& value = " ") {
-      return option->option_text(value)->group(title);
-    };
-  };
-
-  const auto what = group(training_group);
+void add_model_options(CLI::App& app, Options& o) {
+  const auto what = in_group(training_group);
   what(app.add_option("--data", o.data,
                       "Images: digits, fashion-mnist or mnist\n(default: fashion-mnist; digits if that is "
                       "not installed)"),
@@ -66,14 +69,55 @@ void add_options(CLI::App& app, Options& o) {
       "DIR")
       ->check(cli::path());
   what(app.add_option("--model", o.model,
-                      "mlp: z = tanh(W z + u(x)), ||W|| <= 0.9 (default)\n"
+                      "mlp: z = tanh(W z + u(x)) (default)\n"
                       "conv: the 54,352 parameters of the JFB paper's MNIST network"),
        "NAME")
       ->check(cli::one_of({"mlp", "conv"}));
   what(app.add_option("--hidden", o.hidden, "Size of the mlp's state (default: 128)"), "N")
       ->check(cli::whole_number(1, 100'000));
-  const auto solving = group("Rules and solving");
-  solving(
+  what(app.add_option("--bound", o.bound,
+                      "Of the mlp's ||W||; from 1 on f need not be a contraction (default: 0.9)"),
+       "X")
+      ->check(cli::number(true));
+}
+
+void add_solving_options(CLI::App& app, Options& o) {
+  const auto solving = in_group(solving_group);
+  solving(app.add_option("--solver", o.solver,
+                         "anderson[:MEMORY], picard[:DAMPING] or broyden[:MEMORY]\n(default: anderson:5)"),
+          "NAME");
+  solving(app.add_option("--tolerance", o.tolerance,
+                         "On ||f(z) - z|| / ||f(z)|| (default: mlp 1e-4, conv 0.1, linear 1e-10)"),
+          "X")
+      ->check(cli::number(true));
+  solving(app.add_option("--max-steps", o.max_steps,
+                         "Most evaluations of f in a solve (default: 50, linear 1000)"),
+          "N")
+      ->check(cli::whole_number(1, 1'000'000));
+}
+
+void add_schedule_options(CLI::App& app, Options& o) {
+  const auto training = in_group(schedule_group);
+  training(app.add_option("--epochs", o.epochs,
+                          "Passes over the images for each rule (default: digits 30, mlp 6, conv 3)"),
+           "N")
+      ->check(count());
+  training(app.add_option("--steps", o.steps, "Steps for each rule, instead of --epochs"), "N")
+      ->check(count());
+  training(
+      app.add_option("--batch-size", o.batch_size, "Images a step (default: digits 64, mlp 128, conv 100)"),
+      "N")
+      ->check(count());
+  training(app.add_option(
+               "--learning-rate", o.learning_rate,
+               "Of Adam (default: digits 3e-3 and mlp 2e-3, to zero along a cosine;\nconv 2e-4, constant)"),
+           "X")
+      ->check(cli::number(true));
+}
+
+void add_options(CLI::App& app, Options& o) {
+  add_model_options(app, o);
+  in_group(solving_group)(
       app.add_option_function<std::string>(
           "--rules", [&o](const std::string& list) { o.rules = split_list(list); },
           fmt::format(
@@ -82,40 +126,26 @@ void add_options(CLI::App& app, Options& o) {
               "phantom:5:0.5,\nphantom-neumann:5:0.5, unrolled)",
               fmt::join(rule_syntax(), "\n  "))),
       "LIST");
-  solving(app.add_option("--solver", o.solver,
-                         "anderson[:MEMORY], picard[:DAMPING] or broyden[:MEMORY]\n(default: anderson:5)"),
-          "NAME");
-  solving(app.add_option("--tolerance", o.tolerance,
-                         "On ||f(z) - z|| / ||f(z)|| (default: mlp 1e-4, conv 0.1, linear 1e-10)"),
-          "X")
-      ->check(positive);
-  solving(app.add_option("--max-steps", o.max_steps,
-                         "Most evaluations of f in a solve (default: 50, linear 1000)"),
+  add_solving_options(app, o);
+  add_schedule_options(app, o);
+
+  const auto probing = in_group(schedule_group);
+  probing(app.add_option(
+              "--probe-every", o.probe_every,
+              "Steps between two comparisons with the exact gradient\n(default: a sixteenth of the steps)"),
           "N")
-      ->check(cli::whole_number(1, 1'000'000));
+      ->check(count());
+  probing(app.add_option("--probe-batches", o.probe_batches,
+                         "Minibatches over which bias and variance are measured, 0 for none\n"
+                         "(default: mlp 4, conv 2)"),
+          "N")
+      ->check(cli::whole_number(0, 1000));
+  probing(app.add_option("--probe-seeds", o.probe_seeds,
+                         "Draws on each of them, of rules that draw numbers (default: 4)"),
+          "N")
+      ->check(cli::whole_number(1, 1000));
 
-  const auto training = group(schedule_group);
-  training(app.add_option("--epochs", o.epochs,
-                          "Passes over the images for each rule (default: digits 30, mlp 6, conv 3)"),
-           "N")
-      ->check(count);
-  training(app.add_option("--steps", o.steps, "Steps for each rule, instead of --epochs"), "N")->check(count);
-  training(
-      app.add_option("--batch-size", o.batch_size, "Images a step (default: digits 64, mlp 128, conv 100)"),
-      "N")
-      ->check(count);
-  training(app.add_option(
-               "--learning-rate", o.learning_rate,
-               "Of Adam (default: digits 3e-3 and mlp 2e-3, to zero along a cosine;\nconv 2e-4, constant)"),
-           "X")
-      ->check(positive);
-  training(app.add_option(
-               "--probe-every", o.probe_every,
-               "Steps between two comparisons with the exact gradient\n(default: a sixteenth of the steps)"),
-           "N")
-      ->check(count);
-
-  const auto known = group(linear_group);
+  const auto known = in_group(linear_group);
   known(app.add_option("--problem", o.problem, "linear: z = A z + b"), "NAME")
       ->check(cli::one_of({"linear"}));
   known(app.add_option("--rho", o.rho, "Spectral radius of A (default: 0.9)"), "R")
@@ -146,8 +176,8 @@ void check_combinations(const CLI::App& app, const Options& o) {
     throw cli::UsageError("--resume and --overwrite exclude each other");
   if (given("--data-dir") && o.data == "digits")
     refuse("--data-dir", "--data fashion-mnist or mnist, not with the digits, which are embedded");
-  if (given("--hidden") && o.model == "conv")
-    refuse("--hidden", "--model mlp, not with conv, whose sizes are fixed");
+  for (const char* name : {"--hidden", "--bound"})
+    if (given(name) && o.model == "conv") refuse(name, "--model mlp, not with conv, whose f is given");
 }
 
 TrainSettings resolve(const Options& o, const std::string& data, std::int64_t training_images) {
@@ -168,9 +198,12 @@ TrainSettings resolve(const Options& o, const std::string& data, std::int64_t tr
   s.weight_decay = d.weight_decay;
   s.cosine_schedule = d.cosine_schedule;
   s.hidden = o.hidden;
+  s.bound = o.bound;
   s.tolerance = o.tolerance.value_or(d.tolerance);
   s.max_steps = o.max_steps.value_or(50);
   s.probe_every = o.probe_every.value_or(std::max<std::int64_t>(1, (s.steps + 15) / 16));
+  s.probe_batches = o.probe_batches.value_or(s.model == "conv" ? 2 : 4);
+  s.probe_seeds = o.probe_seeds.value_or(4);
   s.seed = o.common.seed;
   if (s.model == "conv" && data == "digits")
     throw cli::UsageError("--model conv needs images of 28 x 28: use --data fashion-mnist or mnist");
@@ -191,8 +224,12 @@ Entries describe(const TrainSettings& s) {
                   {"--batch-size", std::to_string(s.batch_size)},
                   {"--learning-rate", fmt::format("{:g}", s.learning_rate)},
                   {"--probe-every", std::to_string(s.probe_every)},
+                  {"--probe-batches", std::to_string(s.probe_batches)},
+                  {"--probe-seeds", std::to_string(s.probe_seeds)},
                   {"--seed", std::to_string(s.seed)}};
-  if (s.model == "mlp") entries.insert(entries.begin() + 3, {"--hidden", std::to_string(s.hidden)});
+  if (s.model == "mlp")
+    entries.insert(entries.begin() + 3,
+                   {{"--hidden", std::to_string(s.hidden)}, {"--bound", fmt::format("{:g}", s.bound)}});
   return entries;
 }
 

@@ -27,8 +27,10 @@ struct Options {
   std::string solver = "anderson:5";
   std::optional<std::int64_t> epochs, steps, batch_size, probe_every;
   std::optional<double> learning_rate, tolerance;
+  std::optional<std::int64_t> probe_batches, probe_seeds;
   std::optional<int> max_steps;
   std::int64_t hidden = 128;
+  double bound = 0.9;
 
   std::optional<std::string> problem;
   double rho = 0.9;
@@ -36,6 +38,11 @@ struct Options {
   std::optional<std::int64_t> dimension;
 };
 
+/// Declares some options that `banach lab` and `banach lab spectrum` share: of data and model, of the forward
+/// equation, of the schedule.
+void add_model_options(CLI::App& app, Options& options);
+void add_solving_options(CLI::App& app, Options& options);
+void add_schedule_options(CLI::App& app, Options& options);
 /// Declares all options of `banach lab`.
 void add_options(CLI::App& app, Options& options);
 /// Throws cli::UsageError for an option that was given and that the problem, or the model, has no use for.
@@ -51,9 +58,11 @@ struct TrainSettings {
   double learning_rate = 0, weight_decay = 0;
   bool cosine_schedule = true;
   std::int64_t hidden = 0;
+  double bound = 0;  ///< of the mlp's ||W||
   double tolerance = 0;
   int max_steps = 0;
   std::int64_t probe_every = 0;
+  std::int64_t probe_batches = 0, probe_seeds = 0;  ///< over which bias and variance are measured
   std::uint64_t seed = 0;
 };
 

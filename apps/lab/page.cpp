@@ -7,14 +7,17 @@
 
 #include <apps/lab/charts.hpp>
 #include <apps/lab/findings.hpp>
+#include <apps/lab/frontier.hpp>
 #include <apps/report/format.hpp>
 
 namespace banach::lab {
 namespace {
 
 using report::Block;
+using report::format_number;
 using report::Section;
 using report::Table;
+using report::Text;
 
 std::vector<report::KeyFigure> key_figures(const Results& results) {
   std::vector<const RuleResult*> rules;
@@ -68,6 +71,7 @@ Table same_point_table(const Results& results) {
               .columns = {{"rule"},
                           {"cosine", "", "mean over the points"},
                           {"lowest", "", "lowest cosine"},
+                          {"error", "", "||estimate - exact|| / ||exact||, median"},
                           {"norm ratio", "", "mean"},
                           {"descent", "", "share of the points"},
                           {"forward", "ms", "median"},
@@ -76,19 +80,72 @@ Table same_point_table(const Results& results) {
   for (const RuleResult& rule : results.rules) {
     if (rule.same_point.empty()) continue;
     const RuleResult::Summary s = rule.same_point_summary();
-    std::vector<double> forward, backward, products;
+    std::vector<double> forward, backward, products, errors;
     for (const SamePoint& point : rule.same_point) {
       forward.push_back(point.cost.forward_seconds);
       backward.push_back(point.cost.backward_seconds);
       products.push_back(point.cost.backward_evaluations);
+      errors.push_back(point.quality.error);
     }
     table.rows.push_back(
         {rule.spec, report::format_fixed(s.cosine_mean, 6), report::format_fixed(s.cosine_smallest, 6),
-         report::format_fixed(s.norm_ratio_mean, 4), report::format_percent(s.descent_share, 0),
-         report::format_fixed(1e3 * median(forward), 2), report::format_fixed(1e3 * median(backward), 2),
-         report::format_number(median(products))});
+         format_number(median(errors), 2), report::format_fixed(s.norm_ratio_mean, 4),
+         report::format_percent(s.descent_share, 0), report::format_fixed(1e3 * median(forward), 2),
+         report::format_fixed(1e3 * median(backward), 2), format_number(median(products))});
   }
   return table;
+}
+
+Table noise_table(const Results& results) {
+  Table table{
+      .title = "Bias and variance of a gradient, relative to the exact one",
+      .caption =
+          "Means over the points. Lengths relative to the exact gradient's length, variances to its square: "
+          "where "
+          "the last column says 1, the noise of one minibatch is as long as the gradient itself.",
+      .columns = {{"rule"},
+                  {"bias", "",
+                   "||E g - exact||, over minibatches and draws; root of the mean square over the points"},
+                  {"by chance", "", "the bias that the draws alone would leave of none; for rules that draw"},
+                  {"own variance", "",
+                   "of one estimate over its draws, on one minibatch; 0 for rules that draw nothing"},
+                  {"minibatch variance", "", "of the estimate over minibatches, the draws averaged out"},
+                  {"exact's", "", "the variance of the exact gradient over minibatches"}}};
+  for (const RuleResult& rule : results.rules) {
+    if (rule.same_point.empty()) continue;
+    const Noise n = rule.mean_noise();
+    const bool draws = rule.random;
+    table.rows.push_back({rule.spec, format_number(n.bias, 3), draws ? format_number(n.chance, 3) : "-",
+                          draws ? format_number(n.own_variance, 3) : "0", format_number(n.batch_variance, 3),
+                          format_number(n.exact_batch_variance, 3)});
+  }
+  return table;
+}
+
+std::string about_noise(const Results& results) {
+  return fmt::format(
+      "Each rule's gradient over {} minibatches of {} training images, drawn at random and the same at all "
+      "points{}. Bias "
+      "is measured against the exact gradient of the very same minibatches, so their noise does not blur it.",
+      results.noise_batches, results.noise_images,
+      std::any_of(results.rules.begin(), results.rules.end(), [](const RuleResult& r) { return r.random; })
+          ? fmt::format(", and over {} draws on each for rules that draw numbers", results.noise_draws)
+          : "");
+}
+
+/// The rules of a front in words.
+std::string front_in_words(const std::vector<Offer>& front) {
+  std::string text;
+  for (const Offer& offer : front) text += (text.empty() ? "" : ", ") + offer.rule;
+  return text;
+}
+
+Text about_frontier(const Results& results) {
+  return {{fmt::format(
+      "On the front of gradient error against backward time, from the cheapest to the closest: {}. On that "
+      "of test error against training time: {}.",
+      front_in_words(pareto_front(gradient_offers(results))),
+      front_in_words(pareto_front(accuracy_offers(results))))}};
 }
 
 std::string in_words(const Tally& tally) {
@@ -122,11 +179,14 @@ Table status_table(const Results& results) {
 }
 
 Table rules_table(const Results& results) {
+  std::string remarks;
+  for (const std::string& text : results.remarks) remarks += " " + text;
   using Align = report::Column::Align;
   Table table{.title = "The rules",
               .caption =
                   "J = df/dz at the solution z*, g the gradient of the loss in z*. The gradient of the "
-                  "parameters θ is λᵀ df/dθ.",
+                  "parameters θ is λᵀ df/dθ." +
+                  remarks,
               .columns = {{"rule"},
                           {"formula", "", "", Align::left},
                           {"forward solver", "", "", Align::left},
@@ -193,30 +253,33 @@ report::Page make_page(const Results& results) {
   std::vector<Block> found;
   for (const std::string& text : warnings(results))
     found.push_back(report::Callout{.title = "Note.", .text = text, .tone = report::Callout::Tone::warning});
-  found.push_back(report::Text{findings(results)});
-  page.sections = {
-      Section{.title = "What was found", .intro = {}, .blocks = with(std::move(found), {overview(results)})},
-      Section{.title = "What accuracy it buys", .intro = {}, .blocks = accuracy_charts(results)},
-      Section{.title = "How close to the exact gradient: the same point for all",
-              .intro = "Here all rules are asked for the gradient at the same parameters, so that nothing "
-                       "but the rule differs. " +
-                       precision(results),
-              .blocks = with({same_point_table(results)}, same_point_charts(results))},
-      Section{.title = "How close to the exact gradient: each along its own training",
-              .intro = "Here each rule is measured at the parameters that it led to itself. A rule may look "
-                       "good because its own training "
-                       "went where the problem is easy.",
-              .blocks = own_training_charts(results)},
-      Section{.title = "What it costs", .intro = {}, .blocks = cost_charts(results)},
-      Section{.title = "The equilibrium",
-              .intro = {},
-              .blocks = with(equilibrium_charts(results), {status_table(results)})},
-      Section{.title = "Images", .intro = {}, .blocks = {pictures(results)}},
-      Section{.title = "Rules and settings",
-              .intro = {},
-              .blocks = {rules_table(results), report::Settings{"Settings", results.settings},
-                         report::Settings{"Environment", results.environment}}},
+  found.push_back(Text{findings(results)});
+  const auto add = [&](std::string title, std::string intro, std::vector<Block> blocks) {
+    if (!blocks.empty()) page.sections.push_back({std::move(title), std::move(intro), std::move(blocks)});
   };
+  add("What was found", {}, with(std::move(found), {overview(results)}));
+  if (results.rules.size() > 1)
+    add("Cost against accuracy", {}, with({about_frontier(results)}, frontier_charts(results)));
+  add("What accuracy it buys", {}, accuracy_charts(results));
+  add("How close to the exact gradient: the same point for all",
+      "Here all rules are asked for the gradient at the same parameters, so that nothing but the rule "
+      "differs. " +
+          precision(results),
+      with({same_point_table(results)}, same_point_charts(results)));
+  if (results.noise_batches > 0)
+    add("Bias and variance", about_noise(results), with({noise_table(results)}, noise_charts(results)));
+  add("How close to the exact gradient: each along its own training",
+      "Here each rule is measured at the parameters that it led to itself. A rule may look good because its "
+      "own training "
+      "went where the problem is easy.",
+      own_training_charts(results));
+  add("What it costs", {}, cost_charts(results));
+  add("The equilibrium", {}, with(equilibrium_charts(results), {status_table(results)}));
+  add("What only some rules can tell", {}, figure_charts(results));
+  add("Images", {}, {pictures(results)});
+  add("Rules and settings", {},
+      {rules_table(results), report::Settings{"Settings", results.settings},
+       report::Settings{"Environment", results.environment}});
   page.footer = "Made by banach lab. The numbers behind the page: metrics.csv and summary.json beside it.";
   return page;
 }

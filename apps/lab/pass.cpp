@@ -16,16 +16,6 @@ double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
-std::vector<double> flat(const Vars& parts) {
-  std::vector<double> values;
-  for (const Var& part : parts)
-    dispatch_floating(part.dtype(), [&](auto zero) {
-      for (const auto value : part.value().values<decltype(zero)>())
-        values.push_back(static_cast<double>(value));
-    });
-  return values;
-}
-
 /// The worst over the samples: larger is worse, and a NaN the worst.
 double worst(const AdjointReport& report, double GradientStatus::*member) {
   double most = 0.0;
@@ -38,10 +28,25 @@ Figures figures_of(const AdjointReport& report) {
   Figures figures;
   if (report.rule == Reversible::name)
     figures["reconstruction error"] = worst(report, &GradientStatus::reconstruction_error);
+  if (report.rule == RandomNeumann::name) {
+    double total = 0.0;
+    for (const GradientStatus& sample : report.samples) total += sample.variance;
+    figures["variance of λ"] = total;
+  }
   return figures;
 }
 
 }  // namespace
+
+std::vector<double> flat(const Vars& parts) {
+  std::vector<double> values;
+  for (const Var& part : parts)
+    dispatch_floating(part.dtype(), [&](auto zero) {
+      for (const auto value : part.value().values<decltype(zero)>())
+        values.push_back(static_cast<double>(value));
+    });
+  return values;
+}
 
 Pass run_pass(Classifier& model, const nn::Minibatch& batch, FixedPointOptions options) {
   Pass pass;
@@ -85,26 +90,36 @@ ExactGradient exact_gradient(const Classifier& model, const nn::Minibatch& batch
   const Pass pass = run_pass(*exact_model, exact_batch, options);
 
   ExactGradient exact{
-      .values = flat(pass.gradients), .forward_residual = 0.0, .adjoint_residual = 0.0, .radii = {}};
+      .values = flat(pass.gradients), .forward_residual = 0.0, .adjoint_residual = 0.0, .z = pass.z};
   for (const SampleReport& sample : pass.report.samples)
     exact.forward_residual = std::max(exact.forward_residual, sample.rel_lowest);
   for (const GradientStatus& sample : pass.adjoint->samples)
     exact.adjoint_residual = std::max(exact.adjoint_residual, sample.adjoint_residual);
-  const Equation equation = exact_model->equation(Var(exact_batch.x));
-  for (const SpectralRadius& sample : spectral_radius(equation.f, pass.z, {.batch = equation.batch}))
-    exact.radii.push_back(sample.radius());
   return exact;
+}
+
+std::vector<double> spectral_radii(const Classifier& model, const nn::Minibatch& batch,
+                                   const ExactGradient& exact) {
+  const std::unique_ptr<Classifier> exact_model = in_double(model);
+  const Equation equation = exact_model->equation(Var(batch.x.to(DType::f64)));
+  std::vector<double> radii;
+  for (const SpectralRadius& sample : spectral_radius(equation.f, exact.z, {.batch = equation.batch}))
+    radii.push_back(sample.radius());
+  return radii;
 }
 
 Quality compare(const Vars& estimate, const ExactGradient& exact) {
   const std::vector<double> values = flat(estimate);
-  double inner = 0.0, own = 0.0, reference = 0.0;
+  double inner = 0.0, own = 0.0, reference = 0.0, difference = 0.0;
   for (std::size_t i = 0; i < values.size(); ++i) {
-    inner += values[i] * exact.values[i];
+    const double e = exact.values[i];
+    inner += values[i] * e;
     own += values[i] * values[i];
-    reference += exact.values[i] * exact.values[i];
+    reference += e * e;
+    difference += (values[i] - e) * (values[i] - e);
   }
-  return {inner / std::sqrt(own * reference), std::sqrt(own / reference), inner > 0.0};
+  return {inner / std::sqrt(own * reference), std::sqrt(own / reference), inner > 0.0,
+          std::sqrt(difference / reference)};
 }
 
 }  // namespace banach::lab

@@ -27,9 +27,16 @@ Pass run_pass(Classifier& model, const nn::Minibatch& batch, FixedPointOptions o
 struct ExactGradient {
   std::vector<double> values;
   double forward_residual = unknown, adjoint_residual = unknown;  ///< relative, the largest over the samples
-  std::vector<double> radii;                                      ///< spectral radius of df/dz at z*
+  Tensor z;                                                       ///< the solution, f64
 };
 ExactGradient exact_gradient(const Classifier& model, const nn::Minibatch& batch);
+
+/// Spectral radius of df/dz at the exact solution, of each sample.
+std::vector<double> spectral_radii(const Classifier& model, const nn::Minibatch& batch,
+                                   const ExactGradient& exact);
+
+/// All gradients as one long vector.
+std::vector<double> flat(const Vars& parts);
 
 Quality compare(const Vars& estimate, const ExactGradient& exact);
 

@@ -40,7 +40,12 @@ template <class T, class U>
 concept Is = std::is_same_v<std::remove_const_t<T>, U>;
 
 void fields(Is<Quality> auto& q, auto&& visit) {
-  visit("cosine", q.cosine)("norm_ratio", q.norm_ratio)("descent", q.descent);
+  visit("cosine", q.cosine)("norm_ratio", q.norm_ratio)("descent", q.descent)("error", q.error);
+}
+
+void fields(Is<Noise> auto& n, auto&& visit) {
+  visit("bias", n.bias)("chance", n.chance)("own_variance", n.own_variance);
+  visit("batch_variance", n.batch_variance)("exact_batch_variance", n.exact_batch_variance);
 }
 
 void fields(Is<Cost> auto& c, auto&& visit) {
@@ -61,7 +66,7 @@ void fields(Is<Probe> auto& p, auto&& visit) {
 }
 
 void fields(Is<SamePoint> auto& s, auto&& visit) {
-  visit("step", s.step)("quality", s.quality)("cost", s.cost);
+  visit("step", s.step)("quality", s.quality)("cost", s.cost)("noise", s.noise);
 }
 
 void fields(Is<Convergence> auto& c, auto&& visit) {
@@ -69,7 +74,8 @@ void fields(Is<Convergence> auto& c, auto&& visit) {
 }
 
 void fields(Is<RuleResult> auto& r, auto&& visit) {
-  visit("spec", r.spec)("formula", r.formula)("paper", r.paper)("solver", r.solver)("probes", r.probes);
+  visit("spec", r.spec)("formula", r.formula)("paper", r.paper)("solver", r.solver)("random", r.random)(
+      "probes", r.probes);
   visit("same_point", r.same_point)("convergence", r.convergence)("forward_statuses", r.forward_statuses);
   visit("gradient_kinds", r.gradient_kinds)("adjoint_statuses", r.adjoint_statuses);
   visit("figures", r.figures)("accuracy", r.accuracy)("failure", r.failure)("predictions", r.predictions);
@@ -207,6 +213,22 @@ std::vector<std::size_t> RuleResult::steps_without_loss() const {
   return found;
 }
 
+Noise RuleResult::mean_noise() const {
+  const auto over_points = [&](auto value) {
+    std::vector<double> values;
+    for (const SamePoint& point : same_point) values.push_back(value(point.noise));
+    return mean(values);
+  };
+  const auto of = [&](double Noise::*member) {
+    return over_points([=](const Noise& n) { return n.*member; });
+  };
+  const auto root_of = [&](double Noise::*member) {
+    return std::sqrt(over_points([=](const Noise& n) { return n.*member * n.*member; }));
+  };
+  return {root_of(&Noise::bias), root_of(&Noise::chance), of(&Noise::own_variance),
+          of(&Noise::batch_variance), of(&Noise::exact_batch_variance)};
+}
+
 RuleResult::Summary RuleResult::own_summary() const { return summarize(probes); }
 RuleResult::Summary RuleResult::same_point_summary() const { return summarize(same_point); }
 
@@ -224,32 +246,40 @@ RuleResult from_text(const std::string& text) {
 
 std::string metrics_csv(const Results& results) {
   std::string csv =
-      "rule,row,step,train_seconds,train_loss,test_loss,test_accuracy,cosine,norm_ratio,descent,forward_"
+      "rule,row,step,train_seconds,train_loss,test_loss,test_accuracy,cosine,norm_ratio,descent,error,"
+      "forward_"
       "seconds,"
       "backward_seconds,forward_evaluations,backward_evaluations,peak_bytes,spectral_radius_median,"
-      "spectral_radius_largest,exact_forward_residual,exact_adjoint_residual\n";
+      "spectral_radius_largest,exact_forward_residual,exact_adjoint_residual,bias,bias_by_chance,own_"
+      "variance,"
+      "batch_variance,exact_batch_variance\n";
   const auto cost = [](const Cost& c) {
     return fmt::format("{},{},{},{},{}", cell(c.forward_seconds), cell(c.backward_seconds),
                        cell(c.forward_evaluations), cell(c.backward_evaluations), cell(c.peak_bytes));
   };
   const auto quality = [](const Quality& q) {
-    return fmt::format("{},{},{}", cell(q.cosine), cell(q.norm_ratio), q.descent ? 1 : 0);
+    return fmt::format("{},{},{},{}", cell(q.cosine), cell(q.norm_ratio), q.descent ? 1 : 0, cell(q.error));
+  };
+  const auto noise = [](const Noise& n) {
+    return fmt::format("{},{},{},{},{}", cell(n.bias), cell(n.chance), cell(n.own_variance),
+                       cell(n.batch_variance), cell(n.exact_batch_variance));
   };
   for (const RuleResult& rule : results.rules) {
     double seconds = 0.0;
     for (std::size_t i = 0; i < rule.steps.size(); ++i) {
       const Step& s = rule.steps[i];
       seconds += s.seconds;
-      csv += fmt::format("{},train,{},{},{},,,,,,{},,,,\n", rule.spec, i + 1, cell(seconds), cell(s.loss),
-                         cost(s.cost));
+      csv += fmt::format("{},train,{},{},{},,,,,,,{},,,,,,,,,\n", rule.spec, i + 1, cell(seconds),
+                         cell(s.loss), cost(s.cost));
     }
     for (const Probe& p : rule.probes)
-      csv += fmt::format("{},probe,{},{},,{},{},{},,,,,,{},{},{},{}\n", rule.spec, p.step, cell(p.seconds),
-                         cell(p.test_loss), cell(p.test_accuracy), quality(p.quality), cell(p.radius_median),
-                         cell(p.radius_largest), cell(p.forward_residual), cell(p.adjoint_residual));
+      csv +=
+          fmt::format("{},probe,{},{},,{},{},{},,,,,,{},{},{},{},,,,,\n", rule.spec, p.step, cell(p.seconds),
+                      cell(p.test_loss), cell(p.test_accuracy), quality(p.quality), cell(p.radius_median),
+                      cell(p.radius_largest), cell(p.forward_residual), cell(p.adjoint_residual));
     for (const SamePoint& s : rule.same_point)
-      csv += fmt::format("{},same_point,{},,,,,{},{},,,,\n", rule.spec, s.step, quality(s.quality),
-                         cost(s.cost));
+      csv += fmt::format("{},same_point,{},,,,,{},{},,,,,{}\n", rule.spec, s.step, quality(s.quality),
+                         cost(s.cost), noise(s.noise));
   }
   return csv;
 }
@@ -282,6 +312,7 @@ std::string summary_json(const Results& results) {
     entry["median_step"] = to_json_value(rule.median_cost());
     entry["along_own_training"] = summary(rule.own_summary());
     entry["at_the_same_points"] = summary(rule.same_point_summary());
+    entry["bias_and_variance"] = to_json_value(rule.mean_noise());
     entry["forward_statuses"] = rule.forward_statuses;
     entry["gradient_kinds"] = rule.gradient_kinds;
     entry["adjoint_statuses"] = rule.adjoint_statuses;

@@ -18,6 +18,17 @@ struct Quality {
   double cosine = unknown;
   double norm_ratio = unknown;  ///< ||estimate|| / ||exact||
   bool descent = false;         ///< inner product with the exact gradient above zero
+  double error = unknown;       ///< ||estimate - exact|| / ||exact||
+};
+
+/// A rule's gradients over several minibatches and draws. Relative to G, the mean of the minibatches' exact
+/// gradients: lengths to ||G||, variances to ||G||^2.
+struct Noise {
+  double bias = unknown;    ///< ||mean of the estimates - G||: the same minibatches, so their noise is out
+  double chance = unknown;  ///< what the draws alone would leave of a bias of zero; unknown without draws
+  double own_variance = unknown;    ///< of a single estimate over draws, the minibatch held; unknown without
+  double batch_variance = unknown;  ///< of an estimate over minibatches, the draws averaged out
+  double exact_batch_variance = unknown;  ///< the same of the exact gradient
 };
 
 /// What one forward and backward pass took.
@@ -65,6 +76,7 @@ struct SamePoint {
   std::int64_t step = 0;
   Quality quality{};
   Cost cost;
+  Noise noise{};
 };
 
 /// Relative residual at each evaluation of f, over the samples of the probe's batch.
@@ -77,6 +89,7 @@ using Tally = std::map<std::string, std::int64_t>;
 struct RuleResult {
   std::string spec{}, formula{}, paper{};
   std::string solver{};  ///< of the forward equation
+  bool random = false;   ///< draws numbers
   std::vector<Step> steps{};
   std::vector<Probe> probes{};
   std::vector<SamePoint> same_point{};
@@ -101,6 +114,8 @@ struct RuleResult {
     double cosine_mean = unknown, cosine_smallest = unknown, norm_ratio_mean = unknown,
            descent_share = unknown;
   };
+  /// Means over the points of all rules; of the bias and of chance the root of the mean square.
+  Noise mean_noise() const;
   Summary own_summary() const;
   Summary same_point_summary() const;
 };
@@ -116,7 +131,9 @@ struct Results {
   Entries settings;
   Entries environment;               ///< of the run that wrote the results last
   std::vector<std::string> notices;  ///< what the reader must know, such as a fallback to other data
+  std::vector<std::string> remarks;  ///< what is good to know, such as which rules have another solver
   std::int64_t parameters = 0, training_images = 0, test_images = 0, probe_images = 0;
+  std::int64_t noise_batches = 0, noise_images = 0, noise_draws = 0;  ///< see Noise
   std::vector<std::string> class_names;
   std::vector<RuleResult> rules;
   std::vector<SampleImage> samples;

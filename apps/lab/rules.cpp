@@ -9,6 +9,10 @@
 
 #include <apps/cli/run.hpp>
 #include <apps/lab/spec.hpp>
+#include <banach/ops/compare.hpp>
+#include <banach/ops/elementwise.hpp>
+#include <banach/ops/reduce.hpp>
+#include <banach/ops/shape_ops.hpp>
 
 namespace banach::lab {
 namespace {
@@ -32,16 +36,35 @@ Rule implicit(const Spec& spec) {
   };
   return {.formula = "λ = Jᵀλ + g, solved",
           .paper = "Bai, Kolter, Koltun 2019, Deep equilibrium models, theorem 1",
-          .backward = [solver](double tolerance) { return Implicit{solver(tolerance)}; },
+          .backward = [solver](double tolerance, std::uint64_t) { return Implicit{solver(tolerance)}; },
           .closed_form = [](Dual r, int) { return resolvent(r); }};
 }
 
+/// P^T g of the preconditioned rule: each problem's g, scaled so that the residual of its adjoint equation is
+/// least.
+Var scaled(const Linearized& f, const Var& g) {
+  const auto problems = static_cast<std::int64_t>(f.norms(g).size());
+  const Shape rows{problems, problems == 0 ? 0 : g.size() / problems};
+  const Var each = reshape(g, rows), rest = each - reshape(f.vjp_state(g), rows);
+  // Where g is 0, any factor will do.
+  const Var squares = sum(rest * rest, {1}, true), safe = where(greater(squares, 0.0), squares, 1.0);
+  const Var factor = sum(each * rest, {1}, true) / safe;
+  return reshape(factor * each, g.shape());
+}
+
 Rule jacobian_free(const Spec& spec) {
-  spec.expect_parts(0, 0);
+  spec.expect_parts(0, 1);
+  if (spec.has(1)) {
+    spec.choice(1, {"scaled"});
+    return {.formula = "λ = α g, α of least residual",
+            .paper = "Fung, Heaton et al. 2021, with a preconditioner: one product more",
+            .truncated = true,
+            .backward = [](double, std::uint64_t) { return JacobianFree{.preconditioner = scaled}; }};
+  }
   return {.formula = "λ = g",
           .paper = "Fung, Heaton et al. 2021, JFB: Jacobian-free backpropagation, eq. 12",
           .truncated = true,
-          .backward = [](double) { return JacobianFree{}; },
+          .backward = [](double, std::uint64_t) { return JacobianFree{}; },
           .closed_form = [](Dual, int) { return constant(1.0); }};
 }
 
@@ -51,8 +74,25 @@ Rule neumann(const Spec& spec) {
   return {.formula = fmt::format("λ = Σ (Jᵀ)ⁱ g, i < {}", terms),
           .paper = "the Neumann series of the adjoint equation, cut",
           .truncated = true,
-          .backward = [=](double) { return Neumann{terms}; },
+          .backward = [=](double, std::uint64_t) { return Neumann{terms}; },
           .closed_form = [=](Dual r, int) { return geometric(r, terms); }};
+}
+
+Rule random_neumann(const Spec& spec) {
+  spec.expect_parts(1, 2);
+  const double survival = spec.fraction(1, "P");
+  if (survival == 1.0) spec.refuse("P must be below 1");
+  const int draws = spec.has(2) ? spec.count(2, "DRAWS") : 1;
+  return {
+      .formula = fmt::format("λ = Σ (Jᵀ)ⁱ g / P(N ≥ i), i ≤ N random: one more term with probability {:g}{}",
+                             survival, draws == 1 ? "" : fmt::format("; mean of {} draws", draws)),
+      .paper = "Chen, Behrmann, Duvenaud, Jacobsen 2019, Residual flows, eq. 6 to 8",
+      .random = true,
+      .backward =
+          [=](double, std::uint64_t seed) {
+            return RandomNeumann{.survival = survival, .draws = draws, .seed = seed};
+          },
+      .closed_form = [](Dual r, int) { return resolvent(r); }};
 }
 
 Rule phantom(const Spec& spec, Phantom::Form form) {
@@ -67,7 +107,7 @@ Rule phantom(const Spec& spec, Phantom::Form form) {
           .paper = fmt::format("Geng et al. 2021, On training implicit models, eq. {}", unrolled ? 6 : 7),
           .truncated = true,
           .backward =
-              [=](double) {
+              [=](double, std::uint64_t) {
                 return Phantom{terms, tau, form};
               },
           .closed_form = [=](Dual r, int) { return tau * geometric(tau * r + constant(1.0 - tau), terms); }};
@@ -85,7 +125,7 @@ Rule unrolled(const Spec& spec) {
                        : "Griewank 1992, Achieving logarithmic growth of temporal and spatial complexity",
           .solver = "picard",
           .solver_reason = through_picard,
-          .backward = [=](double) { return Unrolled{every}; },
+          .backward = [=](double, std::uint64_t) { return Unrolled{every}; },
           .closed_form = [](Dual r, int steps) { return geometric(r, steps); }};
 }
 
@@ -96,7 +136,7 @@ Rule truncated_unroll(const Spec& spec) {
           .paper = "Shaban, Cheng, Hatch, Boots 2019, Truncated back-propagation for bilevel optimization",
           .solver = "picard",
           .solver_reason = through_picard,
-          .backward = [=](double) { return TruncatedUnroll{last}; },
+          .backward = [=](double, std::uint64_t) { return TruncatedUnroll{last}; },
           .closed_form = [=](Dual r, int steps) { return geometric(r, std::min(steps, last)); }};
 }
 
@@ -112,7 +152,7 @@ Rule reversible(const Spec& spec) {
           .solver = "its own iteration",
           .solver_reason = "Only steps that can be inverted need not be kept.",
           .max_steps = most,
-          .backward = [=](double) { return Reversible{.damping = b}; },
+          .backward = [=](double, std::uint64_t) { return Reversible{.damping = b}; },
           .closed_form =
               [=](Dual r, int steps) {
                 Dual newer, older;  // derivatives of two neighbouring iterates
@@ -120,6 +160,12 @@ Rule reversible(const Spec& spec) {
                   older = std::exchange(newer, (1.0 - b) * older + b * (r * newer + constant(1.0)));
                 return newer;
               }};
+}
+
+/// random_neumann is random-neumann too.
+std::string hyphenated(std::string name) {
+  std::replace(name.begin(), name.end(), '_', '-');
+  return name;
 }
 
 struct Family {
@@ -133,8 +179,9 @@ struct Family {
 const std::vector<Family>& families() {
   static const std::vector<Family> list{
       {"implicit[:gmres|bicgstab|dense|picard|anderson|broyden]", "implicit:gmres", implicit},
-      {"jfb", "jfb", jacobian_free},
+      {"jfb[:scaled]", "jfb", jacobian_free},
       {"neumann:K", "neumann:5", neumann},
+      {"random-neumann:P[:DRAWS]", "random-neumann:0.9", random_neumann},
       {"phantom:K:TAU", "phantom:5:0.5",
        [](const Spec& spec) { return phantom(spec, Phantom::Form::unrolled); }},
       {"phantom-neumann:K:TAU", "phantom-neumann:5:0.5",
@@ -142,7 +189,7 @@ const std::vector<Family>& families() {
       {"unrolled[:M]", "unrolled", unrolled},
       {"truncated:K", "truncated:5", truncated_unroll},
       // In f32 more steps than that cannot be inverted: rounding errors grow by 1 / (1 - B) every second one.
-      {"reversible:B[:STEPS]", "reversible:0.8:10", reversible},
+      {"reversible:B[:STEPS]", "reversible:0.8:8", reversible},
   };
   return list;
 }
@@ -163,7 +210,7 @@ std::vector<std::string> rule_syntax() {
 Rule parse_rule(const std::string& text) {
   const Spec spec("--rules", text, allowed_rules());
   for (const Family& family : families())
-    if (family.name() == spec.name()) {
+    if (family.name() == hyphenated(spec.name())) {
       Rule rule = family.read(spec);
       rule.spec = text;
       return rule;
@@ -196,7 +243,7 @@ int most_steps(const Rule& rule, int max_steps) {
 }
 
 Solver forward_solver(const Rule& rule, const std::string& solver) {
-  if (const auto own = rule.backward(1.0).solver()) return *own;
+  if (const auto own = rule.backward(1.0, 0).solver()) return *own;
   return parse_solver(solver_of(rule, solver));
 }
 
@@ -214,7 +261,7 @@ std::vector<std::string> solver_notices(const std::vector<Rule>& rules, const st
 std::string adjoint_in_words(const std::string& spec, const std::string& status) {
   const Rule rule = parse_rule(spec);
   if (status == name(Status::max_steps) && rule.truncated) return "truncated by design";
-  if (status == name(Status::converged) && rule.backward(1.0).iterates()) return "none: its own iteration";
+  if (status == name(Status::converged) && rule.backward(1.0, 0).iterates()) return "none: its own iteration";
   return status;
 }
 

@@ -2,6 +2,7 @@
 // Backward rules and solvers by name, as they are given on the command line: "neumann:5", "phantom:5:0.5",
 // "anderson:5".
 
+#include <cstdint>
 #include <functional>
 #include <string>
 #include <vector>
@@ -21,10 +22,13 @@ struct Rule {
   /// A series of so many terms by design: its adjoint equation is not meant to be solved.
   bool truncated = false;
 
-  /// The rule itself; `tolerance` is that of the adjoint solve, where there is one.
-  std::function<BackwardRule(double tolerance)> backward{};
-  /// Its estimate for f(z) = r z + b and g = 1, if it has a closed form; `steps` are those that the forward
-  /// iteration took from 0.
+  bool random = false;  ///< the estimate depends on numbers drawn
+
+  /// The rule itself; `tolerance` is that of the adjoint solve and `seed` that of the numbers drawn, where
+  /// there are any.
+  std::function<BackwardRule(double tolerance, std::uint64_t seed)> backward{};
+  /// Its estimate (or the mean of it) for f(z) = r z + b and g = 1, if it has a closed form; `steps` are
+  /// those that the forward iteration took from 0.
   std::function<Dual(Dual r, int steps)> closed_form{};
 };
 

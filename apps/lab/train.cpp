@@ -9,10 +9,11 @@
 
 #include <apps/cli/progress.hpp>
 #include <apps/lab/checkpoint.hpp>
+#include <apps/lab/data.hpp>
 #include <apps/lab/models.hpp>
+#include <apps/lab/noise.hpp>
 #include <apps/lab/pass.hpp>
 #include <apps/report/format.hpp>
-#include <apps/report/png.hpp>
 #include <banach/engine/error.hpp>
 #include <banach/nn/loader.hpp>
 #include <banach/nn/optim.hpp>
@@ -25,13 +26,17 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr std::int64_t test_batch = 500;
-constexpr std::size_t shown_images = 30;
-constexpr std::uint64_t step_stream = 2;  // random numbers of the steps, apart from those of the parameters
+constexpr std::int64_t shown_images = 30;
+// Streams of random numbers, apart from that of the parameters: of the steps, of what a rule draws in
+// training and in probes, of the minibatches for bias and variance.
+constexpr std::uint64_t step_stream = 2, training_draws = 3, probe_draws = 4, noise_stream = 5;
 
-FixedPointOptions solve_options(const TrainSettings& s, const Rule& rule) {
+/// `stream` and `draw` decide what a rule draws, if it does.
+FixedPointOptions solve_options(const TrainSettings& s, const Rule& rule, std::uint64_t stream = probe_draws,
+                                std::uint64_t draw = 0) {
   constexpr double adjoint_tolerance = 1e-6;
   return {.solver = forward_solver(rule, s.solver),
-          .backward = rule.backward(adjoint_tolerance),
+          .backward = rule.backward(adjoint_tolerance, Random(s.seed, stream).split(draw).bits()),
           .tolerance = s.tolerance,
           .max_steps = most_steps(rule, s.max_steps)};
 }
@@ -92,14 +97,19 @@ class Training {
         results_(results),
         // The convolutions in f64 cost much more.
         probe_batch_(data.train.range(
-            0, std::min<std::int64_t>(settings.model == "conv" ? 32 : 128, data.train.size()))) {
+            0, std::min<std::int64_t>(settings.model == "conv" ? 32 : 128, data.train.size()))),
+        noise_batches_(noise_batches()) {
     results_.probe_images = probe_batch_.x.size(0);
+    results_.noise_batches = settings.probe_batches;
+    results_.noise_draws = settings.probe_seeds;
+    results_.noise_images = noise_batches_.empty() ? 0 : noise_batches_.front().x.size(0);
     results_.parameters = nn::count(nn::parameters(*new_model()));
     for (const Rule& rule : settings.rules)
       results_.rules.push_back({.spec = rule.spec,
                                 .formula = rule.formula,
                                 .paper = rule.paper,
-                                .solver = solver_of(rule, settings.solver)});
+                                .solver = solver_of(rule, settings.solver),
+                                .random = rule.random});
   }
 
   void run(bool resume) {
@@ -142,8 +152,7 @@ class Training {
     if (!result.steps.empty()) go_on(state);
     // The engine's tables grow in the first passes of a process. A fresh run makes those in its first probe;
     // after a resume they would count as memory of the next step.
-    if (!result.probes.empty()) pass_at(*state.model, rule);
-    const FixedPointOptions options = solve_options(settings_, rule);
+    if (!result.probes.empty()) pass_at(*state.model, rule, 0);
 
     for (; state.step < settings_.steps; ++state.step) {
       if (due(result, state.step)) {
@@ -155,7 +164,8 @@ class Training {
         throw Error(fmt::format("interrupted in step {} of {}; --resume goes on from {}", state.step + 1,
                                 rule.spec, checkpoint_));
       }
-      if (!train_step(state, options, result)) {
+      const auto draw = static_cast<std::uint64_t>(state.step);
+      if (!train_step(state, solve_options(settings_, rule, training_draws, draw), result)) {
         bar_->say(fmt::format("{}: {}", rule.spec, result.failure));
         break;
       }
@@ -225,29 +235,69 @@ class Training {
   /// compares all rules' gradients.
   Evaluation probe(std::size_t index, const Classifier& model, std::int64_t step) {
     const ExactGradient exact = exact_gradient(model, probe_batch_);
+    const std::vector<double> radii = spectral_radii(model, probe_batch_, exact);
     Evaluation test = evaluate(model, data_.test, solve_options(settings_, settings_.rules[index]));
     RuleResult& own = results_.rules[index];
-    Pass at = pass_at(model, settings_.rules[index]);
+    Pass at = pass_at(model, settings_.rules[index], step);
     own.probes.push_back({.step = step,
                           .seconds = own.seconds(),
                           .test_accuracy = test.accuracy,
                           .test_loss = test.loss,
                           .quality = compare(at.gradients, exact),
-                          .radius_median = median(exact.radii),
-                          .radius_largest = *std::max_element(exact.radii.begin(), exact.radii.end()),
+                          .radius_median = median(radii),
+                          .radius_largest = *std::max_element(radii.begin(), radii.end()),
                           .forward_residual = exact.forward_residual,
                           .adjoint_residual = exact.adjoint_residual,
                           .figures = std::move(at.figures)});
-    for (std::size_t other = 0; index == 0 && other < settings_.rules.size(); ++other) {
-      const Pass pass = pass_at(model, settings_.rules[other]);
-      results_.rules[other].same_point.push_back({step, compare(pass.gradients, exact), pass.cost});
-    }
+    if (index == 0) compare_all(model, step, exact);
     return test;
   }
 
+  void compare_all(const Classifier& model, std::int64_t step, const ExactGradient& exact) {
+    std::vector<Gradient> exact_each;
+    for (const nn::Minibatch& batch : noise_batches_)
+      exact_each.push_back(exact_gradient(model, batch).values);
+    for (std::size_t i = 0; i < settings_.rules.size(); ++i) {
+      const Rule& rule = settings_.rules[i];
+      const Pass pass = pass_at(model, rule, step);
+      results_.rules[i].same_point.push_back(
+          {step, compare(pass.gradients, exact), pass.cost,
+           exact_each.empty() ? Noise{} : noise_at(model, rule, exact_each)});
+    }
+  }
+
+  Noise noise_at(const Classifier& model, const Rule& rule, const std::vector<Gradient>& exact) const {
+    const std::int64_t draws = rule.random ? settings_.probe_seeds : 1;
+    std::vector<std::vector<Gradient>> estimates;
+    for (const nn::Minibatch& batch : noise_batches_) {
+      estimates.emplace_back();
+      for (std::int64_t draw = 0; draw < draws; ++draw) {
+        const auto key =
+            static_cast<std::uint64_t>(estimates.size()) << 32 | static_cast<std::uint64_t>(draw);
+        const Pass pass = run_pass(*model.clone(), batch, solve_options(settings_, rule, noise_stream, key));
+        estimates.back().push_back(flat(pass.gradients));
+      }
+    }
+    return noise_of(estimates, exact);
+  }
+
+  /// Drawn at random, the same at all points: as large as in training, or as the probe's batch where that is
+  /// smaller.
+  std::vector<nn::Minibatch> noise_batches() const {
+    const std::int64_t images = std::min(settings_.batch_size, probe_batch_.x.size(0));
+    std::vector<nn::Minibatch> batches;
+    Random random(settings_.seed, noise_stream);
+    for (std::int64_t i = 0; i < settings_.probe_batches; ++i) {
+      std::vector<std::int64_t> rows = random.permutation(data_.train.size());
+      rows.resize(static_cast<std::size_t>(images));
+      batches.push_back(data_.train.batch(rows));
+    }
+    return batches;
+  }
+
   /// A pass over the probe's batch that leaves the model as it is.
-  Pass pass_at(const Classifier& model, const Rule& rule) const {
-    FixedPointOptions options = solve_options(settings_, rule);
+  Pass pass_at(const Classifier& model, const Rule& rule, std::int64_t step) const {
+    FixedPointOptions options = solve_options(settings_, rule, probe_draws, static_cast<std::uint64_t>(step));
     options.whole_trace = true;
     return run_pass(*model.clone(), probe_batch_, options);
   }
@@ -256,9 +306,9 @@ class Training {
     RuleResult& result = results_.rules[index];
     Evaluation test = probe(index, model, step);
     result.accuracy = test.accuracy;
-    test.predictions.resize(std::min(shown_images, test.predictions.size()));
+    test.predictions.resize(std::min<std::size_t>(shown_images, test.predictions.size()));
     result.predictions = std::move(test.predictions);
-    result.convergence = convergence_of(pass_at(model, settings_.rules[index]).report);
+    result.convergence = convergence_of(pass_at(model, settings_.rules[index], step).report);
   }
 
   const TrainSettings& settings_;
@@ -267,22 +317,9 @@ class Training {
   const std::function<bool()>& stop_;
   Results& results_;
   nn::Minibatch probe_batch_;
+  std::vector<nn::Minibatch> noise_batches_;
   std::optional<cli::Progress> bar_;
 };
-
-/// The first test images, as they are shown on the page.
-std::vector<SampleImage> sample_images(const nn::ImageSplit& split) {
-  std::vector<SampleImage> samples;
-  nn::ImageSplit plain = split;
-  plain.normalization = {};  // pixels in [0, 1]
-  const auto count = std::min(static_cast<std::int64_t>(shown_images), split.size());
-  for (std::int64_t i = 0; i < count; ++i) {
-    const Tensor image = plain.range(i, i + 1).x;
-    samples.push_back({static_cast<int>(image.size(3)), static_cast<int>(image.size(2)),
-                       report::gray_levels(image.values<float>()), split.label(i)});
-  }
-  return samples;
-}
 
 }  // namespace
 
@@ -292,7 +329,7 @@ void train(const TrainSettings& settings, const nn::ImageDataset& data, const st
   results.training_images = data.train.size();
   results.test_images = data.test.size();
   results.class_names = data.class_names;
-  results.samples = sample_images(data.test);
+  results.samples = sample_images(data.test, shown_images);
   Training(settings, data, checkpoint, stop, results).run(resume);
 }
 

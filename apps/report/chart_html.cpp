@@ -127,6 +127,8 @@ Json chart_json(const Chart& chart, const SeriesStyles& styles, LeftOut& left_ou
             {"x", axis_json(chart.x_label, chart.log_x && !bars, chart.x_range)},
             {"y", axis_json(chart.y_label, chart.log_y, chart.y_range)},
             {"horizontal", chart.horizontal},
+            {"labels", chart.label_points},
+            {"square", chart.square},
             {"categories", chart.categories},
             {"references", Json::array()},
             {"series", Json::array()}};
@@ -179,7 +181,8 @@ std::string swatch(const Series& series, const Chart& chart, const SeriesStyle& 
           fmt::format(R"(<path d="M0 6h28"{}/>)",
                       dash.empty() ? "" : fmt::format(R"( stroke-dasharray="{}")", fmt::join(dash, " ")));
     }
-    inside += marker_svg(markers[style.marker]);
+    if (is_cloud(series, chart) || chart.kind != Chart::Kind::scatter)
+      inside += marker_svg(markers[style.marker]);
   }
   return fmt::format(R"(<svg viewBox="0 0 28 12" aria-hidden="true" style="--c:{}">{}</svg>)", color, inside);
 }
@@ -314,8 +317,9 @@ std::string spoken(const Chart& chart) {
   return words + ". The numbers are in the table below.";
 }
 
-/// Horizontal bars need a height that grows with their number.
+/// Horizontal bars need a height that grows with their number; a square is as high as it is wide.
 std::string plot_style(const Chart& chart) {
+  if (chart.square) return " style=\"aspect-ratio:1;height:auto\"";
   if (chart.kind != Chart::Kind::bar || !chart.horizontal) return {};
   const std::size_t bars = std::max<std::size_t>(1, chart.series.size());
   const std::size_t group = std::max<std::size_t>(34, 18 * bars + 8);

@@ -18,7 +18,8 @@ namespace banach::report {
 
 /// One curve, cloud of points or set of bars. A name keeps its colour and marker over the whole page.
 struct Series {
-  enum class Mark { automatic, line, points };  // automatic: points in a scatter chart, else a line
+  // automatic: points in a scatter chart, where a line has no markers; else a line
+  enum class Mark { automatic, line, points };
 
   std::string name{};
   std::vector<double> x{};  // empty: 0, 1, 2, ...; bars ignore it, y runs along the chart's categories
@@ -43,7 +44,8 @@ struct Range {
   double min = 0, max = 1;
 };
 
-/// A chart of up to some ten series. Series longer than 400 points are thinned for drawing; extremes stay.
+/// A chart of up to some fifteen series. Series longer than 400 points are thinned for drawing; extremes
+/// stay.
 struct Chart {
   enum class Kind { line, scatter, bar };
 
@@ -58,6 +60,8 @@ struct Chart {
   std::vector<std::string> categories{};  // bars: one label for each y; horizontal is better for long ones
   bool horizontal = false;         // bars run rightwards; y_label, log_y and y_range still mean the values
   bool color_by_category = false;  // bars of one series: each in the colour of the series named like it
+  bool label_points = false;       // scatter: the name of each series beside its first point, where room is
+  bool square = false;             // one unit is as long along x as along y
   std::string note{};              // small print under the chart, such as what the bands mean
   bool wide = false;               // the whole width of the page, not half
 };

@@ -124,6 +124,64 @@ const std::string_view page_js = R"js(
     return nearest > 60 ? [] : found.filter(item => item.distance <= nearest + 6);
   };
 
+  // The name of each series beside its first point: on the side where it covers neither points nor names
+  // that stand already; where there is none, the legend must do.
+  const nameBesidePoints = (chart, theme, inked) => {
+    const {ctx, chartArea: area} = chart, height = 13, taken = [], named = [];
+    chart.data.datasets.forEach((dataset, d) => {
+      if (dataset.band || dataset.showLine || !chart.isDatasetVisible(d)) return;
+      const element = chart.getDatasetMeta(d).data[0];
+      if (!element || element.skip) return;
+      taken.push({left: element.x - 6, right: element.x + 6, top: element.y - 6, bottom: element.y + 6});
+      named.push({x: element.x, y: element.y, text: dataset.label});
+    });
+    const free = box => box.left >= area.left && box.right <= chart.width && box.top >= area.top - 10 &&
+        box.bottom <= area.bottom &&
+        taken.every(
+            t => box.right < t.left || box.left > t.right || box.bottom < t.top || box.top > t.bottom);
+    ctx.save();
+    ctx.font = `11.5px ${Chart.defaults.font.family}`;
+    ctx.textAlign = 'left';
+    ctx.textBaseline = 'middle';
+    ctx.fillStyle = theme.text;
+    for (const {x, y, text} of named) {
+      const width = ctx.measureText(text).width;
+      const places = [
+        [x + 9, y], [x - 9 - width, y], [x - width / 2, y - 14], [x - width / 2, y + 14], [x + 7, y - 12],
+        [x + 7, y + 12], [x - 7 - width, y - 12], [x - 7 - width, y + 12], [x - width / 2, y - 28],
+        [x - width / 2, y + 28], [x - width / 2, y - 42], [x - width / 2, y + 42]
+      ];
+      for (const [left, middle] of places) {
+        const box = {left, right: left + width, top: middle - height / 2, bottom: middle + height / 2};
+        if (!free(box)) continue;
+        taken.push(box);
+        inked(text, left, middle);
+        break;
+      }
+    }
+    ctx.restore();
+  };
+
+  // One unit as long along x as along y: the axis with room to spare shows more.
+  const square = {
+    id: 'square',
+    afterLayout(chart) {
+      if (chart.squaring) return;
+      const {x, y} = chart.scales;
+      const own = chart.ownRange || (chart.ownRange = {x: [x.min, x.max], y: [y.min, y.max]});
+      const span = name => own[name][1] - own[name][0];
+      const unit = Math.max(span('x') / x.width, span('y') / y.height);
+      if (!(unit > 0 && Number.isFinite(unit))) return;
+      for (const [name, pixels] of [['x', x.width], ['y', y.height]]) {
+        const middle = (own[name][0] + own[name][1]) / 2, half = unit * pixels / 2;
+        Object.assign(chart.options.scales[name], {min: middle - half, max: middle + half, grace: 0});
+      }
+      chart.squaring = true;
+      chart.update('none');
+      chart.squaring = false;
+    },
+  };
+
   // Reference lines, whiskers and the values of bars: drawn over the data.
   const overlay = {
     id: 'overlay',
@@ -196,6 +254,7 @@ const std::string_view page_js = R"js(
         }
       }
       ctx.restore();
+      if (spec.labels) nameBesidePoints(chart, theme, inked);
       if (spec.kind !== 'bar') return;
       ctx.save();
       ctx.font = `11px ${Chart.defaults.font.family}`;
@@ -241,11 +300,12 @@ const std::string_view page_js = R"js(
   };
 
   const lineDatasets = (spec, theme, colorOf) => spec.series.flatMap((series, place) => {
+    const shown = spec.series.reduce((sum, other) => sum + (other.mode === 'points' ? other.data.length : 0), 0);
     const color = colorOf(series), points = series.data.map(([x, y]) => ({x, y}));
     const cloud = series.mode === 'points';
     const stroked = ['cross', 'crossRot', 'star'].includes(series.marker);
     const size = {circle: 3.5, rect: 4, triangle: 4.5, rectRot: 4.2}[series.marker] || 4.8;
-    const crowding = points.length > 150 ? 0.65 : points.length > 10 ? 1 : 1.4;
+    const crowding = points.length > 150 || shown > 400 ? 0.65 : points.length > 10 ? 1 : 1.4;
     const main = {
       series: place,
       label: series.name,
@@ -259,7 +319,7 @@ const std::string_view page_js = R"js(
       pointStyle: series.marker,
       pointBorderColor: stroked ? color : theme.panel,
       pointBorderWidth: stroked ? 1.8 : 0.75,
-      pointRadius: cloud ? crowding * (size + .5) : radii(points, place, spec.series.length, size),
+      pointRadius: cloud ? crowding * (size + .5) : spec.kind === 'scatter' ? 0 : radii(points, place, spec.series.length, size),
       pointHoverRadius: 6,
       pointHitRadius: 8,
       pointHoverBackgroundColor: color,
@@ -391,7 +451,7 @@ const std::string_view page_js = R"js(
     return {
       type: bars ? 'bar' : 'line',
       data: {labels: bars ? spec.categories : undefined, datasets},
-      plugins: [overlay],
+      plugins: spec.square ? [overlay, square] : [overlay],
       options: {
         indexAxis: sideways ? 'y' : 'x',
         animation: false,

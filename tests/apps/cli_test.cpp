@@ -52,6 +52,7 @@ TEST_CASE("version and help of a subcommand") {
                              "--resume", "--overwrite", "--problem"})
     CHECK(contains(help.out, option));
   CHECK_FALSE(contains(help.out, "\n\n\n"));
+  CHECK(contains(run("lab spectrum --help").out, "--checkpoint"));
 }
 
 TEST_CASE("bad usage ends with 2 and says what is wrong") {
@@ -76,6 +77,14 @@ TEST_CASE("bad usage ends with 2 and says what is wrong") {
   check_failure("lab --problem linear --rho 1", 2, "singular");
   check_failure("lab --problem linear --nonnormal --dimension 3", 2, "even");
   check_failure("help", 2, "see banach --help");
+  check_failure("lab spectre", 2, "unknown subcommand 'spectre' (there is: spectrum; see banach lab --help)");
+  check_failure("lab spectrum spectrum", 2,
+                "unexpected argument 'spectrum' (see banach lab spectrum --help)");
+  check_failure("lab spectrum --sample 3 --frob", 2, "see banach lab spectrum --help");
+  check_failure("lab --data digits spectrum", 2, "--data stands before 'spectrum'");
+  check_failure("lab spectrum --rule all", 2, "there is no rule 'all'");
+  check_failure("lab spectrum --checkpoint x --steps 3", 2, "--steps goes with training");
+  check_failure("lab --model conv --bound 0.5", 2, "--bound goes with --model mlp");
   check_failure("lab --out ''", 2, "--out: must be a name");
   check_failure("lab --rules ,,", 2, "--rules ',,': a rule is missing");
   check_failure("lab --epochs 2 --epochs 3", 2, "--epochs is given 2 times");

@@ -1,11 +1,14 @@
 #include <apps/cli/run.hpp>
 #include <apps/lab/findings.hpp>
+#include <apps/lab/frontier.hpp>
 #include <apps/lab/linear.hpp>
 #include <apps/lab/linear_page.hpp>
 #include <apps/lab/models.hpp>
+#include <apps/lab/noise.hpp>
 #include <apps/lab/page.hpp>
 #include <apps/lab/pass.hpp>
 #include <apps/lab/rules.hpp>
+#include <apps/lab/spectrum.hpp>
 #include <apps/lab/train.hpp>
 #include <tests/apps/command.hpp>
 
@@ -85,8 +88,8 @@ TEST_CASE("rules are read with their numbers") {
   CHECK(phantom.find("0.25 Jᵀ + 0.75 I") != std::string::npos);
   CHECK(solver_of(parse_rule("unrolled"), "anderson:5") == "picard");
   CHECK(solver_of(parse_rule("jfb"), "anderson:5") == "anderson:5");
-  CHECK(parse_rule("phantom:5:0.5").backward(1e-6).name() == "phantom");
-  CHECK(parse_rule("unrolled").backward(1e-6).iterates());
+  CHECK(parse_rule("phantom:5:0.5").backward(1e-6, 0).name() == "phantom");
+  CHECK(parse_rule("unrolled").backward(1e-6, 0).iterates());
 }
 
 TEST_CASE("one rule of each family can be asked for at once") {
@@ -118,13 +121,17 @@ TEST_CASE("rules that cannot be read name the bad part and what is allowed") {
   refused("", "there is no rule ''");
   refused("Implicit", "there is no rule 'Implicit'");
   refused("implicit:gmres:3", "'3' is one part too many");
-  refused("jfb:1", "'1' is one part too many");
+  refused("jfb:scaled:1", "'1' is one part too many");
   refused("neumann:", "K must be a number");
   refused("neumann:5x", "K must be a number, not '5x'");
   refused("neumann:-1", "K must lie in");
   refused("phantom:5", "needs 2 numbers");
   refused("phantom:5:0", "TAU must lie in (0, 1]");
   refused("phantom:5:nan", "TAU must lie in (0, 1]");
+  refused("reversible:1", "B must lie in (0, 2)");
+  refused("reversible:inf", "B must be finite");
+  refused("random-neumann:1", "P must be below 1");
+  refused("jfb:diagonal", "'diagonal' is not known after 'jfb'");
 }
 
 TEST_CASE("linear problems match the closed forms and the numbers known") {
@@ -172,6 +179,31 @@ TEST_CASE("a reversible iteration is differentiated, of as many steps as it may 
   CHECK(few.rules.front().forward_evaluations == 4);
   CHECK(few.rules.front().forward_status == "max_steps");
   CHECK(few.all_match());
+}
+
+TEST_CASE("a rule that draws is held against its mean, where there is one") {
+  const LinearResults results = linear(0.8, {"random-neumann:0.9", "random_neumann:0.75:3"}, false, 3);
+  for (const LinearRule& rule : results.rules) {
+    INFO(rule.spec);
+    CHECK(rule.matches);
+    CHECK(rule.difference > 1e-8);  // a mean of draws, not the closed form itself
+    CHECK(rule.gradient_kind == "unbiased");
+  }
+  CHECK(to_text(results).find("mean of 1000 draws") != std::string::npos);
+  // Where its variance is infinite, a mean says nothing, and no match is claimed.
+  const LinearResults wild = linear(0.99, {"random-neumann:0.9"});
+  CHECK(wild.rules.front().closed_form.empty());
+  CHECK(wild.all_match());
+}
+
+TEST_CASE("jfb scaled takes the length of least residual") {
+  // In one dimension that is the exact gradient; in more, it is no function of A.
+  const LinearResults one = linear(0.9, {"jfb:scaled"});
+  CHECK(one.rules.front().computed.front() == Approx(10.0).epsilon(1e-12));
+  CHECK(one.rules.front().closed_form.empty());
+  const LinearResults some = linear(0.9, {"jfb", "jfb:scaled"}, false, 5);
+  CHECK(some.rules[1].quality.cosine == Approx(some.rules[0].quality.cosine).epsilon(1e-12));
+  CHECK(some.rules[1].backward_evaluations == 2);
 }
 
 TEST_CASE("what only some rules can tell is recorded") {
@@ -345,6 +377,7 @@ TEST_CASE("a series truncated by design is not said to have run out of steps") {
   CHECK(adjoint_in_words("phantom:5:0.5", "max_steps") == "truncated by design");
   CHECK(adjoint_in_words("phantom:5:0.5", "diverged") == "diverged");
   CHECK(adjoint_in_words("implicit:gmres", "max_steps") == "max_steps");
+  CHECK(adjoint_in_words("unrolled", "converged") == "none: its own iteration");
   const LinearResults results = linear(0.9, {"neumann:5"});
   CHECK(to_text(results).find("max_steps") == std::string::npos);
   CHECK(summary_json(results).find("\"adjoint_status\": \"max_steps\"") != std::string::npos);
@@ -394,7 +427,8 @@ TEST_CASE("the pages load nothing from elsewhere and hold their charts") {
   CHECK_FALSE(std::regex_search(small, reference));
   for (const char* title :
        {"Test accuracy against training time", "Cosine to the exact gradient", "Peak memory of a step",
-        "Spectral radius", "Convergence of the forward solve", "What the time buys"})
+        "Spectral radius", "Convergence of the forward solve", "What a backward pass buys",
+        "What a training buys", "The squared error of one gradient"})
     CHECK(html.find(title) != html.npos);
   CHECK(small.find("points uphill") != small.npos);
   CHECK_FALSE(findings(results).empty());
@@ -468,4 +502,145 @@ TEST_CASE("the convolutional network has the parameters of its paper") {
   CHECK(model->head(equation.f(equation.z0)).shape() == Shape{2, 10});
   nn::eval(*model);
   CHECK(model->equation(x).batch == Batch::axis0);
+}
+
+TEST_CASE("a gradient's bias and variance add up, and chance is told from bias") {
+  // Two minibatches, two draws each; G = (1, 0), so lengths are relative to 1.
+  const std::vector<Gradient> exact{{2.0, 0.0}, {0.0, 0.0}};
+  const std::vector<std::vector<Gradient>> estimates{{{2.5, 1.0}, {2.5, -1.0}}, {{0.5, 2.0}, {0.5, -2.0}}};
+  const Noise noise = noise_of(estimates, exact);
+  CHECK(noise.bias == Approx(0.5));                    // the means are (2.5, 0) and (0.5, 0)
+  CHECK(noise.own_variance == Approx((2 + 8) / 2.0));  // sum of squares over draws - 1, mean of both
+  CHECK(noise.chance == Approx(std::sqrt(5.0 / 4.0)));
+  CHECK(noise.batch_variance == 0.0);  // 2, of which the draws explain 2.5
+  CHECK(noise.exact_batch_variance == Approx(2.0));
+
+  // Without draws there is no variance of its own, and one minibatch tells none of minibatches.
+  const Noise single = noise_of({{{3.0, 0.0}}, {{0.0, 0.0}}}, exact);
+  CHECK(single.bias == Approx(0.5));
+  CHECK(std::isnan(single.own_variance));
+  CHECK(single.batch_variance == Approx(4.5));
+  CHECK(std::isnan(noise_of({{{3.0, 0.0}}}, {{1.0, 0.0}}).batch_variance));
+}
+
+TEST_CASE("an unbiased estimate shows no bias beyond chance, a truncated one does") {
+  const files::Folder folder;
+  TrainSettings settings = small_settings();
+  settings.rules = parse_rules({"random-neumann:0.8", "neumann:2", "implicit"});
+  settings.steps = 2;
+  settings.probe_every = 2;
+  settings.probe_batches = 3;
+  settings.probe_seeds = 200;
+  const Results results = train_small(settings, folder / "checkpoint.safetensors");
+  const Noise random = results.rules[0].mean_noise(), cut = results.rules[1].mean_noise(),
+              exact = results.rules[2].mean_noise();
+  CHECK(random.own_variance > 0.0);
+  CHECK(random.bias < 3.0 * random.chance);
+  CHECK(random.bias < 0.2 * cut.bias);
+  CHECK(cut.bias > 0.05);
+  CHECK(exact.bias < 1e-3);
+  CHECK(exact.batch_variance == Approx(exact.exact_batch_variance).epsilon(1e-2));
+  CHECK(results.rules[0].figures.at("variance of λ").steps == 2);
+  CHECK(results.rules[0].gradient_kinds.contains("unbiased"));
+  // Draws depend on the seed and the step alone.
+  const Results again = train_small(settings, folder / "again.safetensors");
+  CHECK(without_times(metrics_csv(again)) == without_times(metrics_csv(results)));
+  settings.probe_batches = 0;
+  const Results none = train_small(settings, folder / "none.safetensors");
+  CHECK(std::isnan(none.rules[0].mean_noise().bias));
+  CHECK(report::render(make_page(none)).find("Bias and variance") == std::string::npos);
+}
+
+TEST_CASE("a run with rules that draw goes on to the very same results") {
+  const files::Folder folder;
+  TrainSettings settings = small_settings();
+  settings.rules = parse_rules({"random-neumann:0.7:2", "reversible:0.8:6"});
+  const Results whole = train_small(settings, folder / "whole.safetensors");
+  int left = 5;
+  const std::string checkpoint = folder / "checkpoint.safetensors";
+  CHECK_THROWS_AS(train_small(settings, checkpoint, false, [&] { return left-- == 0; }), Error);
+  const Results resumed = train_small(settings, checkpoint, true);
+  CHECK(without_times(metrics_csv(resumed)) == without_times(metrics_csv(whole)));
+}
+
+TEST_CASE("the Pareto front holds those that none beats in both") {
+  const std::vector<Offer> front = pareto_front({{"slow and good", 10.0, 0.01},
+                                                 {"cheap", 1.0, 0.5},
+                                                 {"beaten", 2.0, 0.6},
+                                                 {"middle", 3.0, 0.1},
+                                                 {"hardly better", 4.0, 0.0995},
+                                                 {"same cost", 3.0, 0.2},
+                                                 {"broken", 0.5, unknown}});
+  std::vector<std::string> names;
+  for (const Offer& offer : front) names.push_back(offer.rule);
+  CHECK(names == std::vector<std::string>{"cheap", "middle", "slow and good"});
+  CHECK(pareto_front({}).empty());
+}
+
+TEST_CASE("spectra are those of the matrix, and shrink with its bound") {
+  TrainSettings settings = small_settings();
+  const nn::ImageDataset data = nn::load_digits();
+  const Tensor x = data.test.range(0, 3).x;
+  double residual = 0.0;
+  const auto at_bound = [&](double bound) {
+    settings.bound = bound;
+    return spectra_at(*make_classifier(settings, data.test.image_shape(), 10), x, residual);
+  };
+  const std::vector<Spectrum> spectra = at_bound(0.9), small = at_bound(0.09);
+  REQUIRE(spectra.size() == 3);
+  CHECK(residual < 1e-11);
+  for (std::size_t i = 0; i < 3; ++i) {
+    CHECK(spectra[i].eigenvalues.size() == 12);
+    CHECK(spectra[i].radius() <= 0.85);  // ||J|| <= ||W|| = 0.85, tanh being 1-Lipschitz
+    CHECK(spectra[i].radius() > 0.3);
+    CHECK(small[i].radius() <= 0.085);
+    CHECK(spectra[i].outside() == 0);
+    // J is real: its eigenvalues come in conjugate pairs, and their sum is real.
+    std::complex<double> trace = 0.0;
+    for (const auto& value : spectra[i].eigenvalues) trace += value;
+    CHECK(std::abs(trace.imag()) < 1e-12);
+  }
+  // The same radius by Arnoldi's method.
+  const nn::Minibatch batch = data.test.range(0, 3);
+  settings.bound = 0.9;
+  const auto model = make_classifier(settings, data.test.image_shape(), 10);
+  const std::vector<double> radii = spectral_radii(*model, batch, exact_gradient(*model, batch));
+  for (std::size_t i = 0; i < 3; ++i) CHECK(radii[i] == Approx(spectra[i].radius()).epsilon(1e-8));
+  CHECK(Spectrum{{{0.0, 1.5}, {0.5, 0.0}}}.outside() == 1);
+}
+
+TEST_CASE("the command draws spectra, of its own training or of a checkpoint") {
+  const files::Folder folder;
+  const std::string lab = folder / "lab", own = folder / "own", loaded = folder / "loaded";
+  const std::string small = " --data digits --steps 3 --hidden 8 --batch-size 16 --bound 0.7";
+  const command::Outcome first =
+      command::run("lab spectrum --rule neumann:3 --samples 2" + small + " --out '" + own + "'");
+  INFO(first.err);
+  REQUIRE(first.code == 0);
+  CHECK(first.out.find("image 2") != first.out.npos);
+  CHECK(first.out.find("of 16 eigenvalues") != first.out.npos);
+
+  // The same rule, last in a lab of two, leads to the same model.
+  REQUIRE(command::run("lab --rules jfb,neumann:3 --probe-batches 0" + small + " --out '" + lab + "'").code ==
+          0);
+  const command::Outcome second = command::run("lab spectrum --samples 2 --checkpoint '" + lab +
+                                               "/checkpoint.safetensors' --out '" + loaded + "'");
+  INFO(second.err);
+  REQUIRE(second.code == 0);
+  CHECK(second.out.substr(0, second.out.find("/report")).find("of 16 eigenvalues") != std::string::npos);
+  const auto eigenvalues = [](const std::string& path) {
+    const std::string text = files::text_of(nn::read_file(path + "/summary.json"));
+    return text.substr(text.find("\"labels\""));
+  };
+  CHECK(eigenvalues(loaded) == eigenvalues(own));
+  const std::string page = files::text_of(nn::read_file(loaded + "/report.html"));
+  CHECK(page.find("after 3 steps of training with neumann:3") != page.npos);
+  CHECK(page.find("unit circle") != page.npos);
+
+  folder.write("not.safetensors", files::bytes_of("not a checkpoint"));
+  CHECK(
+      command::run("lab spectrum --checkpoint '" + (folder / "not.safetensors") + "' --out '" + loaded + "'")
+          .code == 1);
+  CHECK(command::run("lab spectrum --checkpoint '" + (folder / "none") + "' --out '" + loaded + "'")
+            .err.find("there is no file") != std::string::npos);
 }
