@@ -10,6 +10,7 @@
 #include <cmath>
 #include <cstring>
 #include <ctime>
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -18,6 +19,7 @@ namespace {
 using namespace banach;
 
 constexpr std::int64_t width = 128, batch = 64;
+constexpr double unguarded = std::numeric_limits<double>::infinity();  // the guard would take JacobianFree's
 
 struct Entry {
   const char* name;
@@ -38,7 +40,11 @@ const std::vector<Entry>& entries() {
       {"truncated 5", TruncatedUnroll{5}},
       {"unrolled", Unrolled{}},
       {"unrolled, every 8th", Unrolled{.checkpoint_every = 8}},
-      {"reversible 0.8", Reversible{.damping = 0.8}}};
+      {"reversible 0.8", Reversible{.damping = 0.8}},
+      {"random_neumann 0.95", RandomNeumann{.survival = 0.95}},
+      {"shine", Shine{.fallback = unguarded}, Broyden{}},
+      {"shine, 3 refinements", Shine{.fallback = unguarded, .refinements = 3}, Broyden{}},
+      {"shine, adjoint", Shine{.fallback = unguarded}, AdjointBroyden{}}};
   return all;
 }
 
