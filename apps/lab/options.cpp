@@ -126,7 +126,6 @@ void add_options(CLI::App& app, Options& o) {
               "phantom:5:0.5,\nphantom-neumann:5:0.5, unrolled)",
               fmt::join(rule_syntax(), "\n  "))),
       "LIST");
-<<<<<<< Updated upstream
   add_solving_options(app, o);
   add_schedule_options(app, o);
 
@@ -134,18 +133,6 @@ void add_options(CLI::App& app, Options& o) {
   probing(app.add_option(
               "--probe-every", o.probe_every,
               "Steps between two comparisons with the exact gradient\n(default: a sixteenth of the steps)"),
-=======
-  solving(app.add_option("--solver", o.solver,
-                         "anderson[:MEMORY], picard[:DAMPING], broyden[:MEMORY] or\nadjoint_broyden[:MEMORY] "
-                         "(default: anderson:5)"),
-          "NAME");
-  solving(app.add_option("--tolerance", o.tolerance,
-                         "On ||f(z) - z|| / ||f(z)|| (default: mlp 1e-4, conv 0.1, linear 1e-10)"),
-          "X")
-      ->check(positive);
-  solving(app.add_option("--max-steps", o.max_steps,
-                         "Most evaluations of f in a solve (default: 50, linear 1000)"),
->>>>>>> Stashed changes
           "N")
       ->check(count());
   probing(app.add_option("--probe-batches", o.probe_batches,

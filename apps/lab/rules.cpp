@@ -17,8 +17,7 @@
 namespace banach::lab {
 namespace {
 
-constexpr std::string_view allowed_solvers =
-    "picard[:DAMPING], anderson[:MEMORY], broyden[:MEMORY], adjoint_broyden[:MEMORY]";
+constexpr std::string_view allowed_solvers = "picard[:DAMPING], anderson[:MEMORY], broyden[:MEMORY]";
 constexpr int max_adjoint_steps = 3000;
 const std::string through_picard =
     "A gradient through the iteration itself needs one whose steps can be differentiated.";
@@ -80,7 +79,6 @@ Rule neumann(const Spec& spec) {
 }
 
 Rule random_neumann(const Spec& spec) {
-<<<<<<< Updated upstream
   spec.expect_parts(1, 2);
   const double survival = spec.fraction(1, "P");
   if (survival == 1.0) spec.refuse("P must be below 1");
@@ -95,44 +93,6 @@ Rule random_neumann(const Spec& spec) {
             return RandomNeumann{.survival = survival, .draws = draws, .seed = seed};
           },
       .closed_form = [](Dual r, int) { return resolvent(r); }};
-=======
-  spec.expect_parts(0, 2);
-  RandomNeumann rule;
-  if (spec.has(1)) rule.survival = spec.number(1, "P");
-  if (!(rule.survival > 0.0 && rule.survival < 1.0)) spec.refuse("P must lie in (0, 1)");
-  if (spec.has(2)) rule.min_terms = spec.count(2, "MIN");
-  if (rule.min_terms > rule.max_terms) spec.refuse(fmt::format("MIN must be at most {}", rule.max_terms));
-  const auto seeded = [survival = rule.survival, terms = rule.min_terms](std::uint64_t seed) {
-    return RandomNeumann{.survival = survival, .min_terms = terms, .seed = seed};
-  };
-  return {.formula = fmt::format("λ = Σ (Jᵀ)ⁱ g / P(N ≥ i), i ≤ N: {} terms and, each with probability {:g}, "
-                                 "one more",
-                                 rule.min_terms, rule.survival),
-          .paper = "Russian roulette, as in Chen, Behrmann, Duvenaud, Jacobsen 2019, Residual flows, eq. 6-8",
-          .backward = [=](double) { return seeded(0); },
-          .drawing = seeded};
-}
-
-Rule shine_after(const std::string& solver, const std::string& paper) {
-  return {.formula = "λ = B⁻ᵀ g, B the solver's estimate of I - J; g where that is longer than 1.3 g",
-          .paper = paper,
-          .solver = solver,
-          .solver_reason = "It has an estimate of the inverse to share.",
-          .truncated = true,
-          .backward = [](double) { return Shine{}; }};
-}
-
-Rule shine(const Spec& spec) {
-  spec.expect_parts(0, 0);
-  return shine_after("broyden",
-                     "Ramzi et al. 2022, SHINE: sharing the inverse estimate from the forward pass");
-}
-
-Rule adjoint_broyden(const Spec& spec) {
-  spec.expect_parts(0, 0);
-  return shine_after("adjoint_broyden",
-                     "SHINE after Schlenkrich, Griewank, Walther 2010, adjoint Broyden methods");
->>>>>>> Stashed changes
 }
 
 Rule phantom(const Spec& spec, Phantom::Form form) {
@@ -221,13 +181,7 @@ const std::vector<Family>& families() {
       {"implicit[:gmres|bicgstab|dense|picard|anderson|broyden]", "implicit:gmres", implicit},
       {"jfb[:scaled]", "jfb", jacobian_free},
       {"neumann:K", "neumann:5", neumann},
-<<<<<<< Updated upstream
       {"random-neumann:P[:DRAWS]", "random-neumann:0.9", random_neumann},
-=======
-      {"random_neumann[:P[:MIN]]", "random_neumann:0.9", random_neumann},
-      {"shine", "shine", shine},
-      {"adjoint_broyden", "adjoint_broyden", adjoint_broyden},
->>>>>>> Stashed changes
       {"phantom:K:TAU", "phantom:5:0.5",
        [](const Spec& spec) { return phantom(spec, Phantom::Form::unrolled); }},
       {"phantom-neumann:K:TAU", "phantom-neumann:5:0.5",
@@ -284,10 +238,6 @@ std::string solver_of(const Rule& rule, const std::string& solver) {
   return rule.solver.empty() ? solver : rule.solver;
 }
 
-BackwardRule backward_at(const Rule& rule, double tolerance, std::int64_t step) {
-  return rule.drawing ? rule.drawing(static_cast<std::uint64_t>(step)) : rule.backward(tolerance);
-}
-
 int most_steps(const Rule& rule, int max_steps) {
   return rule.max_steps == 0 ? max_steps : std::min(rule.max_steps, max_steps);
 }
@@ -323,8 +273,6 @@ Solver parse_solver(const std::string& text) {
   if (name == "anderson")
     return Anderson{.memory = spec.has(1) ? spec.count(1, "MEMORY") : Anderson{}.memory};
   if (name == "broyden") return Broyden{.memory = spec.has(1) ? spec.count(1, "MEMORY") : Broyden{}.memory};
-  if (name == "adjoint_broyden")
-    return AdjointBroyden{.memory = spec.has(1) ? spec.count(1, "MEMORY") : AdjointBroyden{}.memory};
   spec.refuse(fmt::format("there is no solver '{}'", name));
 }
 

@@ -22,7 +22,6 @@ struct Rule {
   /// A series of so many terms by design: its adjoint equation is not meant to be solved.
   bool truncated = false;
 
-<<<<<<< Updated upstream
   bool random = false;  ///< the estimate depends on numbers drawn
 
   /// The rule itself; `tolerance` is that of the adjoint solve and `seed` that of the numbers drawn, where
@@ -30,15 +29,6 @@ struct Rule {
   std::function<BackwardRule(double tolerance, std::uint64_t seed)> backward{};
   /// Its estimate (or the mean of it) for f(z) = r z + b and g = 1, if it has a closed form; `steps` are
   /// those that the forward iteration took from 0.
-=======
-  /// The rule itself; `tolerance` is that of the adjoint solve, where there is one.
-  std::function<BackwardRule(double tolerance)> backward{};
-  /// A random rule as it draws in one step of a training, so that a resumed run draws like a whole one; empty
-  /// for the others.
-  std::function<BackwardRule(std::uint64_t step)> drawing{};
-  /// Its estimate for f(z) = r z + b and g = 1, if it has a closed form; `steps` are those that the forward
-  /// iteration took from 0.
->>>>>>> Stashed changes
   std::function<Dual(Dual r, int steps)> closed_form{};
 };
 
@@ -55,9 +45,6 @@ std::vector<std::string> rule_syntax();
 std::string solver_of(const Rule& rule, const std::string& solver);
 Solver forward_solver(const Rule& rule, const std::string& solver);
 
-/// The rule as it is in one step of a training.
-BackwardRule backward_at(const Rule& rule, double tolerance, std::int64_t step);
-
 /// Most evaluations of f where others have `max_steps`.
 int most_steps(const Rule& rule, int max_steps);
 
@@ -68,8 +55,7 @@ std::vector<std::string> solver_notices(const std::vector<Rule>& rules, const st
 /// no solve that ran out of steps, and a gradient of an iteration solves no adjoint equation.
 std::string adjoint_in_words(const std::string& rule, const std::string& status);
 
-/// Reads picard[:DAMPING], anderson[:MEMORY], broyden[:MEMORY] or adjoint_broyden[:MEMORY]. Throws
-/// cli::UsageError.
+/// Reads picard[:DAMPING], anderson[:MEMORY] or broyden[:MEMORY]. Throws cli::UsageError.
 Solver parse_solver(const std::string& spec);
 
 }  // namespace banach::lab

@@ -31,19 +31,12 @@ constexpr std::int64_t shown_images = 30;
 // training and in probes, of the minibatches for bias and variance.
 constexpr std::uint64_t step_stream = 2, training_draws = 3, probe_draws = 4, noise_stream = 5;
 
-<<<<<<< Updated upstream
 /// `stream` and `draw` decide what a rule draws, if it does.
 FixedPointOptions solve_options(const TrainSettings& s, const Rule& rule, std::uint64_t stream = probe_draws,
                                 std::uint64_t draw = 0) {
   constexpr double adjoint_tolerance = 1e-6;
   return {.solver = forward_solver(rule, s.solver),
           .backward = rule.backward(adjoint_tolerance, Random(s.seed, stream).split(draw).bits()),
-=======
-FixedPointOptions solve_options(const TrainSettings& s, const Rule& rule, std::int64_t step) {
-  constexpr double adjoint_tolerance = 1e-6;
-  return {.solver = forward_solver(rule, s.solver),
-          .backward = backward_at(rule, adjoint_tolerance, step),
->>>>>>> Stashed changes
           .tolerance = s.tolerance,
           .max_steps = most_steps(rule, s.max_steps)};
 }
@@ -159,11 +152,7 @@ class Training {
     if (!result.steps.empty()) go_on(state);
     // The engine's tables grow in the first passes of a process. A fresh run makes those in its first probe;
     // after a resume they would count as memory of the next step.
-<<<<<<< Updated upstream
     if (!result.probes.empty()) pass_at(*state.model, rule, 0);
-=======
-    if (!result.probes.empty()) pass_at(*state.model, rule, state.step);
->>>>>>> Stashed changes
 
     for (; state.step < settings_.steps; ++state.step) {
       if (due(result, state.step)) {
@@ -175,12 +164,8 @@ class Training {
         throw Error(fmt::format("interrupted in step {} of {}; --resume goes on from {}", state.step + 1,
                                 rule.spec, checkpoint_));
       }
-<<<<<<< Updated upstream
       const auto draw = static_cast<std::uint64_t>(state.step);
       if (!train_step(state, solve_options(settings_, rule, training_draws, draw), result)) {
-=======
-      if (!train_step(state, solve_options(settings_, rule, state.step), result)) {
->>>>>>> Stashed changes
         bar_->say(fmt::format("{}: {}", rule.spec, result.failure));
         break;
       }
@@ -250,12 +235,8 @@ class Training {
   /// compares all rules' gradients.
   Evaluation probe(std::size_t index, const Classifier& model, std::int64_t step) {
     const ExactGradient exact = exact_gradient(model, probe_batch_);
-<<<<<<< Updated upstream
     const std::vector<double> radii = spectral_radii(model, probe_batch_, exact);
     Evaluation test = evaluate(model, data_.test, solve_options(settings_, settings_.rules[index]));
-=======
-    Evaluation test = evaluate(model, data_.test, solve_options(settings_, settings_.rules[index], step));
->>>>>>> Stashed changes
     RuleResult& own = results_.rules[index];
     Pass at = pass_at(model, settings_.rules[index], step);
     own.probes.push_back({.step = step,
@@ -268,14 +249,7 @@ class Training {
                           .forward_residual = exact.forward_residual,
                           .adjoint_residual = exact.adjoint_residual,
                           .figures = std::move(at.figures)});
-<<<<<<< Updated upstream
     if (index == 0) compare_all(model, step, exact);
-=======
-    for (std::size_t other = 0; index == 0 && other < settings_.rules.size(); ++other) {
-      const Pass pass = pass_at(model, settings_.rules[other], step);
-      results_.rules[other].same_point.push_back({step, compare(pass.gradients, exact), pass.cost});
-    }
->>>>>>> Stashed changes
     return test;
   }
 
@@ -323,11 +297,7 @@ class Training {
 
   /// A pass over the probe's batch that leaves the model as it is.
   Pass pass_at(const Classifier& model, const Rule& rule, std::int64_t step) const {
-<<<<<<< Updated upstream
     FixedPointOptions options = solve_options(settings_, rule, probe_draws, static_cast<std::uint64_t>(step));
-=======
-    FixedPointOptions options = solve_options(settings_, rule, step);
->>>>>>> Stashed changes
     options.whole_trace = true;
     return run_pass(*model.clone(), probe_batch_, options);
   }

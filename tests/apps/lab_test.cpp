@@ -107,21 +107,6 @@ TEST_CASE("one rule of each family can be asked for at once") {
   CHECK(results.all_match());
 }
 
-TEST_CASE("rules that draw or share an inverse are read, with their solvers") {
-  CHECK(parse_rule("shine").backward(1e-6).name() == "shine");
-  CHECK(solver_of(parse_rule("shine"), "anderson:5") == "broyden");
-  CHECK(solver_of(parse_rule("adjoint_broyden"), "anderson:5") == "adjoint_broyden");
-  CHECK(forward_solver(parse_rule("adjoint_broyden"), "anderson:5").keeps_inverse());
-  CHECK(parse_solver("adjoint_broyden:7").get_if<AdjointBroyden>()->memory == 7);
-  CHECK(parse_rule("random_neumann:0.8:3").formula.find("3 terms and, each with probability 0.8") !=
-        std::string::npos);
-  CHECK(backward_at(parse_rule("random_neumann"), 1e-6, 3).kind() == GradientKind::unbiased);
-  CHECK_THROWS_AS(parse_rule("random_neumann:1"), cli::UsageError);
-  CHECK_THROWS_AS(parse_rule("random_neumann:0.5:0"), cli::UsageError);
-  CHECK_THROWS_AS(parse_rule("random_neumann:0.5:2000"), cli::UsageError);
-  CHECK_THROWS_AS(parse_rule("shine:3"), cli::UsageError);
-}
-
 TEST_CASE("rules that cannot be read name the bad part and what is allowed") {
   const auto refused = [](const std::string& spec, const std::string& why) {
     try {
@@ -322,19 +307,6 @@ TEST_CASE("a training measures every rule and is reproducible") {
 
   const Results again = train_small(settings, folder / "again.safetensors");
   CHECK(without_times(metrics_csv(again)) == without_times(metrics_csv(results)));
-}
-
-TEST_CASE("a stopped training by a random rule draws on as if it had not been stopped") {
-  const files::Folder folder;
-  TrainSettings settings = small_settings();
-  settings.rules = parse_rules({"random_neumann:0.7:1", "shine"});
-  const Results whole = train_small(settings, folder / "whole.safetensors");
-  const std::string checkpoint = folder / "checkpoint.safetensors";
-  int left = 4;
-  CHECK_THROWS_AS(train_small(settings, checkpoint, false, [&] { return left-- == 0; }), Error);
-  const Results resumed = train_small(settings, checkpoint, true);
-  CHECK(without_times(metrics_csv(resumed)) == without_times(metrics_csv(whole)));
-  CHECK(whole.rules[0].gradient_kinds.contains("unbiased"));
 }
 
 TEST_CASE("a stopped training goes on to the very same results") {
