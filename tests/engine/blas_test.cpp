@@ -400,3 +400,10 @@ TEMPLATE_TEST_CASE("singular values and vectors", "[blas]", float, double) {
   REQUIRE(blas::singular_values(m, n, spoilt.data.data(), again.data()) == 0);
   CHECK(largest_difference(again, values) < 100 * eps<T>);
 }
+
+TEST_CASE("least squares without right-hand sides is nothing, whatever the matrix") {
+  const std::vector<double> a{1.0, 2.0, 3.0, std::nan("")};
+  const auto found = blas::least_squares(2, 2, 0, a.data(), nullptr, nullptr);
+  CHECK(found.info == 0);
+  CHECK(found.rank == 0);
+}

@@ -309,3 +309,20 @@ TEST_CASE("output and wrt must share a tape", "[grad]") {
   const Var b = f64(1.0);
   CHECK_THROWS_WITH(grad(y, {b}), Contains("wrt[0]") && Contains("same tape"));
 }
+
+TEST_CASE("a trace of functions that return an argument, a constant or a captured Var is replayed",
+          "[trace]") {
+  Tape tape;
+  const Var a = f64(3.0), fixed = Var(scalar(7.0, DType::f64));
+  const std::array<Tensor, 2> at{scalar(2.0, DType::f64), scalar(5.0, DType::f64)};
+  const Trace traced = trace([&](const Vars& in) { return Vars{in[0], in[1], a, fixed}; }, at);
+  const std::array<Var, 2> other{f64(-1.0), f64(-2.0)};
+  const std::array<Var, 1> captured{f64(-3.0)};
+  REQUIRE(traced.captured.size() == 1);
+  const Vars replayed = traced.replay(other, captured);
+  REQUIRE(replayed.size() == 4);
+  CHECK(replayed[0].item() == -1.0);
+  CHECK(replayed[1].item() == -2.0);
+  CHECK(replayed[2].item() == -3.0);
+  CHECK(replayed[3].item() == 7.0);
+}

@@ -211,3 +211,32 @@ TEST_CASE("cotangents of broadcast operands are summed to their shapes") {
   CHECK(list(g[1]) == std::vector<double>{4, 4, 4});
   CHECK(g[2].item() == 12.0);
 }
+
+TEST_CASE("the gradients of activations are the same in long arrays as in short ones") {
+  // Long enough to be cut into pieces: what stands in the middle must be as it is alone.
+  const std::int64_t n = 200000, piece = 1000;
+  const Tensor x = normal({n}, 31), g = normal({n}, 32);
+  const std::vector<std::function<Var(const Var&)>> functions{[](const Var& v) { return leaky_relu(v, 0.1); },
+                                                              [](const Var& v) { return relu(v); },
+                                                              [](const Var& v) { return elu(v); },
+                                                              [](const Var& v) { return gelu(v); },
+                                                              [](const Var& v) { return silu(v); },
+                                                              [](const Var& v) { return tanh(v); },
+                                                              [](const Var& v) { return sigmoid(v); },
+                                                              [](const Var& v) { return softplus(v); }};
+  for (std::size_t k = 0; k < functions.size(); ++k) {
+    CAPTURE(k);
+    const auto both = [&](std::int64_t begin, std::int64_t end) {
+      const Tape tape;
+      const Var at = leaf(x.rows(begin, end).clone());
+      const Var y = functions[k](at);
+      return Vars{y.detach(), grad(sum(y * Var(g.rows(begin, end).clone())), {at})[0]};
+    };
+    const Vars whole = both(0, n);
+    for (const std::int64_t begin : {std::int64_t{0}, n / 3, n / 2, n - piece}) {
+      const Vars part = both(begin, begin + piece);
+      for (std::size_t i = 0; i < 2; ++i)
+        CHECK(largest_difference(part[i], Var(whole[i].value().rows(begin, begin + piece))) < 1e-14);
+    }
+  }
+}

@@ -790,3 +790,17 @@ TEST_CASE("what a rule of one's own returns is checked", "[fixed_point][errors]"
   CHECK_THROWS_WITH(run({1, 0}), Contains("talkative") && Contains("2 problems"));
   CHECK_THROWS_WITH(run({0, 3}), Contains("talkative") && Contains("1 captured"));
 }
+
+TEST_CASE("the sweep of an unrolled phantom gradient counts the products of all its steps", "[fixed_point]") {
+  const auto evaluations = [](int steps) {
+    const Tape tape;
+    const Var b = leaf(tensor({1.0, 2.0}, {2, 1}));
+    const auto solved =
+        fixed_point([&](const Var& z) { return 0.5 * tanh(z) + b; }, Var(Tensor::zeros({2, 1}, DType::f64)),
+                    {.backward = Phantom{.steps = steps}});
+    grad(sum(solved.z), {b});
+    return solved.adjoint.last().evaluations;
+  };
+  const int one = evaluations(1);
+  for (const int steps : {2, 3, 7}) CHECK(evaluations(steps) == one + steps - 1);
+}

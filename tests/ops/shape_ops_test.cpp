@@ -249,3 +249,18 @@ TEST_CASE("repeat sets copies side by side, stack on top of each other", "[shape
   }
   CHECK(stack({a, b}, -1).shape() == Shape{2, 3, 2});
 }
+
+TEST_CASE("long and narrow matrices are transposed, in any order of axes", "[shape_ops]") {
+  for (const Shape& shape : {Shape{3000, 7}, Shape{7, 3000}, Shape{2, 2500, 3}, Shape{40000, 2}}) {
+    const Tensor x = Tensor::arange(shape.size()).reshape(shape);
+    const int r = shape.rank() - 2;
+    const Tensor y = permute(Var(x.to(DType::f64)), r == 0 ? Axes{1, 0} : Axes{0, 2, 1}).value();
+    const std::int64_t rows = shape[r], columns = shape[r + 1];
+    std::int64_t wrong = 0;
+    for (std::int64_t o = 0; o < shape.size() / (rows * columns); ++o)
+      for (std::int64_t i = 0; i < rows; ++i)
+        for (std::int64_t j = 0; j < columns; ++j)
+          wrong += y.at((o * columns + j) * rows + i) != static_cast<double>((o * rows + i) * columns + j);
+    CHECK(wrong == 0);
+  }
+}

@@ -272,3 +272,50 @@ TEST_CASE("a chain's last member has the rest, and its status is the sample's") 
                                        Tensor::zeros({1, 1}, DType::f64), {.max_steps = 50});
   CHECK(stuck.report.samples[0].status == Status::stagnated);
 }
+
+TEST_CASE("the report of a chain counts the products of all its members", "[fallback]") {
+  int products = 0;
+  FixedPointProblem p =
+      root_of([](double z) { return z * z * z - 8.0; }, [](double z) { return 3.0 * z * z; });
+  p.linearize = [&products, inner = p.linearize](const Tensor& z) {
+    return Linearization{.jvp = [&products, jvp = inner(z).jvp](const Tensor& v) {
+      ++products;
+      return jvp(v);
+    }};
+  };
+  const auto s = solve_root(Fallback{{{Newton{}, 3}, {LevenbergMarquardt{}, 3}, {Newton{}, 100}}}, p, 1e4);
+  CHECK(s.report.converged());
+  CHECK(s.report.nstep > 6);  // all three had their turn
+  CHECK(s.report.samples[0].products == products);
+}
+
+TEST_CASE("Newton's step does not depend on the units of the equations", "[newton]") {
+  // u (z0 + z1 - 3) = 0 and z0 - z1 + 1 = 0, at (1, 2), in either order.
+  const double unit = GENERATE(1.0, 1e18);
+  const bool first = GENERATE(true, false);
+  const double a[2] = {first ? unit : 1.0, first ? unit : -1.0},
+               b[2] = {first ? 1.0 : unit, first ? -1.0 : unit};
+  const double at[2] = {first ? 3.0 * unit : -1.0, first ? -1.0 : 3.0 * unit};
+  const auto image = [=](const double* z, int row, double shift) {
+    const double* w = row == 0 ? a : b;
+    return z[row] - (w[0] * z[0] + w[1] * z[1] - shift);
+  };
+  const FixedPointProblem p{[=](const Tensor& z) {
+                              Tensor out = Tensor::empty(z.shape(), z.dtype());
+                              for (int i = 0; i < 2; ++i)
+                                out.mutable_data<double>()[i] = image(z.data<double>(), i, at[i]);
+                              return out;
+                            },
+                            [=](const Tensor&) {
+                              return Linearization{.jvp = [=](const Tensor& v) {
+                                Tensor out = Tensor::empty(v.shape(), v.dtype());
+                                for (int i = 0; i < 2; ++i)
+                                  out.mutable_data<double>()[i] = image(v.data<double>(), i, 0.0);
+                                return out;
+                              }};
+                            }};
+  const auto s = solve_fixed_point(Newton{}, p, Tensor::zeros({1, 2}, DType::f64),
+                                   {.max_steps = 4, .tolerance = 0.0, .divergence_factor = 1e300});
+  CHECK(s.z.at(0) == Approx(1.0).epsilon(1e-9));
+  CHECK(s.z.at(1) == Approx(2.0).epsilon(1e-9));
+}
