@@ -84,7 +84,8 @@ void add_model_options(CLI::App& app, Options& o) {
 void add_solving_options(CLI::App& app, Options& o) {
   const auto solving = in_group(solving_group);
   solving(app.add_option("--solver", o.solver,
-                         "anderson[:MEMORY], picard[:DAMPING] or broyden[:MEMORY]\n(default: anderson:5)"),
+                         "anderson[:MEMORY], picard[:DAMPING], broyden[:MEMORY] or\nadjoint-broyden[:MEMORY] "
+                         "(default: anderson:5)"),
           "NAME");
   solving(app.add_option("--tolerance", o.tolerance,
                          "On ||f(z) - z|| / ||f(z)|| (default: mlp 1e-4, conv 0.1, linear 1e-10)"),

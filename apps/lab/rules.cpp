@@ -17,7 +17,8 @@
 namespace banach::lab {
 namespace {
 
-constexpr std::string_view allowed_solvers = "picard[:DAMPING], anderson[:MEMORY], broyden[:MEMORY]";
+constexpr std::string_view allowed_solvers =
+    "picard[:DAMPING], anderson[:MEMORY], broyden[:MEMORY], adjoint-broyden[:MEMORY]";
 constexpr int max_adjoint_steps = 3000;
 const std::string through_picard =
     "A gradient through the iteration itself needs one whose steps can be differentiated.";
@@ -93,6 +94,27 @@ Rule random_neumann(const Spec& spec) {
             return RandomNeumann{.survival = survival, .draws = draws, .seed = seed};
           },
       .closed_form = [](Dual r, int) { return resolvent(r); }};
+}
+
+Rule shine_after(const std::string& solver, const std::string& paper) {
+  return {.formula = "λ = B⁻ᵀ g, B the solver's estimate of I - J; g where that is longer than 1.3 g",
+          .paper = paper,
+          .solver = solver,
+          .solver_reason = "It has an estimate of the inverse to share.",
+          .truncated = true,
+          .backward = [](double, std::uint64_t) { return Shine{}; }};
+}
+
+Rule shine(const Spec& spec) {
+  spec.expect_parts(0, 0);
+  return shine_after("broyden",
+                     "Ramzi et al. 2022, SHINE: sharing the inverse estimate from the forward pass");
+}
+
+Rule adjoint_broyden(const Spec& spec) {
+  spec.expect_parts(0, 0);
+  return shine_after("adjoint-broyden",
+                     "SHINE after Schlenkrich, Griewank, Walther 2010, adjoint Broyden methods");
 }
 
 Rule phantom(const Spec& spec, Phantom::Form form) {
@@ -182,6 +204,8 @@ const std::vector<Family>& families() {
       {"jfb[:scaled]", "jfb", jacobian_free},
       {"neumann:K", "neumann:5", neumann},
       {"random-neumann:P[:DRAWS]", "random-neumann:0.9", random_neumann},
+      {"shine", "shine", shine},
+      {"adjoint-broyden", "adjoint-broyden", adjoint_broyden},
       {"phantom:K:TAU", "phantom:5:0.5",
        [](const Spec& spec) { return phantom(spec, Phantom::Form::unrolled); }},
       {"phantom-neumann:K:TAU", "phantom-neumann:5:0.5",
@@ -273,6 +297,8 @@ Solver parse_solver(const std::string& text) {
   if (name == "anderson")
     return Anderson{.memory = spec.has(1) ? spec.count(1, "MEMORY") : Anderson{}.memory};
   if (name == "broyden") return Broyden{.memory = spec.has(1) ? spec.count(1, "MEMORY") : Broyden{}.memory};
+  if (hyphenated(name) == "adjoint-broyden")
+    return AdjointBroyden{.memory = spec.has(1) ? spec.count(1, "MEMORY") : AdjointBroyden{}.memory};
   spec.refuse(fmt::format("there is no solver '{}'", name));
 }
 

@@ -55,7 +55,8 @@ std::vector<std::string> solver_notices(const std::vector<Rule>& rules, const st
 /// no solve that ran out of steps, and a gradient of an iteration solves no adjoint equation.
 std::string adjoint_in_words(const std::string& rule, const std::string& status);
 
-/// Reads picard[:DAMPING], anderson[:MEMORY] or broyden[:MEMORY]. Throws cli::UsageError.
+/// Reads picard[:DAMPING], anderson[:MEMORY], broyden[:MEMORY] or adjoint-broyden[:MEMORY]. Throws
+/// cli::UsageError.
 Solver parse_solver(const std::string& spec);
 
 }  // namespace banach::lab

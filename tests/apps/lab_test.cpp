@@ -107,6 +107,15 @@ TEST_CASE("one rule of each family can be asked for at once") {
   CHECK(results.all_match());
 }
 
+TEST_CASE("rules that share the solver's inverse are read, with their solvers") {
+  CHECK(parse_rule("shine").backward(1e-6, 0).name() == "shine");
+  CHECK(solver_of(parse_rule("shine"), "anderson:5") == "broyden");
+  CHECK(solver_of(parse_rule("adjoint-broyden"), "anderson:5") == "adjoint-broyden");
+  CHECK(forward_solver(parse_rule("adjoint_broyden"), "anderson:5").keeps_inverse());
+  CHECK(parse_solver("adjoint_broyden:7").get_if<AdjointBroyden>()->memory == 7);
+  CHECK_THROWS_AS(parse_rule("shine:3"), cli::UsageError);
+}
+
 TEST_CASE("rules that cannot be read name the bad part and what is allowed") {
   const auto refused = [](const std::string& spec, const std::string& why) {
     try {
