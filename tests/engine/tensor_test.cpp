@@ -105,3 +105,13 @@ TEST_CASE("tensors can be made, shared and freed on several threads", "[tensor][
   for (std::size_t t = 0; t < results.size(); ++t) CHECK(results[t].at(0) == static_cast<double>(t));
   CHECK(shared.at(0) == 1.0);
 }
+
+TEST_CASE("the elements of a tensor are given out under their own type only", "[tensor]") {
+  Tensor x = Tensor::ones({2});
+  const Tensor& fixed = x;
+  CHECK_NOTHROW(fixed.data<float>());
+  CHECK_NOTHROW(x.mutable_data<float>());
+  CHECK_THROWS_AS(fixed.data<double>(), DTypeError);
+  CHECK_THROWS_AS(x.mutable_data<double>(), DTypeError);
+  CHECK_THROWS_AS(fixed.values<std::int64_t>(), DTypeError);
+}

@@ -804,3 +804,15 @@ TEST_CASE("the sweep of an unrolled phantom gradient counts the products of all 
   const int one = evaluations(1);
   for (const int steps : {2, 3, 7}) CHECK(evaluations(steps) == one + steps - 1);
 }
+
+TEST_CASE("a sweep leaves out nodes on which no wanted input depends", "[fixed_point]") {
+  const Tape tape;
+  const Var b = leaf(tensor({1.0}, {1, 1})), x = leaf(tensor({2.0}, {1, 1}));
+  const auto solved =
+      fixed_point([&](const Var& z) { return 0.5 * z + b; }, Var(Tensor::zeros({1, 1}, DType::f64)));
+  const Var loss = sum(solved.z * 3.0 + x * x);
+  CHECK(grad(loss, {x})[0].item() == 4.0);
+  CHECK_FALSE(solved.adjoint.run());
+  CHECK(grad(loss, {b})[0].item() == Approx(6.0).epsilon(1e-3));
+  CHECK(solved.adjoint.run());
+}

@@ -511,3 +511,25 @@ TEMPLATE_TEST_CASE("a linear solver asks no more of a sample that has ended", ""
   CHECK(calls > 3);
   CHECK(only_zeros);
 }
+
+TEMPLATE_TEST_CASE("unless told otherwise, linear solvers go on to a residual of 1e-6", "", Gmres, BiCgStab,
+                   Cg, Iterative) {
+  const std::int64_t n = 40;
+  const Tensor b = normal({2, n}, 22);
+  const StateMap map = per_sample([](std::int64_t, const auto* in, auto* out, std::int64_t size) {
+    for (std::int64_t i = 0; i < size; ++i)
+      out[i] = static_cast<std::decay_t<decltype(*out)>>(
+          0.95 * static_cast<double>(i) / static_cast<double>(size) * static_cast<double>(in[i]));
+  });
+  const LinearSolution solved = solve_linear(TestType{}, map, b);
+  const Tensor image = map(solved.x);
+  for (std::int64_t s = 0; s < 2; ++s) {
+    double residual = 0.0, size = 0.0;
+    for (std::int64_t i = s * n; i < (s + 1) * n; ++i) {
+      residual += std::pow(b.at(i) + image.at(i) - solved.x.at(i), 2);
+      size += std::pow(b.at(i), 2);
+    }
+    CHECK(solved.status[static_cast<std::size_t>(s)] == Status::converged);
+    CHECK(std::sqrt(residual / size) <= 1.01e-6);
+  }
+}
