@@ -1,13 +1,13 @@
 #include <apps/lab/charts.hpp>
 
 #include <algorithm>
-#include <cctype>
 #include <cmath>
 #include <optional>
 
 #include <fmt/format.h>
 
 #include <apps/lab/frontier.hpp>
+#include <apps/report/format.hpp>
 
 namespace banach::lab {
 namespace {
@@ -198,7 +198,7 @@ std::vector<report::Block> noise_charts(const Results& results) {
       .look_for =
           "Where the minibatch bar is the longest by far, a better estimate of the gradient is lost in the "
           "noise of the data.",
-      .y_label = "relative to ||exact||², mean over the points",
+      .y_label = "relative to ||exact||²",
       .log_y = true,
       .kind = Chart::Kind::bar,
       .horizontal = true,
@@ -216,36 +216,49 @@ std::vector<report::Block> noise_charts(const Results& results) {
   parts.series = {std::move(squared_bias), std::move(batch)};
   if (draws) {
     parts.series.push_back(std::move(own));
-    parts.note = "A rule that draws nothing has no variance but that of the minibatches.";
+    parts.note =
+        "Means over the points. A rule that draws nothing has no variance but that of the minibatches.";
   }
   return {std::move(bias), std::move(spread), std::move(parts)};
 }
 
 std::vector<report::Block> figure_charts(const Results& results) {
   struct Known {
-    std::string name, look_for;
-    double limit;  ///< of use, where there is one
+    std::string name, title, look_for, y_label;
+    bool log;
+    std::vector<report::ReferenceLine> references{};
   };
   const Known known[] = {
       {"reconstruction error",
-       "How far from its true start the inverted iteration ends. Rounding errors grow with every step "
-       "inverted; above "
-       "the line the gradient is not that of the iteration any more, and the rule says so.",
-       1e-3},
-      {"variance of λ",
-       "The variance that the rule itself estimates, from the very draws of one pass: summed over the batch, "
-       "in units of "
-       "λ. A rise says that the terms of the series die away more slowly than the chance to go on.",
-       unknown},
+       "Reconstruction error of an inverted iteration",
+       "Rounding errors grow with every step that is inverted. Above the line the gradient is not that of "
+       "the iteration "
+       "any more, and the rule says so.",
+       "distance from the true start, relative",
+       true,
+       {{1e-3, "lost above"}}},
+      {"variance of λ", "Variance that a rule estimates from its own draws",
+       "A rise says that the terms of the series die away more slowly than the chance to go on.",
+       "variance of λ, summed over the batch", true},
+      {"fallbacks", "Samples whose estimate was not trusted",
+       "Where the estimate of λ is too long, g itself is taken: at 1 the rule is jfb by another name.",
+       "share of the batch", false},
   };
-  std::vector<report::Block> charts;
+  std::vector<report::Block> blocks;
+  report::Table table{
+      .title = "Over all training steps",
+      .caption = {},
+      .columns = {{"rule"},
+                  {"figure", "", "", report::Column::Align::left},
+                  {"mean", "", "of the steps' worst samples; of the variance, and of the share, itself"},
+                  {"largest"}}};
   for (const Known& figure : known) {
-    Chart chart{.title = fmt::format("{}{}", static_cast<char>(std::toupper(figure.name.front())),
-                                     figure.name.substr(1)),
+    Chart chart{.title = figure.title,
                 .look_for = figure.look_for,
                 .x_label = "training step",
-                .y_label = figure.name,
-                .log_y = true};
+                .y_label = figure.y_label,
+                .log_y = figure.log,
+                .references = figure.references};
     for (const RuleResult& rule : results.rules) {
       Series curve{.name = rule.spec};
       for (const Probe& probe : rule.probes)
@@ -254,11 +267,14 @@ std::vector<report::Block> figure_charts(const Results& results) {
           curve.y.push_back(found->second);
         }
       if (!curve.x.empty()) chart.series.push_back(std::move(curve));
+      if (const auto found = rule.figures.find(figure.name); found != rule.figures.end())
+        table.rows.push_back({rule.spec, figure.name, report::format_number(found->second.mean, 3),
+                              report::format_number(found->second.largest, 3)});
     }
-    if (!std::isnan(figure.limit)) chart.references = {{figure.limit, "lost above"}};
-    if (!chart.series.empty()) charts.push_back(std::move(chart));
+    if (!chart.series.empty()) blocks.push_back(std::move(chart));
   }
-  return charts;
+  if (!table.rows.empty()) blocks.push_back(std::move(table));
+  return blocks;
 }
 
 std::vector<report::Block> accuracy_charts(const Results& results) {

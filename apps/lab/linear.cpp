@@ -254,10 +254,12 @@ std::string to_text(const LinearResults& results) {
   std::string words;
   for (const LinearRule& r : results.rules) {
     if (r.random)
-      words += fmt::format("{}: the mean of {} draws; it matches within five standard errors.\n", r.spec,
-                           linear_draws);
+      words += fmt::format(
+          "{}: the mean of {} draws, held against the mean's closed form within five standard errors.\n",
+          r.spec, linear_draws);
     rows.push_back(
-        {r.spec, numbers(r.computed), numbers(r.closed_form), report::format_number(r.difference, 2),
+        {r.spec, numbers(r.computed), numbers(r.closed_form),
+         r.closed_form.empty() ? "-" : report::format_number(r.difference, 2),
          fmt::format("{:.6f}", r.quality.cosine), fmt::format("{:.6g}", r.quality.norm_ratio),
          direction(r.quality), fmt::format("{} ({})", r.forward_status, r.forward_evaluations),
          r.adjoint_status.empty()

@@ -34,8 +34,9 @@ report::Table numbers_table(const LinearResults& results) {
   };
   for (const LinearRule& r : results.rules)
     table.rows.push_back({r.spec, size(r.computed), r.closed_form.empty() ? "none" : size(r.closed_form),
-                          format_number(r.difference, 2), fmt::format("{:.6f}", r.quality.cosine),
-                          format_number(r.quality.norm_ratio, 6), direction(r.quality)});
+                          r.closed_form.empty() ? "-" : format_number(r.difference, 2),
+                          fmt::format("{:.6f}", r.quality.cosine), format_number(r.quality.norm_ratio, 6),
+                          direction(r.quality)});
   return table;
 }
 

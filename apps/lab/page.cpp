@@ -243,8 +243,7 @@ report::Page make_page(const Results& results) {
   report::Page page{.kicker = "banach lab", .title = "Gradient estimators of an equilibrium model"};
   page.subtitle = fmt::format(
       "One classifier, trained once for each of {} backward rules from the same {} parameters and on the "
-      "same "
-      "batches of {} images.",
+      "same batches, out of {} images.",
       results.rules.size(), report::format_count(results.parameters),
       report::format_count(results.training_images));
   page.key_figures = key_figures(results);

@@ -33,6 +33,12 @@ Figures figures_of(const AdjointReport& report) {
     for (const GradientStatus& sample : report.samples) total += sample.variance;
     figures["variance of λ"] = total;
   }
+  if (report.rule == Shine::name) {
+    const auto count = std::count_if(report.samples.begin(), report.samples.end(),
+                                     [](const GradientStatus& sample) { return sample.fell_back; });
+    figures["fallbacks"] =
+        static_cast<double>(count) / std::max(1.0, static_cast<double>(report.samples.size()));
+  }
   return figures;
 }
 

@@ -1,6 +1,7 @@
 #include <apps/lab/rules.hpp>
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 #include <utility>
 
@@ -20,6 +21,7 @@ namespace {
 constexpr std::string_view allowed_solvers =
     "picard[:DAMPING], anderson[:MEMORY], broyden[:MEMORY], adjoint-broyden[:MEMORY]";
 constexpr int max_adjoint_steps = 3000;
+const std::string truncated = "truncated by design", estimated = "estimated by design";
 const std::string through_picard =
     "A gradient through the iteration itself needs one whose steps can be differentiated.";
 
@@ -59,12 +61,12 @@ Rule jacobian_free(const Spec& spec) {
     spec.choice(1, {"scaled"});
     return {.formula = "λ = α g, α of least residual",
             .paper = "Fung, Heaton et al. 2021, with a preconditioner: one product more",
-            .truncated = true,
+            .by_design = truncated,
             .backward = [](double, std::uint64_t) { return JacobianFree{.preconditioner = scaled}; }};
   }
   return {.formula = "λ = g",
           .paper = "Fung, Heaton et al. 2021, JFB: Jacobian-free backpropagation, eq. 12",
-          .truncated = true,
+          .by_design = truncated,
           .backward = [](double, std::uint64_t) { return JacobianFree{}; },
           .closed_form = [](Dual, int) { return constant(1.0); }};
 }
@@ -74,7 +76,7 @@ Rule neumann(const Spec& spec) {
   const int terms = spec.count(1, "K");
   return {.formula = fmt::format("λ = Σ (Jᵀ)ⁱ g, i < {}", terms),
           .paper = "the Neumann series of the adjoint equation, cut",
-          .truncated = true,
+          .by_design = truncated,
           .backward = [=](double, std::uint64_t) { return Neumann{terms}; },
           .closed_form = [=](Dual r, int) { return geometric(r, terms); }};
 }
@@ -96,27 +98,6 @@ Rule random_neumann(const Spec& spec) {
       .closed_form = [](Dual r, int) { return resolvent(r); }};
 }
 
-Rule shine_after(const std::string& solver, const std::string& paper) {
-  return {.formula = "λ = B⁻ᵀ g, B the solver's estimate of I - J; g where that is longer than 1.3 g",
-          .paper = paper,
-          .solver = solver,
-          .solver_reason = "It has an estimate of the inverse to share.",
-          .truncated = true,
-          .backward = [](double, std::uint64_t) { return Shine{}; }};
-}
-
-Rule shine(const Spec& spec) {
-  spec.expect_parts(0, 0);
-  return shine_after("broyden",
-                     "Ramzi et al. 2022, SHINE: sharing the inverse estimate from the forward pass");
-}
-
-Rule adjoint_broyden(const Spec& spec) {
-  spec.expect_parts(0, 0);
-  return shine_after("adjoint-broyden",
-                     "SHINE after Schlenkrich, Griewank, Walther 2010, adjoint Broyden methods");
-}
-
 Rule phantom(const Spec& spec, Phantom::Form form) {
   spec.expect_parts(2, 2);
   const int terms = spec.count(1, "K");
@@ -127,7 +108,7 @@ Rule phantom(const Spec& spec, Phantom::Form form) {
                   ? fmt::format("gradient of {} steps z ← {:g} z + {:g} f(z) from z*", terms, 1.0 - tau, tau)
                   : fmt::format("λ = {1:g} Σ ({1:g} Jᵀ + {2:g} I)ⁱ g, i < {0}", terms, tau, 1.0 - tau),
           .paper = fmt::format("Geng et al. 2021, On training implicit models, eq. {}", unrolled ? 6 : 7),
-          .truncated = true,
+          .by_design = truncated,
           .backward =
               [=](double, std::uint64_t) {
                 return Phantom{terms, tau, form};
@@ -184,6 +165,25 @@ Rule reversible(const Spec& spec) {
               }};
 }
 
+Rule shine(const Spec& spec, const std::string& solver) {
+  spec.expect_parts(0, 2);
+  Shine rule;
+  if (spec.has(1)) rule.fallback = spec.positive(1, "FALLBACK");
+  if (spec.has(2)) rule.refinements = spec.count(2, "R");
+  const std::string guard = std::isinf(rule.fallback)
+                                ? ""
+                                : fmt::format("; λ = g where that is longer than {:g} ||g||", rule.fallback);
+  const std::string refined =
+      rule.refinements == 0 ? "" : fmt::format(", refined by {} product(s)", rule.refinements);
+  return {.formula = fmt::format("λ = B⁻ᵀ g, B what {} learned of I - J{}{}", solver, refined, guard),
+          .paper = "Ramzi et al. 2022, SHINE: sharing the inverse estimate" +
+                   std::string(solver == "broyden" ? "" : "; Schlenkrich, Griewank, Walther 2010"),
+          .solver = solver,
+          .solver_reason = "Their estimate of the inverse is that of the solver.",
+          .by_design = estimated,
+          .backward = [=](double, std::uint64_t) { return rule; }};
+}
+
 /// random_neumann is random-neumann too.
 std::string hyphenated(std::string name) {
   std::replace(name.begin(), name.end(), '_', '-');
@@ -204,12 +204,13 @@ const std::vector<Family>& families() {
       {"jfb[:scaled]", "jfb", jacobian_free},
       {"neumann:K", "neumann:5", neumann},
       {"random-neumann:P[:DRAWS]", "random-neumann:0.9", random_neumann},
-      {"shine", "shine", shine},
-      {"adjoint-broyden", "adjoint-broyden", adjoint_broyden},
       {"phantom:K:TAU", "phantom:5:0.5",
        [](const Spec& spec) { return phantom(spec, Phantom::Form::unrolled); }},
       {"phantom-neumann:K:TAU", "phantom-neumann:5:0.5",
        [](const Spec& spec) { return phantom(spec, Phantom::Form::neumann); }},
+      {"shine[:FALLBACK[:R]]", "shine", [](const Spec& spec) { return shine(spec, "broyden"); }},
+      {"adjoint-broyden[:FALLBACK[:R]]", "adjoint-broyden",
+       [](const Spec& spec) { return shine(spec, "adjoint-broyden"); }},
       {"unrolled[:M]", "unrolled", unrolled},
       {"truncated:K", "truncated:5", truncated_unroll},
       // In f32 more steps than that cannot be inverted: rounding errors grow by 1 / (1 - B) every second one.
@@ -284,7 +285,7 @@ std::vector<std::string> solver_notices(const std::vector<Rule>& rules, const st
 
 std::string adjoint_in_words(const std::string& spec, const std::string& status) {
   const Rule rule = parse_rule(spec);
-  if (status == name(Status::max_steps) && rule.truncated) return "truncated by design";
+  if (status == name(Status::max_steps) && !rule.by_design.empty()) return rule.by_design;
   if (status == name(Status::converged) && rule.backward(1.0, 0).iterates()) return "none: its own iteration";
   return status;
 }
@@ -296,9 +297,9 @@ Solver parse_solver(const std::string& text) {
   if (name == "picard") return Picard{.damping = spec.has(1) ? spec.fraction(1, "DAMPING") : 1.0};
   if (name == "anderson")
     return Anderson{.memory = spec.has(1) ? spec.count(1, "MEMORY") : Anderson{}.memory};
-  if (name == "broyden") return Broyden{.memory = spec.has(1) ? spec.count(1, "MEMORY") : Broyden{}.memory};
   if (hyphenated(name) == "adjoint-broyden")
     return AdjointBroyden{.memory = spec.has(1) ? spec.count(1, "MEMORY") : AdjointBroyden{}.memory};
+  if (name == "broyden") return Broyden{.memory = spec.has(1) ? spec.count(1, "MEMORY") : Broyden{}.memory};
   spec.refuse(fmt::format("there is no solver '{}'", name));
 }
 

@@ -19,9 +19,8 @@ struct Rule {
   std::string solver{};         ///< of the forward equation, if it needs one of its own; else empty
   std::string solver_reason{};  ///< why it needs that one
   int max_steps = 0;            ///< of the forward equation, if fewer than for the others; else 0
-  /// A series of so many terms by design: its adjoint equation is not meant to be solved.
-  bool truncated = false;
-
+  /// Why its adjoint equation is left unsolved on purpose, "truncated by design"; else empty.
+  std::string by_design{};
   bool random = false;  ///< the estimate depends on numbers drawn
 
   /// The rule itself; `tolerance` is that of the adjoint solve and `seed` that of the numbers drawn, where

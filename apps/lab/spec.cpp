@@ -52,6 +52,12 @@ double Spec::number(std::size_t part, std::string_view what) const {
   return value;
 }
 
+double Spec::positive(std::size_t part, std::string_view what) const {
+  const double value = read<double>(part, what);
+  if (!(value > 0.0)) refuse(fmt::format("{} must be positive, not '{}'", what, parts_[part]));
+  return value;
+}
+
 const std::string& Spec::choice(std::size_t part, const std::vector<std::string>& choices) const {
   if (std::find(choices.begin(), choices.end(), parts_[part]) == choices.end())
     refuse(fmt::format("'{}' is not known after '{}'", parts_[part], name()));

@@ -21,6 +21,7 @@ class Spec {
   int count(std::size_t part, std::string_view what) const;        ///< in [1, 10000]
   double fraction(std::size_t part, std::string_view what) const;  ///< in (0, 1]
   double number(std::size_t part, std::string_view what) const;    ///< any that is finite
+  double positive(std::size_t part, std::string_view what) const;  ///< above 0, infinity included
   const std::string& choice(std::size_t part, const std::vector<std::string>& choices) const;
   [[noreturn]] void refuse(const std::string& why) const;
 

@@ -189,7 +189,9 @@ std::string swatch(const Series& series, const Chart& chart, const SeriesStyle& 
 
 std::string legend_html(const Chart& chart, const SeriesStyles& styles) {
   if (chart.series.size() < 2) return {};
-  std::string html = "<ul class=\"legend\" aria-label=\"Series\">";
+  constexpr std::size_t many = 8;
+  std::string html =
+      fmt::format("<ul class=\"legend{}\" aria-label=\"Series\">", chart.series.size() > many ? " many" : "");
   for (const Series& series : chart.series) {
     html += fmt::format(
         R"(<li><button type="button" aria-pressed="true" title="Click: hide or show. Double click: show )"

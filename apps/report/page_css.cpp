@@ -84,6 +84,8 @@ figure.chart { display: flex; flex-direction: column; }
 .legend button[aria-pressed=false] { color: var(--muted); text-decoration: line-through; }
 .legend button[aria-pressed=false] svg { opacity: .3; }
 .legend svg { flex: none; width: 28px; height: 12px; fill: var(--c); stroke: var(--c); stroke-width: 2; }
+.legend.many button { font-size: .82rem; padding: .12rem .3rem; gap: .3rem; }
+.legend.many svg { width: 23px; height: 10px; }
 .small { color: var(--muted); font-size: .84rem; line-height: 1.45; margin: .5rem 0 0; }
 details { margin-top: .6rem; font-size: .88rem; }
 summary { color: var(--muted); cursor: pointer; width: fit-content; }

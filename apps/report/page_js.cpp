@@ -97,14 +97,23 @@ const std::string_view page_js = R"js(
       scale.ticks = Array.from(
           {length: last - first + 1}, (_, k) => ({value: Number(((first + k) * step).toPrecision(12))}));
   };
-  const wrap = (label, width) => label.split(' ').reduce((lines, word) => {
-    const last = lines.length - 1;
-    if (last >= 0 && (lines[last] + ' ' + word).length <= width)
-      lines[last] += ' ' + word;
-    else
-      lines.push(word);
-    return lines;
-  }, []);
+  // Lines break at spaces or, in a word too long for a line, after ':' and '-'.
+  const wrap = (label, width) => {
+    const words = label.match(/\S+\s*/g) || [''];
+    const pieces = words.flatMap(word => word.trim().length > width ? word.match(/[^:-]+[:-]*|[:-]+/g) : [word]);
+    return pieces
+        .reduce(
+            (lines, piece) => {
+              const longer = lines[lines.length - 1] + piece;
+              if (longer.trim().length <= width || lines[lines.length - 1] === '')
+                lines[lines.length - 1] = longer;
+              else
+                lines.push(piece);
+              return lines;
+            },
+            [''])
+        .map(line => line.trim());
+  };
 
   // Of every visible series the point nearest to the pointer along x, where it lies close to the nearest of
   // all.
