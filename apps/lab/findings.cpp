@@ -44,8 +44,7 @@ std::string about_accuracy(const Results& results, const std::vector<const RuleR
   if (gap <= 2.0 * chance)
     return text + fmt::format(
                       " That is {:.2f} points apart, within the {:.2f} points that two runs may differ by "
-                      "chance on {} test "
-                      "images: here no rule buys more accuracy than another.",
+                      "chance on {} test images: here no rule buys more accuracy than another.",
                       points, noise, report::format_count(results.test_images));
   return text + fmt::format(
                     " That is {:.2f} points apart, more than the {:.2f} points that chance on {} test images "
@@ -63,8 +62,7 @@ std::string about_directions(const std::vector<const RuleResult*>& rules) {
   const RuleResult& worst = largest(measured, [&](const RuleResult& r) { return -cosine(r); });
   return fmt::format(
       "At the same points, {} comes closest to the exact gradient (mean cosine {:.6f}, norm ratio {:.3f}) "
-      "and {} "
-      "strays farthest (mean cosine {:.4f}, norm ratio {:.3f}, lowest cosine {:.4f}).",
+      "and {} strays farthest (mean cosine {:.4f}, norm ratio {:.3f}, lowest cosine {:.4f}).",
       best.spec, cosine(best), best.same_point_summary().norm_ratio_mean, worst.spec, cosine(worst),
       worst.same_point_summary().norm_ratio_mean, worst.same_point_summary().cosine_smallest);
 }
@@ -89,10 +87,8 @@ std::string about_contraction(const RuleResult& first) {
   const Probe &start = first.probes.front(), &end = first.probes.back();
   return fmt::format(
       "Along the training of {}, the median spectral radius of df/dz at the solution goes from {} to {}. The "
-      "smaller it "
-      "is, the faster the solver and the closer every truncated series to the exact gradient: the error of a "
-      "Neumann "
-      "series of K terms shrinks like its K-th power.",
+      "smaller it is, the faster the solver and the closer every truncated series to the exact gradient: the "
+      "error of a Neumann series of K terms shrinks like its K-th power.",
       first.spec, format_number(start.radius_median), format_number(end.radius_median));
 }
 

@@ -13,20 +13,19 @@ namespace {
 using report::format_number;
 
 report::Table numbers_table(const LinearResults& results) {
-  report::Table table{.title = "Every rule beside its closed form",
-                      .caption =
-                          "The closed form is that of the rule's own approximation, computed without the "
-                          "library from the spectrum of "
-                          "A. Numbers are 2-norms where z has more than one entry. For a rule that draws "
-                          "numbers, the mean of a "
-                          "thousand draws stands beside the mean's closed form.",
-                      .columns = {{"rule"},
-                                  {"gradient"},
-                                  {"closed form"},
-                                  {"difference", "", "relative"},
-                                  {"cosine", "", "to the exact gradient"},
-                                  {"norm ratio", "", "||estimate|| / ||exact||"},
-                                  {"direction"}}};
+  report::Table table{
+      .title = "Every rule beside its closed form",
+      .caption =
+          "The closed form is that of the rule's own approximation, computed without the library from the "
+          "spectrum of A. Numbers are 2-norms where z has more than one entry. For a rule that draws "
+          "numbers, the mean of a thousand draws stands beside the mean's closed form.",
+      .columns = {{"rule"},
+                  {"gradient"},
+                  {"closed form"},
+                  {"difference", "", "relative"},
+                  {"cosine", "", "to the exact gradient"},
+                  {"norm ratio", "", "||estimate|| / ||exact||"},
+                  {"direction"}}};
   const auto size = [](const std::vector<double>& v) {
     double squares = 0.0;
     for (const double x : v) squares += x * x;

@@ -101,8 +101,7 @@ Table noise_table(const Results& results) {
       .title = "Bias and variance of a gradient, relative to the exact one",
       .caption =
           "Means over the points. Lengths relative to the exact gradient's length, variances to its square: "
-          "where "
-          "the last column says 1, the noise of one minibatch is as long as the gradient itself.",
+          "where the last column says 1, the noise of one minibatch is as long as the gradient itself.",
       .columns = {{"rule"},
                   {"bias", "",
                    "||E g - exact||, over minibatches and draws; root of the mean square over the points"},
@@ -125,8 +124,8 @@ Table noise_table(const Results& results) {
 std::string about_noise(const Results& results) {
   return fmt::format(
       "Each rule's gradient over {} minibatches of {} training images, drawn at random and the same at all "
-      "points{}. Bias "
-      "is measured against the exact gradient of the very same minibatches, so their noise does not blur it.",
+      "points{}. Bias is measured against the exact gradient of the very same minibatches, so their noise "
+      "does not blur it.",
       results.noise_batches, results.noise_images,
       std::any_of(results.rules.begin(), results.rules.end(), [](const RuleResult& r) { return r.random; })
           ? fmt::format(", and over {} draws on each for rules that draw numbers", results.noise_draws)
@@ -141,11 +140,11 @@ std::string front_in_words(const std::vector<Offer>& front) {
 }
 
 Text about_frontier(const Results& results) {
-  return {{fmt::format(
-      "On the front of gradient error against backward time, from the cheapest to the closest: {}. On that "
-      "of test error against training time: {}.",
-      front_in_words(pareto_front(gradient_offers(results))),
-      front_in_words(pareto_front(accuracy_offers(results))))}};
+  return {
+      {fmt::format("On the front of gradient error against backward time, from the cheapest to the closest: "
+                   "{}. On that of test error against training time: {}.",
+                   front_in_words(pareto_front(gradient_offers(results))),
+                   front_in_words(pareto_front(accuracy_offers(results))))}};
 }
 
 std::string in_words(const Tally& tally) {
@@ -159,11 +158,9 @@ Table status_table(const Results& results) {
   Table table{.title = "How the solves ended",
               .caption =
                   "Samples of all training steps. A gradient counts as exact only if the forward and the "
-                  "adjoint equation converged "
-                  "to their tolerances. A series truncated by design (jfb, neumann, phantom) takes its few "
-                  "terms and stops: its gradient is approximate, and that is no failure. The gradient of an "
-                  "iteration "
-                  "solves no adjoint equation.",
+                  "adjoint equation converged to their tolerances. A series truncated by design (jfb, "
+                  "neumann, phantom) takes its few terms and stops: its gradient is approximate, and that is "
+                  "no failure. The gradient of an iteration solves no adjoint equation.",
               .columns = {{"rule"},
                           {"forward", "", "", report::Column::Align::left},
                           {"gradient", "", "", report::Column::Align::left},
@@ -230,10 +227,9 @@ std::string precision(const Results& results) {
     }
   return fmt::format(
       "The exact gradient is computed in f64 with both equations solved tightly: over all probes and samples "
-      "the largest "
-      "relative residual was {:.1e} in the forward and {:.1e} in the adjoint equation. The estimates are "
-      "taken as training "
-      "takes them: in f32, at the training tolerance. Probe batch: the same {} training images throughout.",
+      "the largest relative residual was {:.1e} in the forward and {:.1e} in the adjoint equation. The "
+      "estimates are taken as training takes them: in f32, at the training tolerance. Probe batch: the same "
+      "{} training images throughout.",
       forward, adjoint, results.probe_images);
 }
 
@@ -269,8 +265,7 @@ report::Page make_page(const Results& results) {
     add("Bias and variance", about_noise(results), with({noise_table(results)}, noise_charts(results)));
   add("How close to the exact gradient: each along its own training",
       "Here each rule is measured at the parameters that it led to itself. A rule may look good because its "
-      "own training "
-      "went where the problem is easy.",
+      "own training went where the problem is easy.",
       own_training_charts(results));
   add("What it costs", {}, cost_charts(results));
   add("The equilibrium", {}, with(equilibrium_charts(results), {status_table(results)}));

@@ -73,10 +73,9 @@ std::vector<Spectrum> spectra_at(const Classifier& model, const Tensor& x, doubl
 std::vector<std::string> findings(const SpectrumResults& results) {
   const Pooled before(results.before), after(results.after);
   std::vector<std::string> texts{
-      fmt::format(
-          "The spectral radius lies {} before training and {} after. At the largest of them plain iteration "
-          "takes {} evaluations of f for one more decimal digit before, and {} after.",
-          in_words(before), in_words(after), digit_cost(before.largest), digit_cost(after.largest)),
+      fmt::format("The spectral radius lies {} before training and {} after. At the largest of them plain "
+                  "iteration takes {} evaluations of f for one more decimal digit before, and {} after.",
+                  in_words(before), in_words(after), digit_cost(before.largest), digit_cost(after.largest)),
       fmt::format("Outside of the unit disc lie {} of {} eigenvalues before and {} of {} after.",
                   report::format_count(static_cast<std::int64_t>(before.outside)),
                   report::format_count(static_cast<std::int64_t>(before.all)),
@@ -85,8 +84,7 @@ std::vector<std::string> findings(const SpectrumResults& results) {
   if (after.outside > 0)
     texts.push_back(
         "Where an eigenvalue lies outside, z ← f(z) moves away from the solution, the Neumann series "
-        "diverges, and with "
-        "it every rule that cuts it; the exact rule does not depend on it.");
+        "diverges, and with it every rule that cuts it; the exact rule does not depend on it.");
   return texts;
 }
 

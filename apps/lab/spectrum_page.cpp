@@ -26,17 +26,17 @@ Series unit_circle() {
 
 Chart disc(const SpectrumResults& results, const std::vector<Spectrum>& spectra, const std::string& when,
            double reach) {
-  Chart chart{
-      .title = fmt::format("Eigenvalues of df/dz at the solution, {} training", when),
-      .look_for =
-          "Points near the circle are directions in which z ← f(z) settles slowly; points outside are "
-          "directions in which it moves away.",
-      .x_label = "real part",
-      .y_label = "imaginary part",
-      .kind = Chart::Kind::scatter,
-      .x_range = report::Range{-reach, reach},
-      .y_range = report::Range{-reach, reach},
-      .square = true};
+  Chart chart{.title = fmt::format("Eigenvalues of df/dz at the solution, {} training", when),
+              .look_for =
+                  "Points near the circle are directions in which z ← f(z) settles slowly; points outside "
+                  "are directions in which it moves away.",
+              .x_label = "real part",
+              .y_label = "imaginary part",
+              .kind = Chart::Kind::scatter,
+              .x_range = report::Range{-reach, reach},
+              .y_range = report::Range{-reach, reach},
+              .thin = false,
+              .square = true};
   for (std::size_t i = 0; i < spectra.size(); ++i) {
     Series cloud{.name = sample_name(results, i)};
     for (const auto& value : spectra[i].eigenvalues) {
@@ -112,15 +112,14 @@ report::Page make_page(const SpectrumResults& results) {
                                 report::format_percent(results.accuracy_before, 2) + " before"});
 
   const double reach = 1.06 * std::max({1.0, before, after});
-  Chart sizes{
-      .title = "Magnitudes of all eigenvalues",
-      .look_for =
-          "How many directions are slow: the height at the left is the spectral radius, and a flat curve "
-          "means that no few directions decide.",
-      .x_label = "share of the eigenvalues, %",
-      .y_label = "magnitude",
-      .series = {magnitudes(results.before, "before"), magnitudes(results.after, "after")},
-      .references = {{1.0, "unit circle"}}};
+  Chart sizes{.title = "Magnitudes of all eigenvalues",
+              .look_for =
+                  "How many directions are slow: the height at the left is the spectral radius, and a flat "
+                  "curve means that no few directions decide.",
+              .x_label = "share of the eigenvalues, %",
+              .y_label = "magnitude",
+              .series = {magnitudes(results.before, "before"), magnitudes(results.after, "after")},
+              .references = {{1.0, "unit circle"}}};
   Chart radii{
       .title = "Spectral radius, image by image",
       .look_for =
@@ -154,8 +153,7 @@ report::Page make_page(const SpectrumResults& results) {
                   report::Settings{"Environment", results.environment}}}};
   page.footer = fmt::format(
       "Made by banach lab spectrum. The dense J of each image in f64, solved to a relative residual of "
-      "{:.1e}; eigenvalues "
-      "by LAPACK's geev. All of them stand in summary.json beside this page.",
+      "{:.1e}; eigenvalues by LAPACK's geev. All of them stand in summary.json beside this page.",
       results.forward_residual);
   return page;
 }

@@ -144,7 +144,7 @@ Drawing draw(const Series& series, const Chart& chart) {
                      (series.mark == Series::Mark::automatic && chart.kind == Chart::Kind::scatter);
   if (cloud) std::erase_if(drawing.points, is_gap);
   if (chart.log_y) cut_band_at_smallest(drawing.points);
-  if (drawing.points.size() > drawn_limit) {
+  if (chart.thin && drawing.points.size() > drawn_limit) {
     drawing.points = cloud ? thin_cloud(std::move(drawing.points)) : thin_line(drawing.points, chart.log_x);
     drawing.thinned = true;
   }

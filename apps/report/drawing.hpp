@@ -26,8 +26,8 @@ inline constexpr std::size_t drawn_limit = 400;
 /// Throws ValueError if x, y, lo and hi differ in length.
 void check_lengths(const Series& series);
 
-/// The points of a line or a cloud that the chart can show, at most drawn_limit of them. Thinning keeps the
-/// smallest and largest value of each stretch, so that a spike never disappears.
+/// The points of a line or a cloud that the chart can show, at most drawn_limit of them if it thins. That
+/// keeps the smallest and largest value of each stretch, so that a spike never disappears.
 Drawing draw(const Series& series, const Chart& chart);
 
 }  // namespace banach::report

@@ -44,8 +44,8 @@ struct Range {
   double min = 0, max = 1;
 };
 
-/// A chart of up to some fifteen series. Series longer than 400 points are thinned for drawing; extremes
-/// stay.
+/// A chart of up to some fifteen series. Series longer than 400 points are thinned for drawing, unless told
+/// otherwise; extremes stay.
 struct Chart {
   enum class Kind { line, scatter, bar };
 
@@ -61,6 +61,7 @@ struct Chart {
   bool horizontal = false;         // bars run rightwards; y_label, log_y and y_range still mean the values
   bool color_by_category = false;  // bars of one series: each in the colour of the series named like it
   bool label_points = false;       // scatter: the name of each series beside its first point, where room is
+  bool thin = true;                // false: every point is drawn, however many they are
   bool square = false;             // one unit is as long along x as along y
   std::string note{};              // small print under the chart, such as what the bands mean
   bool wide = false;               // the whole width of the page, not half

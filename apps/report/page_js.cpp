@@ -314,7 +314,7 @@ const std::string_view page_js = R"js(
     const cloud = series.mode === 'points';
     const stroked = ['cross', 'crossRot', 'star'].includes(series.marker);
     const size = {circle: 3.5, rect: 4, triangle: 4.5, rectRot: 4.2}[series.marker] || 4.8;
-    const crowding = points.length > 150 || shown > 400 ? 0.65 : points.length > 10 ? 1 : 1.4;
+    const crowding = shown > 1000 ? 0.45 : points.length > 150 || shown > 400 ? 0.65 : points.length > 10 ? 1 : 1.4;
     const main = {
       series: place,
       label: series.name,
@@ -327,7 +327,7 @@ const std::string_view page_js = R"js(
       borderJoinStyle: 'round',
       pointStyle: series.marker,
       pointBorderColor: stroked ? color : theme.panel,
-      pointBorderWidth: stroked ? 1.8 : 0.75,
+      pointBorderWidth: stroked ? 1.8 : shown > 1000 ? 0 : 0.75,
       pointRadius: cloud ? crowding * (size + .5) : spec.kind === 'scatter' ? 0 : radii(points, place, spec.series.length, size),
       pointHoverRadius: 6,
       pointHitRadius: 8,

@@ -353,6 +353,8 @@ TEST_CASE("short series are drawn as they are", "[report]") {
   const Json json = chart_of({.series = {{.name = "a", .y = ramp(400)}}})["series"][0];
   CHECK(json["thinned"] == false);
   CHECK(drawn_y(json) == ramp(400));
+  CHECK(drawn_y(chart_of({.series = {{.name = "a", .y = ramp(900)}}, .thin = false})["series"][0]) ==
+        ramp(900));
 }
 
 TEST_CASE("a name has one style over the whole page", "[report]") {
@@ -491,4 +493,19 @@ TEST_CASE("ranges and reference lines that a chart cannot show are ignored", "[r
   CHECK_FALSE(json["x"].contains("min"));
   CHECK_FALSE(json["y"].contains("min"));
   CHECK(chart_of({.y_range = Range{0, 1}})["y"]["max"] == 1);
+}
+
+TEST_CASE("a chart may be a square, name its points, and have a legend for many series") {
+  Chart chart{.title = "Front", .kind = Chart::Kind::scatter, .label_points = true, .square = true};
+  for (int i = 0; i < 9; ++i)
+    chart.series.push_back(
+        {.name = std::string(1, static_cast<char>('a' + i)), .x = {1.0 * i}, .y = {2.0 * i}});
+  chart.series.push_back({.name = "stair", .x = {0, 1}, .y = {0, 1}, .mark = Series::Mark::line});
+  const std::string html = render(page_of({chart}));
+  const Json json = chart_of(chart);
+  CHECK(json["labels"] == true);
+  CHECK(json["square"] == true);
+  CHECK(json["series"].back()["mode"] == "line");
+  CHECK(html.find("aspect-ratio:1") != html.npos);
+  CHECK(html.find("class=\"legend many\"") != html.npos);
 }
