@@ -81,6 +81,36 @@ Vars record(const Op& op, std::span<const Var> inputs, std::span<const Tensor> o
   return results;
 }
 
+RowInputs row_inputs(const Op& op, const RowsContext& c) {
+  for (const Tensor& output : c.outputs)
+    if (output.rank() == 0) return {};
+  const OpDef& def = op.def();
+  if (def.rows) return def.rows(c);
+  return def.kind == OpKind::elementwise ? broadcast_rows(c) : RowInputs{};
+}
+
+RowInputs broadcast_rows(const RowsContext& c) {
+  std::uint64_t by_rows = 0;
+  for (std::size_t i = 0; i < c.inputs.size(); ++i) {
+    const Shape& shape = c.inputs[i].shape();
+    if (shape.rank() < c.out().rank() || shape[0] != c.out()[0]) continue;
+    if (i >= 64) return {};
+    by_rows |= std::uint64_t{1} << i;
+  }
+  return by_rows;
+}
+
+RowInputs first_by_rows(const RowsContext& c) {
+  if (c.shape().rank() == 0 || c.shape()[0] != c.out()[0]) return {};
+  return 1;
+}
+
+RowInputs all_by_rows(const RowsContext& c) {
+  for (const Var& input : c.inputs)
+    if (input.rank() == 0 || input.shape()[0] != c.out()[0]) return {};
+  return c.inputs.size() > 64 ? RowInputs{} : RowInputs{~std::uint64_t{0} >> (64 - c.inputs.size())};
+}
+
 DType common_floating(const ShapeContext& c) {
   const DType dtype = c.dtype(0);
   for (std::size_t i = 0; i < c.inputs.size(); ++i) {

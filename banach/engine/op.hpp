@@ -6,6 +6,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string_view>
 #include <typeinfo>
@@ -123,6 +124,20 @@ enum class NanRule : std::uint8_t {
   compared,            ///< a comparison that fails (not_equal: holds)
 };
 
+/// What a rule about rows sees: the shapes of one use of an operation.
+struct RowsContext {
+  std::span<const Var> inputs;
+  std::span<const Tensor> outputs;
+  const Attrs& attrs;
+
+  const Shape& shape(int i = 0) const { return inputs[static_cast<std::size_t>(i)].shape(); }
+  const Shape& out(int i = 0) const { return outputs[static_cast<std::size_t>(i)].shape(); }
+};
+
+/// Bit i: input i is read row by row, a row being an index of axis 0; the other inputs are read whole.
+/// Nothing: rows are mixed.
+using RowInputs = std::optional<std::uint64_t>;
+
 struct OpDef {
   const char* name;
   const char* doc;
@@ -150,6 +165,11 @@ struct OpDef {
   std::uint64_t steps = 0;
   /// Not defined without elements, a mean of nothing for example; its samples then have some.
   bool needs_elements = false;
+  /// How a use treats axis 0, along which recorded programs are cut into tiles: row r of every output must
+  /// depend on row r of the inputs named (and on the whole of the others), and the kernel must go by the
+  /// shapes of its inputs and outputs, not by extents that its attributes hold. Null: rows are mixed; but
+  /// elementwise operations have a rule by their kind.
+  RowInputs (*rows)(const RowsContext&) = nullptr;
 };
 
 /// A registered operation. Objects of this type are constants at namespace scope and live as long as the
@@ -181,6 +201,18 @@ Vars apply_all(const Op& op, std::span<const Var> inputs, const Attrs& attrs = {
 /// Records outputs that were computed elsewhere as one node (implicit nodes do). Constants if nothing
 /// records.
 Vars record(const Op& op, std::span<const Var> inputs, std::span<const Tensor> outputs, const Attrs& attrs);
+
+/// How this use of an operation treats axis 0: see OpDef::rows.
+RowInputs row_inputs(const Op& op, const RowsContext& c);
+
+// Common rules about rows.
+
+/// All inputs broadcast to the output.
+RowInputs broadcast_rows(const RowsContext& c);
+/// The first input alone, which has the output's rows.
+RowInputs first_by_rows(const RowsContext& c);
+/// All inputs, which have the output's rows.
+RowInputs all_by_rows(const RowsContext& c);
 
 // Common shape rules.
 

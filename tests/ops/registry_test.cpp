@@ -361,6 +361,42 @@ TEST_CASE("a vjp asked for one input gives what it gives when asked for all") {
   }
 }
 
+TEST_CASE("an operation that reads rows gives the rows of a part of its inputs") {
+  int cut = 0;
+  for (const Op* op : walked()) {
+    if (op->def().composite) continue;
+    const Samples samples = samples_of(*op, 5);
+    bool some = false;
+    for (std::size_t i = 0; i < samples.size(); ++i) {
+      const Sample& sample = samples[i];
+      const Vars inputs = vars(sample.inputs);
+      const Tensors whole = run(*op, sample.inputs, sample.attrs);
+      const RowInputs by_rows = row_inputs(*op, {inputs, whole, sample.attrs});
+      if (!by_rows) continue;
+      INFO(op->name() << ", sample " << i);
+      const std::int64_t rows = whole[0].size(0), split = (rows + 1) / 3;
+      some = some || (rows > 1 && *by_rows != 0);
+      for (const auto& [begin, end] : {std::pair(std::int64_t{0}, split), std::pair(split, rows)}) {
+        Vars part = inputs;
+        for (std::size_t k = 0; k < part.size(); ++k)
+          if (*by_rows >> k & 1) part[k] = Var(inputs[k].value().rows(begin, end));
+        Tensors expected, outputs;
+        for (const Tensor& y : whole) {
+          REQUIRE(y.size(0) == rows);
+          expected.push_back(y.rows(begin, end));
+          outputs.push_back(Tensor::empty(expected.back().shape(), y.dtype()));
+        }
+        op->def().kernel({part, outputs, sample.attrs});
+        for (std::size_t k = 0; k < outputs.size(); ++k) CHECK(outputs[k].shape() == expected[k].shape());
+        CHECK(distance(outputs, expected) <= 1e-14 * std::max(1.0, largest(whole)));
+      }
+    }
+    CHECK((some || !op->def().rows));
+    cut += some;
+  }
+  std::printf("operations by rows: %d\n", cut);
+}
+
 TEST_CASE("operations without derivatives give constants") {
   for (const Op* op : walked()) {
     if (differentiable(*op)) continue;
