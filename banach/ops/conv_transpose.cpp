@@ -79,6 +79,12 @@ const Op conv_transpose2d_op{{
                "them: "
                "image (1,2,4,4), filter (3,2,3,3), groups 1"},
               {{x, w}, O{.groups = 4}, "groups 4"},
+              {{Tensor::zeros({1, 0, 4, 4}), Tensor::zeros({0, (std::int64_t{1} << 31) + 1, 3, 3})},
+               O{},
+               "the image's channels must be the filter's first axis"},
+              {{Tensor::zeros({1, 0, 4, 4}), Tensor::zeros({0, 3, 3, 3})},
+               O{.groups = (std::int64_t{1} << 31) + 1},
+               "groups divide them"},
               {{x, w}, O{.groups = 0}, "groups must be at least 1: got 0"},
               {{x, w}, O{.stride = 2, .output_padding = 2}, "output_padding must be less than stride: (2,2)"},
               {{x, w}, O{.padding = 3}, "padding must leave something of the result"},

@@ -10,7 +10,7 @@ namespace banach {
 
 struct SafeguardLimits {
   double growth;  ///< restart when the residual exceeds the smallest so far by more than this factor, ...
-  int patience;   ///< ... or has not fallen below it for more evaluations than this
+  int patience;   ///< ... or has not fallen below it for so many evaluations
   int restarts;   ///< in a row without success, after which only Picard steps are taken
 };
 

@@ -79,3 +79,17 @@ TEST_CASE("a slab's runs are contiguous, also longer than a chunk", "[slab]") {
     run[n - 1] = 1;
   }
 }
+
+TEST_CASE("trimmed blocks are the system's again", "[memory]") {
+  const std::size_t bytes = 3 << 20;
+  const auto asks = [&] {
+    const auto before = memory::stats().system_allocations;
+    memory::release(memory::allocate(bytes), bytes);
+    return memory::stats().system_allocations - before;
+  };
+  asks();
+  CHECK(asks() == 0);
+  memory::trim();
+  CHECK(asks() == 1);
+  CHECK(asks() == 0);
+}

@@ -3,6 +3,7 @@
 #include <catch2/catch.hpp>
 
 #include <cstdint>
+#include <limits>
 #include <thread>
 
 using namespace banach;
@@ -114,4 +115,59 @@ TEST_CASE("the elements of a tensor are given out under their own type only", "[
   CHECK_THROWS_AS(fixed.data<double>(), DTypeError);
   CHECK_THROWS_AS(x.mutable_data<double>(), DTypeError);
   CHECK_THROWS_AS(fixed.values<std::int64_t>(), DTypeError);
+}
+
+TEST_CASE("tensors of more axes are printed with their brackets, long axes shortened", "[tensor]") {
+  CHECK(Tensor::arange(8).reshape({2, 2, 2}).to_string() ==
+        "[[[0, 1],\n  [2, 3]],\n [[4, 5],\n  [6, 7]]] i64(2,2,2)");
+  CHECK(Tensor::arange(20).reshape({10, 2}).to_string() ==
+        "[[0, 1],\n [2, 3],\n [4, 5],\n [6, 7],\n ...,\n [14, 15],\n [16, 17],\n [18, 19]] i64(10,2)");
+  CHECK(Tensor::arange(8).to_string() == "[0, 1, 2, 3, 4, 5, 6, 7] i64(8)");
+  CHECK(scalar(-1.5).to_string() == "-1.5 f32()");
+  CHECK(Tensor().to_string() == "undefined");
+}
+
+TEST_CASE("identity matrices, rows of rows, and what of them is refused", "[tensor]") {
+  const Tensor eye = Tensor::eye(3, DType::i64);
+  for (int i = 0; i < 9; ++i) CHECK(eye.at(i) == (i % 4 == 0 ? 1.0 : 0.0));
+  const Tensor x = Tensor::arange(24).reshape({4, 3, 2});
+  CHECK(x.rows(1, 4).rows(1, 2).at(0) == 12.0);
+  CHECK(x.rows(1, 4).rows(1, 2).at(5) == 17.0);
+  CHECK(x.rows(2, 2).size() == 0);
+  CHECK(x.rows(4, 4).size() == 0);
+  CHECK(x.size(-1) == 2);
+  CHECK(x.size(0) == 4);
+  CHECK_THROWS_AS(x.rows(-1, 2), ShapeError);
+  CHECK_THROWS_AS(x.rows(3, 2), ShapeError);
+  CHECK_THROWS_AS(x.rows(0, 5), ShapeError);
+  CHECK_THROWS_AS(scalar(1.0).rows(0, 0), ShapeError);
+  CHECK_THROWS_AS(x.at(-1), ShapeError);
+  CHECK_THROWS_AS(x.at(24), ShapeError);
+  CHECK_FALSE(tensor({1.0, std::numeric_limits<double>::infinity()}).all_finite());
+  CHECK(x.all_finite());
+}
+
+TEST_CASE("shapes: products of ranges, what is left of a reduction, eight axes", "[shape]") {
+  const Shape shape{2, 3, 4, 5};
+  CHECK(shape.size(1, 3) == 12);
+  CHECK(shape.size(2, 2) == 1);
+  CHECK(reduced(shape, {1, 3}, false) == Shape{2, 4});
+  CHECK(reduced(shape, {1, 3}, true) == Shape{2, 1, 4, 1});
+  CHECK(reduced(shape, {0, 1, 2, 3}, false) == Shape{});
+  CHECK_FALSE(Shape{2, 3} == Shape{2, 3, 1});
+  CHECK_FALSE(Shape{2, 3} == Shape{3, 2});
+  CHECK(shape.contains(4));
+  CHECK_FALSE(shape.contains(6));
+  CHECK(normalize_axis(-4, 4, "sum") == 0);
+  CHECK_THROWS_AS(normalize_axis(-5, 4, "sum"), ShapeError);
+  CHECK(normalize_axes({}, 3, "sum") == Axes{0, 1, 2});
+  CHECK(Shape{1, 1, 1, 1, 1, 1, 1, 2}.rank() == 8);
+  Ints eight{1, 2, 3, 4, 5, 6, 7, 8};
+  CHECK(eight[7] == 8);
+  CHECK_THROWS_AS(eight.push_back(9), ShapeError);
+  const std::int64_t half = std::int64_t{1} << 31;
+  CHECK(Shape{half, half}.size() == half * half);
+  CHECK_THROWS_AS((Shape{half, half, 2}), ShapeError);
+  CHECK(Shape{half, 0}.size() == 0);
+  CHECK_THROWS_AS((Shape{half, half, half, 0}), ShapeError);  // no strides either
 }

@@ -1,5 +1,6 @@
 // The tape, the sweep and what is built on them, exercised with operations.
 #include <banach/engine/gradcheck.hpp>
+#include <banach/engine/random.hpp>
 #include <banach/engine/trace.hpp>
 #include <banach/ops/ops.hpp>
 
@@ -325,4 +326,112 @@ TEST_CASE("a trace of functions that return an argument, a constant or a capture
   CHECK(replayed[1].item() == -2.0);
   CHECK(replayed[2].item() == -3.0);
   CHECK(replayed[3].item() == 7.0);
+}
+
+TEST_CASE("cotangents of long arrays add up, element by element", "[grad]") {
+  const std::int64_t n = 100003;
+  const DType dtype = GENERATE(DType::f32, DType::f64);
+  const bool recorded = GENERATE(false, true);
+  Tensors factors;
+  for (std::uint64_t seed = 0; seed < 3; ++seed) {
+    factors.push_back(Tensor::empty({n}, dtype));
+    dispatch_floating(dtype, [&](auto zero) {
+      Random(seed).fill_normal(factors.back().mutable_data<decltype(zero)>(), n);
+    });
+  }
+  Tape tape;
+  const Var x = leaf(Tensor::ones({n}, dtype));
+  const Var y = x * Var(factors[0]) + x * Var(factors[1]) + x * Var(factors[2]);
+  const Var g = grad(sum(y), {x}, {.create_graph = recorded})[0];
+  const double epsilon = dtype == DType::f32 ? 1e-6 : 1e-15;
+  double worst = 0.0;
+  for (std::int64_t i = 0; i < n; ++i)
+    worst =
+        std::max(worst, std::abs(g.value().at(i) - (factors[0].at(i) + factors[1].at(i) + factors[2].at(i))));
+  CHECK(worst < 10 * epsilon);
+}
+
+TEST_CASE("a keyed leaf is one node for as long as its value is the same", "[tape]") {
+  Tape tape;
+  const Tensor first = tensor({1.0, 2.0}), second = tensor({3.0, 4.0});
+  const Var a = Tape::current()->keyed_leaf(7, first), again = Tape::current()->keyed_leaf(7, first);
+  CHECK(a.node() == again.node());
+  const Var other = Tape::current()->keyed_leaf(8, first), moved = Tape::current()->keyed_leaf(7, second);
+  CHECK(other.node() != a.node());
+  CHECK(moved.node() != a.node());
+  CHECK(Tape::current()->keyed_leaf(7, second).node() == moved.node());
+  const Vars all = tape.keyed_leaves(7);  // the newest first
+  REQUIRE(all.size() == 2);
+  CHECK(all[0].node() == moved.node());
+  CHECK(all[1].node() == a.node());
+  CHECK(tape.keyed_leaves(8).size() == 1);
+  CHECK(tape.keyed_leaves(9).empty());
+  CHECK(grad(sum(a * a + moved), {a, moved})[0].value().at(1) == 4.0);
+
+  // Inside a trace it is captured from the tape that the user opened.
+  const std::array<Tensor, 1> at{tensor({5.0, 6.0})};
+  const Trace traced = trace(
+      [&](const Vars& in) {
+        CHECK(Tape::current()->keyed_leaves(7).size() == 2);
+        return Vars{in[0] * Tape::current()->keyed_leaf(7, second) * Tape::current()->keyed_leaf(10, first)};
+      },
+      at);
+  REQUIRE(traced.captured.size() == 2);
+  CHECK(traced.captured[0].node() == moved.node());
+  CHECK(traced.captured[1].node() == tape.keyed_leaves(10).at(0).node());
+}
+
+TEST_CASE("recording stops and goes on by scopes, however they are nested", "[tape]") {
+  CHECK_FALSE(recording());
+  const Tape tape;
+  CHECK(recording());
+  {
+    const NoGrad off;
+    CHECK_FALSE(recording());
+    {
+      const NoGrad deeper;
+      CHECK_FALSE(recording());
+      {
+        const EnableGrad on;
+        CHECK(recording());
+        const NoGrad once_more;
+        CHECK_FALSE(recording());
+      }
+      CHECK_FALSE(recording());
+    }
+    CHECK_FALSE(recording());
+  }
+  CHECK(recording());
+}
+
+TEST_CASE("operations of several outputs: each output, both, or one twice", "[grad]") {
+  Tape tape;
+  const Var x = leaf(tensor({4.0, 1.0, 1.0, 3.0}, {2, 2}));
+  const auto [values, vectors] = eigh(x);
+  // sum of squares of the eigenvalues: ||x||_F^2; v v^T summed over all: the identity.
+  CHECK(grad(sum(values * values), {x})[0].value().at(0) == Approx(8.0));
+  const Var both = sum(values * values) + sum(square(matmul(vectors, vectors, {.transpose_b = true})));
+  const Var g = grad(both, {x})[0];
+  CHECK(g.value().at(3) == Approx(6.0));
+  CHECK(g.value().at(1) == Approx(2.0));
+  const Vars of_outputs = grad(both, {values, vectors});
+  CHECK(of_outputs[0].value().at(0) == Approx(2.0 * values.value().at(0)));
+  CHECK(of_outputs[1].shape() == Shape{2, 2});
+
+  // Many outputs: a body of five states and one wanted among them.
+  const std::array<Tensor, 5> at{tensor({1.0}), tensor({2.0}), tensor({3.0}), tensor({4.0}), tensor({5.0})};
+  const Trace traced = trace(
+      [](const Vars& in) {
+        Vars out;
+        for (std::size_t i = 0; i < in.size(); ++i) out.push_back(in[i] * in[(i + 1) % in.size()]);
+        return out;
+      },
+      at);
+  const std::array<Var, 5> u{Var(tensor({1.0})), Var(), Var(), Var(tensor({1.0})), Var()};
+  const Vars pulled = traced.pull_back(u, traced.inputs);
+  CHECK(pulled[0].item() == 2.0);
+  CHECK(pulled[1].item() == 1.0);
+  CHECK_FALSE(pulled[2].defined());
+  CHECK(pulled[3].item() == 5.0);
+  CHECK(pulled[4].item() == 4.0);
 }

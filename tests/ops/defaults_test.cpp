@@ -155,3 +155,81 @@ TEST_CASE("defaults: sort and topk go along the last axis", "[defaults]") {
   CHECK(largest_difference(sort(x).values, Var(tensor<double>({1, 2, 3, 0, 4, 5}, {2, 3}))) == 0.0);
   CHECK(largest_difference(topk(x, 1).values, Var(tensor<double>({3, 5}, {2, 1}))) == 0.0);
 }
+
+TEST_CASE("defaults: linear_solve goes on to 1e-10, forward and backward", "[defaults]") {
+  // Eigenvalues spread evenly: each product gains about half a digit, and the space is not exhausted by far.
+  const std::int64_t n = 300;
+  Tensor values = Tensor::empty({n}, DType::f64);
+  for (std::int64_t i = 0; i < n; ++i)
+    values.mutable_data<double>()[i] = 1.0 + 3.0 * static_cast<double>(i) / static_cast<double>(n);
+  const Tape tape;
+  const Var right = leaf(normal({2, n}, 11));
+  const auto solved = linear_solve([&](const Var& x) { return x * Var(values); }, right);
+  CHECK(solved.report.converged());
+  for (const SampleReport& sample : solved.report.samples) CHECK(sample.rel_lowest <= 1e-10);
+  grad(solved.z, {right}, {.cotangent = Var(normal({2, n}, 12))});
+  for (const GradientStatus& sample : solved.adjoint.last().samples) CHECK(sample.adjoint_residual <= 1e-10);
+}
+
+TEST_CASE("defaults: normalisations add 1e-5 to the variance", "[defaults]") {
+  // Of variance 1e-5 itself, so that half of the sum is eps.
+  const double d = std::sqrt(1e-5);
+  const Var rows(tensor<double>({1.0 + d, 1.0 - d, -d, d}, {2, 2})), one(Tensor::ones({2}, DType::f64)),
+      zero(Tensor::zeros({2}, DType::f64));
+  const double size = std::sqrt(0.5);
+  const Var by_rows(tensor<double>({size, -size, -size, size}, {2, 2}));
+  CHECK(largest_difference(normalize(rows), by_rows) < 1e-9);
+  CHECK(largest_difference(layer_norm(rows, one, zero), by_rows) < 1e-9);
+  CHECK(largest_difference(group_norm(rows, 1), by_rows) < 1e-9);
+  const Var columns = transpose(rows), by_columns = transpose(by_rows);
+  CHECK(largest_difference(batch_norm(columns).y, by_columns) < 1e-9);
+  CHECK(largest_difference(batch_norm_by(columns, mean(columns, {0}), var(columns, {0}, 0)), by_columns) <
+        1e-9);
+}
+
+TEST_CASE("defaults: what each backward rule estimates on z = a z + b", "[defaults][rules]") {
+  const double a = 0.7;
+  const auto slope = [&](const BackwardRule& rule, const Solver& solver = Picard{}) {
+    const Tape tape;
+    const Var b = leaf(Tensor::ones({1, 1}, DType::f64));
+    const auto solved =
+        fixed_point([&](const Var& z) { return a * z + b; }, Var(Tensor::zeros({1, 1}, DType::f64)),
+                    {.solver = solver, .backward = rule, .tolerance = 1e-9, .max_steps = 300});
+    return grad(sum(solved.z), {b})[0].item();
+  };
+  const auto series = [](double ratio, int terms) { return (1.0 - std::pow(ratio, terms)) / (1.0 - ratio); };
+  CHECK(slope(Implicit{}) == Approx(1.0 / (1.0 - a)).epsilon(2e-6));
+  CHECK(slope(JacobianFree{}) == Approx(1.0));
+  CHECK(slope(Neumann{}) == Approx(series(a, 5)));
+  CHECK(slope(TruncatedUnroll{}) == Approx(series(a, 5)));
+  CHECK(slope(Phantom{}) == Approx(0.5 * series(0.5 + 0.5 * a, 5)));
+  CHECK(slope(Phantom{.form = Phantom::Form::neumann}) == Approx(0.5 * series(0.5 + 0.5 * a, 5)));
+  CHECK(slope(Unrolled{}) == Approx(1.0 / (1.0 - a)).epsilon(1e-6));
+  CHECK(slope(Reversible{}) == Approx(1.0 / (1.0 - a)).epsilon(1e-6));
+  // Shine's estimate is longer than 1.3 of g here, and so it takes that of JacobianFree.
+  CHECK(slope(Shine{}, Broyden{}) == Approx(1.0));
+}
+
+TEST_CASE("defaults: fixed_point goes on to 1e-4 with a memory of five, and makes no spectrum",
+          "[defaults]") {
+  const Var zero(Tensor::zeros({1, 6}, DType::f64));
+  // Five different slopes and an offset: what five differences can cancel, but not four.
+  const Var slopes(tensor<double>({0.9, -0.8, 0.5, -0.3, 0.2, 0.2}, {1, 6}));
+  const auto f = [&](const Var& z) { return slopes * z + 1.0; };
+  const auto solved = fixed_point(f, zero, {.tolerance = 1e-9});
+  CHECK(solved.report.converged());
+  CHECK(solved.report.solver == "anderson");
+  CHECK(solved.report.nstep == 7);
+  CHECK(fixed_point(f, zero, {.solver = Anderson{.memory = 4}, .tolerance = 1e-9}).report.nstep > 7);
+  CHECK(std::isnan(solved.report.samples[0].spectral_radius));
+  const auto picard = fixed_point([](const Var& z) { return 0.9 * z + 1.0; }, zero, {.solver = Picard{}});
+  CHECK(picard.report.converged());
+  CHECK(picard.report.samples[0].rel_lowest <= 1e-4);
+  CHECK(picard.report.samples[0].rel_lowest > 0.89e-4);
+  // The error may be a hundred times the residual's bound: a contraction by 0.995 is 200 times off.
+  const auto slow = fixed_point([](const Var& z) { return 0.995 * z + 1.0; }, zero,
+                                {.solver = Picard{}, .max_steps = 3000});
+  CHECK(slow.report.converged());
+  CHECK(slow.report.samples[0].rel_lowest <= 0.5e-4);
+  CHECK(slow.report.samples[0].rel_lowest > 0.49e-4);
+}

@@ -816,3 +816,102 @@ TEST_CASE("a sweep leaves out nodes on which no wanted input depends", "[fixed_p
   CHECK(grad(loss, {b})[0].item() == Approx(6.0).epsilon(1e-3));
   CHECK(solved.adjoint.run());
 }
+
+TEST_CASE("a sweep leaves out nodes that depend on nothing wanted, also those after the wanted input",
+          "[fixed_point]") {
+  const Tape tape;
+  const Var x = leaf(tensor({2.0}, {1, 1})), b = leaf(tensor({1.0}, {1, 1}));
+  const auto solved =
+      fixed_point([&](const Var& z) { return 0.5 * z + b; }, Var(Tensor::zeros({1, 1}, DType::f64)));
+  const Var loss = sum(solved.z * x);
+  CHECK(grad(loss, {x})[0].item() == Approx(2.0).epsilon(1e-3));
+  CHECK_FALSE(solved.adjoint.run());
+  CHECK(grad(loss, {b, x})[0].item() == Approx(4.0).epsilon(1e-3));
+  CHECK(solved.adjoint.sweeps().size() == 1);
+}
+
+namespace {
+
+int products_counted = 0;
+
+// The identity, which counts the sweeps that pass through it.
+const Op counting_op{{
+    .name = "counting",
+    .doc = "The identity; counts its vjps.",
+    .shape = same_shape,
+    .kernel = [](const KernelContext& c) { c.out() = c.in(); },
+    .kind = OpKind::implicit,  // no subject of the registry's walk
+    .saves = Saves::nothing,
+    .vjp =
+        [](const VjpContext& c) {
+          ++products_counted;
+          return Vars{c.cotangent};
+        },
+    .view = true,
+}};
+
+}  // namespace
+
+TEST_CASE("a sweep reports as many products as it takes, recorded or not", "[fixed_point][rules]") {
+  const bool recorded = GENERATE(false, true);
+  const std::vector<BackwardRule> rules{Implicit{},
+                                        Implicit{Dense{}},
+                                        Implicit{BiCgStab{}},
+                                        Implicit{Iterative{}},
+                                        JacobianFree{},
+                                        Neumann{},
+                                        Neumann{9},
+                                        RandomNeumann{},
+                                        Phantom{},
+                                        Phantom{.steps = 4, .form = Phantom::Form::neumann},
+                                        Shine{},
+                                        Shine{.refinements = 3},
+                                        Unrolled{},
+                                        Unrolled{3},
+                                        TruncatedUnroll{},
+                                        TruncatedUnroll{3},
+                                        Reversible{0.5}};
+  for (const BackwardRule& rule : rules) {
+    INFO(rule.name() << (recorded ? ", recorded" : ""));
+    const Tape tape;
+    const Var b = leaf(tensor({1.0, -0.5, 2.0, 0.3}, {2, 2}));
+    const auto f = [&](const Var& z) { return apply(counting_op, {0.4 * sin(z) + b}); };
+    FixedPointOptions options{.solver = Picard{}, .backward = rule, .tolerance = 1e-7};
+    if (rule.needs_inverse()) options.solver = Broyden{};
+    const auto solved = fixed_point(f, Var(Tensor::zeros({2, 2}, DType::f64)), options);
+    REQUIRE(solved.report.converged());
+    products_counted = 0;
+    grad(sum(solved.z), {b}, {.create_graph = recorded});
+    REQUIRE(solved.adjoint.sweeps().size() == 1);
+    CHECK(products_counted > 0);
+    CHECK(solved.adjoint.last().evaluations == products_counted);
+  }
+}
+
+TEST_CASE("a node inside the body of another one is judged where the sweep meets it",
+          "[fixed_point][status]") {
+  // The outer rule goes on from the solution, so that the inner node is solved again elsewhere: to its
+  // tolerance, or to what its few steps reach.
+  for (const bool enough : {true, false}) {
+    const Tape tape;
+    const Var a = leaf(tensor({0.7, -0.2}, {2, 1}));
+    AdjointLog log;
+    const auto outer = [&](const Var& z) {
+      const auto inner =
+          fixed_point([&](const Var& y) { return 0.6 * tanh(y) + z; }, Var(Tensor::zeros({2, 1}, DType::f64)),
+                      {.solver = Picard{}, .tolerance = 1e-6, .max_steps = enough ? 100 : 2});
+      log = inner.adjoint;
+      return 0.3 * inner.z + a;
+    };
+    const auto solved =
+        fixed_point(outer, Var(Tensor::zeros({2, 1}, DType::f64)),
+                    {.solver = Picard{}, .backward = Phantom{.steps = 3, .damping = 0.5}, .tolerance = 1e-1});
+    grad(sum(solved.z), {a});
+    REQUIRE(log.sweeps().size() == 4);  // three steps, and the status of the whole
+    for (const AdjointReport& sweep : log.sweeps())
+      for (const GradientStatus& sample : sweep.samples) {
+        CHECK(sample.forward == (enough ? Status::converged : Status::max_steps));
+        CHECK(sample.kind == (enough ? GradientKind::exact : GradientKind::approximate));
+      }
+  }
+}

@@ -403,6 +403,45 @@ TEST_CASE("the monitor decides by the formulas of status.hpp") {
     CHECK(monitor.report().status == Status::diverged);
     CHECK(monitor.report().best_step == 2);
   }
+  SECTION("a trial that is refused counts as an evaluation and as nothing else") {
+    monitor.observe({1.0, 1.0, 0.0});
+    CHECK_FALSE(monitor.observe(
+        {.residual = 0.9, .norm = 1.0, .step_length = 9.0, .info = {.trial = true, .limit = 0.8}}));
+    CHECK_FALSE(monitor.observe({.residual = 0.0, .finite = false, .info = {.trial = true}}));
+    CHECK_FALSE(monitor.stopped());
+    CHECK(monitor.report().nstep == 3);
+    CHECK(monitor.report().best_step == 1);
+    CHECK(monitor.observe(
+        {.residual = 0.8, .norm = 1.0, .step_length = 2.0, .info = {.trial = true, .limit = 0.8}}));
+    CHECK(monitor.report().best_step == 4);
+    CHECK(monitor.report().rate == Approx(0.8));
+    CHECK(monitor.report().error_estimate == Approx(0.8 * 2.0 / (1.0 - 0.8)));
+    CHECK(monitor.report().rel_lowest == Approx(0.8));
+  }
+  SECTION("after a restart the rate begins anew, the best iterate stays") {
+    for (const double residual : {1.0, 0.5, 0.25}) monitor.observe({residual, 1.0, 1.0});
+    CHECK_FALSE(
+        monitor.observe({.residual = 4.0, .norm = 1.0, .step_length = 1.0, .info = {.restarted = true}}));
+    CHECK(monitor.report().rate == 1.0);
+    CHECK_FALSE(monitor.observe({3.0, 1.0, 1.0}));
+    CHECK(monitor.report().rate == Approx(0.75));
+    CHECK(monitor.report().best_step == 3);
+    CHECK(monitor.report().abs_lowest == 0.25);
+  }
+  SECTION("a value that is not finite ends an iterate") {
+    monitor.observe({1.0, 1.0, 0.0});
+    CHECK_FALSE(monitor.observe({.residual = 0.0, .finite = false}));
+    CHECK(monitor.report().status == Status::non_finite);
+    CHECK(monitor.report().nstep == 2);
+    CHECK(monitor.report().best_step == 1);
+  }
+  SECTION("a zero residual is converged, with no error") {
+    monitor.observe({1.0, 1.0, 0.0});
+    CHECK(monitor.observe({0.0, 0.0, 1.0}));
+    CHECK(monitor.report().status == Status::converged);
+    CHECK(monitor.report().error_estimate == 0.0);
+    CHECK(monitor.report().rel_lowest == 0.0);
+  }
   SECTION("stagnation: no fall by 0.1 % over the window") {
     monitor.observe({1.0, 1.0, 0.0});
     for (int k = 2; k <= 8; ++k) monitor.observe({0.9995, 1.0, 1.0});
@@ -411,4 +450,39 @@ TEST_CASE("the monitor decides by the formulas of status.hpp") {
     CHECK(monitor.report().status == Status::stagnated);
     CHECK(monitor.report().nstep == 9);
   }
+}
+
+TEST_CASE("the monitor: budgets, rounding, and the tolerance that is not given") {
+  const auto run = [](const StopOptions& options, const std::vector<Measurement>& measured) {
+    SampleMonitor monitor(options, 1e-16);
+    for (const Measurement& m : measured) {
+      CHECK_FALSE(monitor.stopped());
+      monitor.observe(m);
+    }
+    return std::pair{monitor.stopped(), monitor.report().status};
+  };
+  const std::pair ended{true, Status::converged}, goes_on{false, Status::max_steps},
+      spent{true, Status::max_steps};
+  // Evaluations of the solver's own count as the loop's do.
+  CHECK(run({.max_steps = 3}, {{1.0, 1.0, 0.0}, {0.9, 1.0, 1.0}}) == goes_on);
+  CHECK(run({.max_steps = 3}, {{1.0, 1.0, 0.0}, {0.9, 1.0, 1.0}, {0.8, 1.0, 1.0}}) == spent);
+  CHECK(run({.max_steps = 3},
+            {{1.0, 1.0, 0.0}, {.residual = 0.9, .norm = 1.0, .info = {.evaluations = 1}}}) == spent);
+  CHECK(run({.max_steps = 3},
+            {{1.0, 1.0, 0.0}, {.residual = 2.0, .info = {.trial = true, .limit = 1.0, .evaluations = 1}}}) ==
+        spent);
+  // 2 eps ||f(z)||, at once, or after a fall; not where the residual has grown, nor where it may not count.
+  const StopOptions exact{.tolerance = 0.0}, strict{.tolerance = 0.0, .accept_rounding = false};
+  CHECK(run(exact, {{1.9e-16, 1.0, 0.0}}) == ended);
+  CHECK(run(exact, {{2.1e-16, 1.0, 0.0}}) == goes_on);
+  CHECK(run(strict, {{1.9e-16, 1.0, 0.0}}) == goes_on);
+  CHECK(run(exact, {{1e-3, 1.0, 0.0}, {1e-16, 1.0, 1.0}}) == ended);
+  CHECK(run(exact, {{1e-3, 1.0, 0.0}, {1e-2, 1e15, 1.0}}) == goes_on);
+  CHECK(run(exact, {{1e-3, 1.0, 0.0}, {1e-3, 1e15, 1.0}}) == goes_on);
+  // 1e-6 tolerance min(1, r_1) where f(z) is zero.
+  const StopOptions tenth{.tolerance = 0.1, .error_factor = 1e30};
+  CHECK(run(tenth, {{0.5, 0.0, 0.0}, {4.9e-8, 0.0, 1.0}}) == ended);
+  CHECK(run(tenth, {{0.5, 0.0, 0.0}, {5.1e-8, 0.0, 1.0}}) == goes_on);
+  CHECK(run(tenth, {{3.0, 0.0, 0.0}, {0.9e-7, 0.0, 1.0}}) == ended);
+  CHECK(run(tenth, {{3.0, 0.0, 0.0}, {1.1e-7, 0.0, 1.0}}) == goes_on);
 }

@@ -262,6 +262,40 @@ TEST_CASE("a chain goes back to the first iterate, or to the best") {
   }
 }
 
+TEST_CASE("a chain: samples that change members at different times are solved as if alone") {
+  // Slopes from a contraction to a repelling one, so that some stay, and others leave sooner or later.
+  const std::int64_t n = 3, batch = 5;
+  const DType dtype = GENERATE(DType::f64, DType::f32);
+  const bool from_best = GENERATE(false, true);
+  Random random(8);
+  const Tensor u = random_state(batch, n, dtype, random), z0 = random_state(batch, n, dtype, random);
+  const auto map = [&](std::int64_t first) {
+    return per_sample([=](std::int64_t s, const auto* in, auto* out, std::int64_t) {
+      using T = std::decay_t<decltype(*in)>;
+      const double slope = 0.3 + 0.5 * static_cast<double>(s + first);
+      for (std::int64_t i = 0; i < n; ++i)
+        out[i] = static_cast<T>(std::sin(slope * static_cast<double>(in[(i + 1) % n])) +
+                                u.at((s + first) * n + i));
+    });
+  };
+  const StopOptions options{
+      .max_steps = 60, .tolerance = dtype == DType::f32 ? 1e-5 : 1e-10, .stagnation_window = 9};
+  const Fallback chain{
+      {{Picard{}, 7}, {Anderson{}, 5, from_best}, {Broyden{}, 9, from_best}, {Newton{}, 30}}};
+  const auto together = solve_fixed_point(chain, map(0), z0, options);
+  for (std::int64_t s = 0; s < batch; ++s) {
+    CAPTURE(s);
+    const auto alone = solve_fixed_point(chain, map(s), z0.rows(s, s + 1).clone(), options);
+    const SampleReport &a = together.report.samples[static_cast<std::size_t>(s)],
+                       &b = alone.report.samples[0];
+    CHECK(a.status == b.status);
+    CHECK(a.nstep == b.nstep);
+    CHECK(a.products == b.products);
+    CHECK(same_bits(together.z.rows(s, s + 1), alone.z));
+  }
+  CHECK(together.report.samples[0].nstep < together.report.nstep);
+}
+
 TEST_CASE("a chain's last member has the rest, and its status is the sample's") {
   const StateMap f = elementwise([](double z) { return z + 1.0; });
   const auto s = solve_fixed_point(Fallback{{{Picard{}, 5}, {Picard{}, 5}}}, f,

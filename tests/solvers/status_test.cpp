@@ -4,6 +4,9 @@
 #include <catch2/catch.hpp>
 
 #include <limits>
+#include <string>
+#include <utility>
+#include <vector>
 
 using namespace banach;
 
@@ -13,6 +16,32 @@ TEST_CASE("statuses and kinds have the names of the documentation") {
   CHECK(name(Status::singular) == "singular");
   CHECK(name(GradientKind::exact) == "exact");
   CHECK(name(GradientKind::non_differentiable) == "non_differentiable");
+}
+
+TEST_CASE("every status and kind has a name of its own") {
+  const std::vector<std::pair<Status, std::string_view>> statuses{
+      {Status::converged, "converged"},  {Status::max_steps, "max_steps"},   {Status::diverged, "diverged"},
+      {Status::stagnated, "stagnated"},  {Status::non_finite, "non_finite"}, {Status::singular, "singular"},
+      {Status::indefinite, "indefinite"}};
+  for (const auto& [status, text] : statuses) {
+    CHECK(name(status) == text);
+    SolveReport report;
+    report.samples.assign(1, {.status = status});
+    CHECK(report.to_string() == "1 sample: 1 " + std::string(text) + "; largest relative residual 0.0e+00");
+  }
+  const std::vector<std::pair<GradientKind, std::string_view>> kinds{
+      {GradientKind::exact, "exact"},
+      {GradientKind::approximate, "approximate"},
+      {GradientKind::least_squares, "least_squares"},
+      {GradientKind::non_differentiable, "non_differentiable"},
+      {GradientKind::unbiased, "unbiased"}};
+  for (const auto& [kind, text] : kinds) CHECK(name(kind) == text);
+  SolveReport report;
+  report.samples.assign(3, {.status = Status::converged, .spectral_radius = 0.5});
+  report.samples[1].spectral_radius = 1.5;
+  report.samples[2].spectral_radius = 1.0;
+  CHECK(report.to_string() == "3 samples: 3 converged; largest relative residual 0.0e+00; 1 unstable");
+  CHECK((AdjointReport{.rule = "neumann", .samples = {}}.to_string()) == "neumann: 0 samples");
 }
 
 TEST_CASE("a solve report counts its statuses") {
