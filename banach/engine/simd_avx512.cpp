@@ -11,11 +11,15 @@
 #define xsimd banach_xsimd_avx512
 #include <xsimd/xsimd.hpp>
 
+#include <banach/engine/packed_kernels.hpp>
 #include <banach/engine/simd_kernels.hpp>
 
 namespace banach::simd::detail {
 
 constinit const Kernels<float> avx512_float = table<float, xsimd::avx512bw>();
 constinit const Kernels<double> avx512_double = table<double, xsimd::avx512bw>();
+
+constinit const PanelProduct<float> avx512_product_float = product<float, xsimd::avx512bw>();
+constinit const PanelProduct<double> avx512_product_double = product<double, xsimd::avx512bw>();
 
 }  // namespace banach::simd::detail

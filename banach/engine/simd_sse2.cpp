@@ -3,11 +3,15 @@
 #define xsimd banach_xsimd_sse2
 #include <xsimd/xsimd.hpp>
 
+#include <banach/engine/packed_kernels.hpp>
 #include <banach/engine/simd_kernels.hpp>
 
 namespace banach::simd::detail {
 
 constinit const Kernels<float> sse2_float = table<float, xsimd::sse2>();
 constinit const Kernels<double> sse2_double = table<double, xsimd::sse2>();
+
+constinit const PanelProduct<float> sse2_product_float = product<float, xsimd::sse2>();
+constinit const PanelProduct<double> sse2_product_double = product<double, xsimd::sse2>();
 
 }  // namespace banach::simd::detail

@@ -1,0 +1,103 @@
+#include <banach/engine/packed.hpp>
+
+#include <algorithm>
+#include <cstddef>
+#include <limits>
+#include <string>
+#include <type_traits>
+
+#include <banach/engine/error.hpp>
+#include <banach/engine/panel_product.hpp>
+#include <banach/engine/simd.hpp>
+
+namespace banach {
+namespace {
+
+constexpr const char* name = "packed_matrix";
+
+template <class T>
+const simd::PanelProduct<T>* active_product() {
+  using namespace simd::detail;
+  const auto isa = static_cast<std::size_t>(simd::active());
+  if constexpr (std::is_same_v<T, float>) {
+    static constexpr const simd::PanelProduct<float>* all[] = {&sse2_product_float, &avx2_product_float,
+                                                               &avx512_product_float};
+    return all[isa];
+  } else {
+    static constexpr const simd::PanelProduct<double>* all[] = {&sse2_product_double, &avx2_product_double,
+                                                                &avx512_product_double};
+    return all[isa];
+  }
+}
+
+void check_size(const char* what, std::int64_t size) {
+  if (size < 0) fail<ValueError>(name, std::string(what) + " must be at least 0: " + std::to_string(size));
+}
+
+void check_leading(const char* what, std::int64_t ld, std::int64_t row) {
+  if (ld < row)
+    fail<ValueError>(name, std::string(what) + " must be at least the length of a row: " +
+                               std::to_string(ld) + " for rows of " + std::to_string(row));
+}
+
+/// Entries of all panels.
+template <class T>
+std::size_t panel_entries(std::int64_t k, std::int64_t n, std::int64_t width) {
+  check_size("k", k);
+  check_size("n", n);
+  constexpr auto most = std::numeric_limits<std::int64_t>::max() / static_cast<std::int64_t>(sizeof(T));
+  if (k > 0 && n > most / k - width)
+    fail<ValueError>(name,
+                     "k x n entries must be countable: " + std::to_string(k) + " x " + std::to_string(n));
+  return static_cast<std::size_t>((n + width - 1) / width * width * k);
+}
+
+}  // namespace
+
+template <class T>
+PackedMatrix<T>::PackedMatrix(bool transpose, std::int64_t k, std::int64_t n, const T* b, std::int64_t ldb)
+    : kernel_(active_product<T>()), k_(k), n_(n) {
+  const std::int64_t width = kernel_->width;
+  const std::size_t entries = panel_entries<T>(k, n, width);
+  check_leading("ldb", ldb, transpose ? k : n);
+  panels_.resize(entries);  // with zeros, which fill up the last panel
+  T* panel = panels_.data();
+  for (std::int64_t first = 0; first < n; first += width, panel += k * width) {
+    const std::int64_t columns = std::min(width, n - first);
+    if (!transpose) {
+      for (std::int64_t p = 0; p < k; ++p) std::copy_n(b + p * ldb + first, columns, panel + p * width);
+      continue;
+    }
+    constexpr std::int64_t line = 16;  // entries read in one go from a row of b: a cache line or two
+    for (std::int64_t p = 0; p < k; p += line)
+      for (std::int64_t j = 0; j < columns; ++j)
+        for (std::int64_t q = p; q < std::min(p + line, k); ++q)
+          panel[q * width + j] = b[(first + j) * ldb + q];
+  }
+}
+
+template <class T>
+void PackedMatrix<T>::multiply(std::int64_t m, const T* a, std::int64_t lda, T* c, std::int64_t ldc) const {
+  run(m, a, lda, nullptr, 0, c, ldc);
+}
+
+template <class T>
+void PackedMatrix<T>::multiply_add(std::int64_t m, const T* a, std::int64_t lda, const T* start,
+                                   std::int64_t ld_start, T* c, std::int64_t ldc) const {
+  if (ld_start != 0) check_leading("ld_start", ld_start, n_);
+  run(m, a, lda, start, ld_start, c, ldc);
+}
+
+template <class T>
+void PackedMatrix<T>::run(std::int64_t m, const T* a, std::int64_t lda, const T* start, std::int64_t ld_start,
+                          T* c, std::int64_t ldc) const {
+  check_size("m", m);
+  check_leading("lda", lda, k_);
+  check_leading("ldc", ldc, n_);
+  kernel_->run(m, n_, k_, a, lda, panels_.data(), start, ld_start, c, ldc);
+}
+
+template class PackedMatrix<float>;
+template class PackedMatrix<double>;
+
+}  // namespace banach
