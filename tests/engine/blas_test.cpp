@@ -407,3 +407,97 @@ TEST_CASE("least squares without right-hand sides is nothing, whatever the matri
   CHECK(found.info == 0);
   CHECK(found.rank == 0);
 }
+
+TEMPLATE_TEST_CASE("large products: rows further apart, and what was there before", "[blas]", float, double) {
+  using T = TestType;
+  const auto [m, n, k] = GENERATE(
+      table<std::int64_t, std::int64_t, std::int64_t>({{300, 90, 100}, {70, 430, 90}, {1300, 20, 120}}));
+  const bool transpose_a = GENERATE(false, true), transpose_b = GENERATE(false, true);
+  const std::int64_t gap = 5;
+  const auto a = random_matrix<T>(m, k, 1), b = random_matrix<T>(k, n, 2), before = random_matrix<T>(m, n, 3);
+  const auto spread = [&](const Matrix<T>& x) {
+    Matrix<T> wide{x.rows, x.columns + gap,
+                   std::vector<T>(static_cast<std::size_t>(x.rows * (x.columns + gap)), nan_of<T>)};
+    for (std::int64_t i = 0; i < x.rows; ++i)
+      for (std::int64_t j = 0; j < x.columns; ++j) wide(i, j) = x(i, j);
+    return wide;
+  };
+  const auto wide_a = spread(transpose_a ? transposed(a) : a),
+             wide_b = spread(transpose_b ? transposed(b) : b);
+  auto c = spread(before);
+  blas::matmul(transpose_a, transpose_b, m, n, k, T(-1.5), wide_a.data.data(), wide_a.columns,
+               wide_b.data.data(), wide_b.columns, T(0.5), c.data.data(), c.columns);
+  const auto exact = product(a, b);
+  std::int64_t wrong = 0;
+  for (std::int64_t i = 0; i < m; ++i)
+    for (std::int64_t j = 0; j < n + gap; ++j) {
+      if (j >= n)
+        wrong += !std::isnan(c(i, j));
+      else
+        wrong += !(std::abs(static_cast<double>(c(i, j) - (T(-1.5) * exact(i, j) + T(0.5) * before(i, j)))) <
+                   60 * eps<T> * std::sqrt(static_cast<double>(k)));
+    }
+  CHECK(wrong == 0);
+}
+
+TEMPLATE_TEST_CASE("problems of size zero are solved, and touch nothing", "[blas]", float, double) {
+  using T = TestType;
+  T* none = nullptr;
+  std::complex<T>* nobody = nullptr;
+  CHECK(blas::lu_factor(0, none, nullptr) == 0);
+  blas::lu_solve(false, 0, 3, none, nullptr, none);
+  blas::lu_solve(true, 3, 0, none, nullptr, none);
+  CHECK(blas::lu_rcond(0, none, T(0)) == T(1));
+  CHECK(blas::lu_rcond(3, none, std::numeric_limits<T>::infinity()) == T(0));
+  CHECK(blas::norm_1(0, none) == T(0));
+  blas::triangular_solve(true, false, false, 0, 3, none, none);
+  blas::triangular_solve(false, false, false, 3, 0, none, none);
+  CHECK(blas::cholesky_factor(0, none) == 0);
+  blas::cholesky_solve(0, 2, none, none);
+  blas::cholesky_solve(2, 0, none, none);
+  CHECK(blas::symmetric_eigen(0, none, none, true) == 0);
+  CHECK(blas::eigenvalues(0, none, nobody) == 0);
+  CHECK(blas::eigenvectors(0, none, nobody, nobody) == 0);
+  CHECK(blas::singular_values(0, 3, none, none) == 0);
+  CHECK(blas::svd(3, 0, none, none, none, none) == 0);
+  std::vector<T> x(6, T(7)), a(6, T(1));
+  CHECK(blas::least_squares(0, 3, 2, none, none, x.data()).info == 0);
+  CHECK(x == std::vector<T>(6));  // the solution of least norm
+  x.assign(6, T(7));
+  blas::gemv(false, 3, 0, T(1), a.data(), 1, none, T(2), x.data());
+  CHECK(x == std::vector<T>{14, 14, 14, 7, 7, 7});
+  blas::gemv(true, 0, 2, T(1), a.data(), 2, none, T(0), x.data());
+  CHECK(x == std::vector<T>{0, 0, 14, 7, 7, 7});
+}
+
+TEMPLATE_TEST_CASE("a NaN or an infinity is reported wherever it stands, where it is read", "[blas]", float,
+                   double) {
+  using T = TestType;
+  const T bad = GENERATE(false, true) ? nan_of<T> : std::numeric_limits<T>::infinity();
+  const std::int64_t n = 3;
+  auto good = product(random_matrix<T>(n, n, 4), transposed(random_matrix<T>(n, n, 4)));
+  for (std::int64_t i = 0; i < n; ++i) good(i, i) += T(1);
+  for (std::size_t at = 0; at < 9; ++at) {
+    auto a = good;
+    a.data[at] = bad;
+    const bool read = at / 3 >= at % 3;  // of a symmetric matrix, the lower triangle is
+    std::vector<int> pivots(3);
+    std::vector<T> values(3), u(9), vt(9), x(3), b(3, T(1));
+    std::vector<std::complex<T>> complex(3), vectors(9);
+    const auto copy = [&] { return a.data; };
+    auto data = copy();
+    CHECK(blas::lu_factor(n, data.data(), pivots.data()) == blas::non_finite);
+    CHECK(blas::eigenvalues(n, (data = copy()).data(), complex.data()) == blas::non_finite);
+    CHECK(blas::eigenvectors(n, (data = copy()).data(), complex.data(), vectors.data()) == blas::non_finite);
+    CHECK(blas::singular_values(n, n, (data = copy()).data(), values.data()) == blas::non_finite);
+    CHECK(blas::svd(n, n, (data = copy()).data(), u.data(), values.data(), vt.data()) == blas::non_finite);
+    CHECK(blas::least_squares(n, n, 1, a.data.data(), b.data(), x.data()).info == blas::non_finite);
+    CHECK(blas::cholesky_factor(n, (data = copy()).data()) == (read ? blas::non_finite : 0));
+    CHECK(blas::symmetric_eigen(n, (data = copy()).data(), values.data(), true) ==
+          (read ? blas::non_finite : 0));
+    if (at < 3) {
+      b[at] = bad;
+      CHECK(blas::least_squares(n, n, 1, good.data.data(), b.data(), x.data()).info == blas::non_finite);
+    }
+  }
+}

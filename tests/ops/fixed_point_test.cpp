@@ -852,33 +852,46 @@ const Op counting_op{{
 
 }  // namespace
 
+namespace {
+
+const std::vector<BackwardRule>& all_rules() {
+  static const std::vector<BackwardRule> rules{Implicit{},
+                                               Implicit{Dense{}},
+                                               Implicit{BiCgStab{}},
+                                               Implicit{Iterative{}},
+                                               JacobianFree{},
+                                               Neumann{},
+                                               Neumann{9},
+                                               RandomNeumann{},
+                                               Phantom{},
+                                               Phantom{.steps = 4, .form = Phantom::Form::neumann},
+                                               Shine{},
+                                               Shine{.refinements = 3},
+                                               Unrolled{},
+                                               Unrolled{3},
+                                               TruncatedUnroll{},
+                                               TruncatedUnroll{3},
+                                               Reversible{0.5}};
+  return rules;
+}
+
+// What serves all of them.
+FixedPointOptions options_for(const BackwardRule& rule) {
+  FixedPointOptions options{.solver = Picard{}, .backward = rule, .tolerance = 1e-7};
+  if (rule.needs_inverse()) options.solver = Broyden{};
+  return options;
+}
+
+}  // namespace
+
 TEST_CASE("a sweep reports as many products as it takes, recorded or not", "[fixed_point][rules]") {
   const bool recorded = GENERATE(false, true);
-  const std::vector<BackwardRule> rules{Implicit{},
-                                        Implicit{Dense{}},
-                                        Implicit{BiCgStab{}},
-                                        Implicit{Iterative{}},
-                                        JacobianFree{},
-                                        Neumann{},
-                                        Neumann{9},
-                                        RandomNeumann{},
-                                        Phantom{},
-                                        Phantom{.steps = 4, .form = Phantom::Form::neumann},
-                                        Shine{},
-                                        Shine{.refinements = 3},
-                                        Unrolled{},
-                                        Unrolled{3},
-                                        TruncatedUnroll{},
-                                        TruncatedUnroll{3},
-                                        Reversible{0.5}};
-  for (const BackwardRule& rule : rules) {
+  for (const BackwardRule& rule : all_rules()) {
     INFO(rule.name() << (recorded ? ", recorded" : ""));
     const Tape tape;
     const Var b = leaf(tensor({1.0, -0.5, 2.0, 0.3}, {2, 2}));
     const auto f = [&](const Var& z) { return apply(counting_op, {0.4 * sin(z) + b}); };
-    FixedPointOptions options{.solver = Picard{}, .backward = rule, .tolerance = 1e-7};
-    if (rule.needs_inverse()) options.solver = Broyden{};
-    const auto solved = fixed_point(f, Var(Tensor::zeros({2, 2}, DType::f64)), options);
+    const auto solved = fixed_point(f, Var(Tensor::zeros({2, 2}, DType::f64)), options_for(rule));
     REQUIRE(solved.report.converged());
     products_counted = 0;
     grad(sum(solved.z), {b}, {.create_graph = recorded});
@@ -913,5 +926,29 @@ TEST_CASE("a node inside the body of another one is judged where the sweep meets
         CHECK(sample.forward == (enough ? Status::converged : Status::max_steps));
         CHECK(sample.kind == (enough ? GradientKind::exact : GradientKind::approximate));
       }
+  }
+}
+
+TEST_CASE("bodies that ignore their state, or capture nothing, under every rule", "[fixed_point][rules]") {
+  for (const BackwardRule& rule : all_rules()) {
+    INFO(rule.name());
+    const bool iterates = rule.iterates();
+    const double scale =
+        rule.name() == Phantom::name ? 0.0 : 1.0;  // its damping is not the same in all forms
+    const Tape tape;
+    const Var b = leaf(tensor({1.5, -0.5}, {2, 1})), z0 = leaf(tensor({0.2, 0.1}, {2, 1}));
+    const auto constant = fixed_point([&](const Var&) { return b * b; }, z0, options_for(rule));
+    CHECK(constant.report.converged());
+    CHECK(largest_difference(constant.z, b * b) < 1e-6);
+    const Vars g = grad(sum(constant.z), {b, z0});
+    for (int i = 0; i < 2; ++i) {
+      if (scale > 0.0) CHECK(g[0].value().at(i) == Approx(2.0 * b.value().at(i)).epsilon(1e-5));
+      CHECK(g[1].value().at(i) == Approx(0.0).margin(1e-5));
+    }
+    const auto alone = fixed_point([](const Var& z) { return 0.5 * z + 1.0; }, z0, options_for(rule));
+    CHECK(alone.report.converged());
+    CHECK(alone.z.value().at(1) == Approx(2.0));
+    CHECK(alone.z.recorded() == iterates);
+    if (iterates) CHECK(std::abs(grad(sum(alone.z), {z0})[0].value().at(0)) < 1e-6);
   }
 }

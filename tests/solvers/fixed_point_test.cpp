@@ -1,6 +1,7 @@
 #include "all_solvers.hpp"
 #include "maps.hpp"
 
+#include <banach/engine/memory.hpp>
 #include <banach/solvers/monitor.hpp>
 #include <tests/threads.hpp>
 
@@ -485,4 +486,30 @@ TEST_CASE("the monitor: budgets, rounding, and the tolerance that is not given")
   CHECK(run(tenth, {{0.5, 0.0, 0.0}, {5.1e-8, 0.0, 1.0}}) == goes_on);
   CHECK(run(tenth, {{3.0, 0.0, 0.0}, {0.9e-7, 0.0, 1.0}}) == ended);
   CHECK(run(tenth, {{3.0, 0.0, 0.0}, {1.1e-7, 0.0, 1.0}}) == goes_on);
+}
+
+TEST_CASE("the history that a report tells is the memory that the solver holds") {
+  const StateMap same = [](const Tensor& z) { return z.clone(); };
+  const FixedPointProblem problem{same,
+                                  [&](const Tensor&) { return Linearization{.jvp = same, .vjp = same}; }};
+  for (const DType dtype : {DType::f32, DType::f64})
+    for (const auto& [batch, n] : {std::pair<std::int64_t, std::int64_t>{3, 150}, {1, 300}, {40, 20}})
+      for (const Solver& solver :
+           {Solver(Picard{}), Solver(Anderson{}), Solver(Anderson{.memory = 12}), Solver(Broyden{}),
+            Solver(Broyden{.memory = 3}), Solver(AdjointBroyden{}), Solver(Newton{}), Solver(NewtonKrylov{}),
+            Solver(LevenbergMarquardt{}), Solver(Fallback{{{Anderson{}, 5}, {Broyden{}, 5}}})}) {
+        CAPTURE(solver.name(), batch, n, name(dtype));
+        const auto before = memory::stats().live_bytes;
+        const auto stepper = solver.start(problem, batch, n, dtype);
+        Tensor next = Tensor::zeros({batch, n}, dtype);
+        const Tensor z = Tensor::ones({batch, n}, dtype), fz = Tensor::full({batch, n}, 2.0, dtype);
+        stepper->propose(z, fz, PoolVector<char>(static_cast<std::size_t>(batch), 1), next);
+        const std::int64_t state = batch * n * static_cast<std::int64_t>(size_of(dtype));
+        const auto held = static_cast<double>(memory::stats().live_bytes - before - 3 * state);
+        const auto told = static_cast<double>(stepper->history_bytes());
+        // What is kept of each sample besides, and rounding up to sizes of blocks.
+        const double others = 4000.0 + 300.0 * static_cast<double>(batch);
+        CHECK(told <= held + 2000.0);
+        CHECK(held <= 1.25 * told + others);
+      }
 }

@@ -501,8 +501,9 @@ TEMPLATE_TEST_CASE("a linear solver asks no more of a sample that has ended", ""
     Tensor product = Tensor::empty(v.shape(), v.dtype());
     for (std::int64_t i = 0; i < n; ++i) {
       if (calls > 2) only_zeros = only_zeros && v.at(i) == 0.0;
-      product.mutable_data<double>()[i] = calls < 2 ? 0.5 * v.at(i) : not_a_number;
-      product.mutable_data<double>()[n + i] = static_cast<double>(i) / 15.0 * v.at(n + i);
+      const double slope = static_cast<double>(i) / 15.0;
+      product.mutable_data<double>()[i] = calls < 2 ? slope * v.at(i) : not_a_number;
+      product.mutable_data<double>()[n + i] = slope * v.at(n + i);
     }
     return product;
   };
