@@ -56,6 +56,7 @@ const Op alias_op{{
         [] {
           return edge_points({{nan, nan, 1.0}, {inf, inf, 1.0}, {-0.0, -0.0, 1.0}});
         },
+    .rows = first_by_rows,
 }};
 
 const Op accumulate_op{{

@@ -106,9 +106,15 @@ RowInputs first_by_rows(const RowsContext& c) {
 }
 
 RowInputs all_by_rows(const RowsContext& c) {
+  if (c.inputs.empty() || c.inputs.size() > 64) return {};
   for (const Var& input : c.inputs)
     if (input.rank() == 0 || input.shape()[0] != c.out()[0]) return {};
-  return c.inputs.size() > 64 ? RowInputs{} : RowInputs{~std::uint64_t{0} >> (64 - c.inputs.size())};
+  return ~std::uint64_t{0} >> (64 - c.inputs.size());
+}
+
+RowInputs all_by_rows_along(const RowsContext& c, const Axes& axes) {
+  if (normalize_axes(axes, c.shape().rank(), "rows").contains(0)) return {};
+  return all_by_rows(c);
 }
 
 DType common_floating(const ShapeContext& c) {

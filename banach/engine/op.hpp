@@ -213,6 +213,8 @@ RowInputs broadcast_rows(const RowsContext& c);
 RowInputs first_by_rows(const RowsContext& c);
 /// All inputs, which have the output's rows.
 RowInputs all_by_rows(const RowsContext& c);
+/// The same, if the operation works along axes of the first input other than 0; none named: along all.
+RowInputs all_by_rows_along(const RowsContext& c, const Axes& axes);
 
 // Common shape rules.
 

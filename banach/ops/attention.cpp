@@ -294,6 +294,19 @@ Var composed(std::span<const Var> in, const AttentionAttrs& attrs) {
   return matmul(where(blind, 0.0, softmax(where(blind, 0.0, scores))), in[2]);
 }
 
+// ---- Rows -----------------------------------------------------------------------------------------------
+
+// Bits of q, k and v, and of a mask that has the output's rows. Of one product the queries are the rows, if
+// their places do not matter.
+RowInputs attention_rows(const RowsContext& c) {
+  const auto& attrs = c.attrs.as<AttentionAttrs>();
+  const bool stacked = c.out().rank() > 2;
+  if (!stacked && attrs.options.causal) return {};
+  const std::uint64_t by_rows = stacked ? 7 : 1;
+  if (!attrs.masked || c.shape(3).rank() < c.out().rank() || c.shape(3)[0] != c.out()[0]) return by_rows;
+  return by_rows | 8;
+}
+
 // ---- The operations ---------------------------------------------------------------------------------------
 
 // Inputs for both: leading axes and sizes that reach every path.
@@ -323,6 +336,9 @@ Samples uses(SampleGen& g) {
   add({2, 2}, {2, 3, 2, 2}, {}, g.normal({2, 1, 1, 3}));
   add({2}, {3, 4, 2, 2}, {.scale = 1.5}, hiding);
   add({3, 2}, {2, 2, 1, 2}, {.causal = true}, g.normal({2, 2, 1}));
+  add({}, {3, 3, 2, 2}, {});
+  add({}, {3, 4, 2, 2}, {}, g.normal({3, 4}));
+  add({}, {3, 4, 2, 2}, {}, g.normal({1, 4}));
   add({2}, {3, 0, 2, 2}, {});
   add({0}, {3, 2, 2, 2}, {});
   add({}, {1, 1, 1, 1}, {});
@@ -402,6 +418,15 @@ const Op attention_vjp_op{{
           Specs specs;
           for (int i = 0; i < (attrs.mask_cotangent ? 4 : 3); ++i) specs.push_back({c.shape(i), dtype});
           return specs;
+        },
+    .rows =
+        [](const RowsContext& c) {
+          const auto& attrs = c.attrs.as<AttentionAttrs>();
+          if (c.out().rank() == 2) return RowInputs{};  // keys hear from all queries
+          RowInputs by_rows = attention_rows(c);
+          if (attrs.mask_cotangent && (*by_rows & 8) == 0) return RowInputs{};  // so does a shared mask
+          *by_rows |= std::uint64_t{1} << (c.inputs.size() - 1);
+          return by_rows;
         },
 }};
 
@@ -489,6 +514,7 @@ const Op attention_op{{
                {Tensor::zeros({1, 0}, DType::f64), Tensor::zeros({2, 0}, DType::f64),
                 tensor({0.5, 0.5}, {2, 1})}}};
         },
+    .rows = attention_rows,
 }};
 
 }  // namespace

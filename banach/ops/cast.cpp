@@ -68,6 +68,7 @@ const Op cast_op{{
                         {numbers({0x1p53, -3.0})}},
                        {{numbers({})}, CastAttrs{DType::f32}, {numbers({})}, {numbers({})}}};
         },
+    .rows = first_by_rows,
 }};
 
 }  // namespace

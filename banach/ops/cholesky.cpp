@@ -99,6 +99,7 @@ const Op cholesky_op{{
               {{tensor({-1.0}, {1, 1})}, {}, {tensor({nan}, {1, 1})}}};
         },
     .nan = NanRule::somewhere,
+    .rows = stack_rows,
 }};
 
 // ---- solve_triangular -------------------------------------------------------------------------------------
@@ -208,6 +209,7 @@ const Op solve_triangular_op{{
                         {tensor({2.0, 1.0}, {2, 1})},
                         {tensor({0.0, -1.0, 0.0, 0.0}, {2, 2}), tensor({1.0, -2.0}, {2, 1})}}};
         },
+    .rows = broadcast_stack_rows,
 }};
 
 // ---- solve_spd --------------------------------------------------------------------------------------------
@@ -241,6 +243,7 @@ const Op cholesky_solve_op{{
           if (c.needs(2)) cotangents[2] = sum_to(b, c.in(2).shape());
           return cotangents;
         },
+    .rows = broadcast_stack_rows,
 }};
 
 const Op solve_spd_op{{

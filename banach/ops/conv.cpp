@@ -501,6 +501,7 @@ const Op conv2d_op{{
                         {Tensor::zeros({1, 1, 2, 1}, DType::f64)},
                         {Tensor::zeros({1, 0, 2, 1}, DType::f64), Tensor::zeros({1, 0, 1, 1}, DType::f64)}}};
         },
+    .rows = first_by_rows,
 }};
 
 const Op conv2d_input_grad_op{{
@@ -538,6 +539,7 @@ const Op conv2d_input_grad_op{{
                "[conv2d_input_grad] y must have the shape that conv2d gives for image (1,2,9,9) and filter "
                "(4,2,3,3): (1,4,6,6) for (1,4,7,7)"}};
         },
+    .rows = first_by_rows,
 }};
 
 const Op conv2d_weight_grad_op{{

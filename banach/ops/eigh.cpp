@@ -177,6 +177,7 @@ const Op eigh_op{{
                         {tensor({nan, nan, nan, nan}, {2, 2})}}};
         },
     .nan = NanRule::somewhere,
+    .rows = stack_rows,
 }};
 
 }  // namespace

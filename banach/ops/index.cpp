@@ -148,6 +148,7 @@ const Op gather_op{{
         [](SampleGen& g) {
           return Samples{{{g.normal({4, 5}), g.indices({4, 3}, 5)}, IndexAttrs{1, 0}},
                          {{g.normal({4, 5}), g.indices({7, 5}, 4)}, IndexAttrs{0, 0}},
+                         {{g.normal({4, 3}), g.indices({4, 3}, 4)}, IndexAttrs{-2, 0}},
                          {{g.normal({2, 3, 4}), g.indices({2, 5, 4}, 3)}, IndexAttrs{-2, 0}},
                          {{g.normal({2, 3, 4}), g.indices({1, 5, 1}, 3)}, IndexAttrs{1, 0}},
                          {{g.normal({2, 3}), Tensor::empty({2, 0}, DType::i64)}, IndexAttrs{1, 0}},
@@ -181,6 +182,11 @@ const Op gather_op{{
                         IndexAttrs{1, 0},
                         {Tensor::empty({0, 1}, DType::f64)},
                         {Tensor::empty({0, 2}, DType::f64)}}};
+        },
+    .rows =
+        [](const RowsContext& c) {
+          const int axis = normalize_axis(c.attrs.as<IndexAttrs>().axis, c.shape().rank(), "gather");
+          return axis == 0 ? RowInputs{2} : broadcast_rows(c);  // along axis 0: a row for each index
         },
 }};
 
@@ -218,6 +224,7 @@ const Op scatter_add_op{{
         [](SampleGen& g) {
           return Samples{{{g.normal({4, 5}), g.indices({4, 5}, 3)}, IndexAttrs{1, 3}},
                          {{g.normal({4, 5}), g.indices({4, 5}, 6)}, IndexAttrs{0, 6}},
+                         {{g.normal({4, 3}), g.indices({4, 3}, 4)}, IndexAttrs{-2, 4}},
                          {{g.normal({2, 3, 4}), g.indices({2, 3, 4}, 2)}, IndexAttrs{-2, 2}},
                          {{g.normal({2, 5, 4}), g.indices({1, 5, 1}, 3)}, IndexAttrs{1, 3}},
                          {{g.normal({2, 0}), Tensor::empty({2, 0}, DType::i64)}, IndexAttrs{1, 3}},
@@ -243,6 +250,11 @@ const Op scatter_add_op{{
                         IndexAttrs{0, 3},
                         {numbers({0, 0, 0})},
                         {numbers({})}}};
+        },
+    .rows =
+        [](const RowsContext& c) {
+          const int axis = normalize_axis(c.attrs.as<IndexAttrs>().axis, c.shape().rank(), "scatter_add");
+          return axis == 0 ? RowInputs{} : broadcast_rows(c);
         },
 }};
 
@@ -370,6 +382,7 @@ const Op one_hot_op{{
                {tensor({0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0}, {3, 3})}},
               {{Tensor::empty({0}, DType::i64)}, OneHotAttrs{0}, {Tensor::zeros({0, 0}, DType::f64)}}};
         },
+    .rows = first_by_rows,
 }};
 
 }  // namespace

@@ -84,6 +84,7 @@ const Op lu_factor_op{{
                 tensor({2.0, 2.0, 2.0, 2.0, 1.0, 1.0}, {3, 2})}}};
         },
     .nan = NanRule::somewhere,
+    .rows = stack_rows,
 }};
 
 // ---- lu_solve ---------------------------------------------------------------------------------------------
@@ -151,6 +152,12 @@ const Op lu_solve_op{{
           }
           if (c.needs(3)) cotangents[3] = sum_to(b, c.in(3).shape());
           return cotangents;
+        },
+    .rows =
+        [](const RowsContext& c) {
+          RowInputs by_rows = broadcast_stack_rows(c);
+          if (by_rows && (*by_rows & 1)) *by_rows |= 4;  // the pivots, which have an axis less than A
+          return by_rows;
         },
 }};
 
@@ -273,6 +280,7 @@ const Op lu_slogdet_op{{
         [](const ShapeContext& c) {
           return Specs(2, Spec{leading(c.shape(0)), c.dtype(0)});
         },
+    .rows = stack_rows,
 }};
 
 const Op slogdet_op{{

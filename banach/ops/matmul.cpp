@@ -158,6 +158,7 @@ const Op matmul_op{{
                 return g.normal(Shape(lead));
               };
               samples.push_back({{a({}, 3, 4), b({}, 4, 2)}, options});
+              samples.push_back({{a({}, 3, 3), b({}, 3, 3)}, options});
               samples.push_back({{a({2}, 3, 4), b({}, 4, 5)}, options});         // shared right operand
               samples.push_back({{a({1}, 3, 2), b({3}, 2, 2)}, options});        // shared left operand
               samples.push_back({{a({2, 1}, 2, 3), b({1, 3}, 3, 2)}, options});  // both partly broadcast
@@ -205,6 +206,11 @@ const Op matmul_op{{
                {Tensor::zeros({0, 2}, DType::f64), Tensor::zeros({2, 1}, DType::f64)}}};
         },
     .nan = NanRule::somewhere,
+    .rows =
+        [](const RowsContext& c) {
+          const bool rows_of_a = c.out().rank() == 2 && !c.attrs.as<MatmulOptions>().transpose_a;
+          return rows_of_a ? first_by_rows(c) : broadcast_stack_rows(c);
+        },
 }};
 
 }  // namespace

@@ -64,6 +64,13 @@ inline Shape solution_shape(std::string_view op, const Shape& a, const Shape& b)
   return extended(broadcast(leading(a), leading(b), op), {n, columns(b)});
 }
 
+/// Rules about axis 0 for stacks of matrices: of one operand and of operands whose leading axes broadcast.
+/// One matrix has no rows of its own.
+inline RowInputs stack_rows(const RowsContext& c) { return all_by_rows_along(c, {-2, -1}); }
+inline RowInputs broadcast_stack_rows(const RowsContext& c) {
+  return c.out().rank() > 2 ? broadcast_rows(c) : RowInputs{};
+}
+
 /// body(i) for each of `count` matrices that cost `work` multiplications each, in parallel pieces that depend
 /// on the sizes alone.
 template <class Body>

@@ -70,6 +70,7 @@ const Op tril_op{{
                         {tensor({-0.0, 0.0, nan, nan}, {2, 2})},
                         {tensor({1.0, 0.0, 1.0, 1.0}, {2, 2})}}};
         },
+    .rows = stack_rows,
 }};
 
 const Op triu_op{{
@@ -89,6 +90,7 @@ const Op triu_op{{
                         {tensor({-0.0, nan, 0.0, nan}, {2, 2})},
                         {tensor({1.0, 1.0, 0.0, 1.0}, {2, 2})}}};
         },
+    .rows = stack_rows,
 }};
 
 // ---- diagonal ---------------------------------------------------------------------------------------------
@@ -153,6 +155,7 @@ const Op diagonal_op{{
                         {tensor({1.0, 0.0, 0.0, 1.0}, {2, 2})}},
                        {{tensor({1.0, 2.0}, {1, 2})}, DiagonalAttrs{-5}, {numbers({})}}};
         },
+    .rows = stack_rows,
 }};
 
 struct EmbedAttrs {
@@ -216,6 +219,7 @@ const Op diagonal_matrix_op{{
                         {numbers({1, 1})}}};
         },
     .nan = NanRule::somewhere,
+    .rows = [](const RowsContext& c) { return all_by_rows_along(c, {-1}); },
 }};
 
 Var embedded(const Var& x, std::int64_t m, std::int64_t n, int offset) {

@@ -120,6 +120,8 @@ const Op var_op{{
                         {numbers({})},
                         {Tensor::empty({0, 2}, DType::f64)}}};
         },
+    .rows =
+        [](const RowsContext& c) { return all_by_rows_along(c, c.attrs.as<VarianceAttrs>().reduction.axes); },
 }};
 
 // ---- Norm -------------------------------------------------------------------------------------------------
@@ -186,6 +188,7 @@ const Op norm_op{{
                         {Tensor::empty({0, 2}, DType::f64)}},
                        {{numbers({})}, Reduction{}, {scalar(0.0, DType::f64)}, {numbers({})}}};
         },
+    .rows = reduced_rows,
 }};
 
 // ---- Inner product ----------------------------------------------------------------------------------------
@@ -245,6 +248,7 @@ const Op dot_op{{
               {{none, none}, {}, {numbers({0, 0})}, {none, none}},
               {{numbers({}), numbers({})}, {}, {scalar(0.0, DType::f64)}, {numbers({}), numbers({})}}};
         },
+    .rows = last_axis_rows,
 }};
 
 }  // namespace

@@ -84,6 +84,7 @@ const Op normalize_vjp_op{{
                                "the last one a column"}};
         },
     .nan = NanRule::somewhere,
+    .rows = last_axis_rows,
 }};
 
 const Op normalize_op{{
@@ -156,6 +157,7 @@ const Op normalize_op{{
                {Tensor::zeros({2, 0}, DType::f64)}}};
         },
     .nan = NanRule::somewhere,
+    .rows = last_axis_rows,
 }};
 
 const Op layer_norm_op{{

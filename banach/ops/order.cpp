@@ -151,6 +151,7 @@ const Op sort_op{{
               {{numbers({})}, OrderAttrs{}, {numbers({}), positions({})}, {numbers({})}}};
         },
     .nan = NanRule::somewhere,
+    .rows = [](const RowsContext& c) { return all_by_rows_along(c, {c.attrs.as<OrderAttrs>().axis}); },
 }};
 
 const Op topk_op{{
@@ -194,6 +195,7 @@ const Op topk_op{{
                {numbers({0, 0, 0, 1, 1, 1, 0, 0})}},
               {{x}, OrderAttrs{0, true, 0}, {numbers({}), positions({})}, {Tensor::zeros({8}, DType::f64)}}};
         },
+    .rows = [](const RowsContext& c) { return all_by_rows_along(c, {c.attrs.as<OrderAttrs>().axis}); },
 }};
 
 // ---- The best ---------------------------------------------------------------------------------------------
@@ -238,6 +240,7 @@ void best_kernel(const KernelContext& c) {
 
 Samples best_samples(SampleGen& g) {
   return {{{g.normal({3, 4})}, BestAttrs{1}},
+          {{g.normal({3, 3})}, BestAttrs{-2}},
           {{g.normal({3, 4})}, BestAttrs{0, true}},
           {{g.distinct({2, 3, 4})}, BestAttrs{-2}},
           {{g.normal({67})}, BestAttrs{0}},
@@ -274,6 +277,7 @@ const Op argmax_op{{
         [] {
           return best_edges({1, 0, 2, 0});
         },
+    .rows = [](const RowsContext& c) { return all_by_rows_along(c, {c.attrs.as<BestAttrs>().axis}); },
 }};
 
 const Op argmin_op{{
@@ -287,6 +291,7 @@ const Op argmin_op{{
         [] {
           return best_edges({1, 2, 0, 0});
         },
+    .rows = [](const RowsContext& c) { return all_by_rows_along(c, {c.attrs.as<BestAttrs>().axis}); },
 }};
 
 Var best(const Op& op, const Var& x, std::optional<int> axis, bool keep_dims) {

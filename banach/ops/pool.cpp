@@ -136,6 +136,7 @@ const Op max_pool2d_indices_op{{
                Pool2dOptions{},
                {Tensor::zeros({2, 0, 1, 1}, DType::i64)}}};
         },
+    .rows = first_by_rows,
 }};
 
 // The entries of x's flattened images at these positions.
@@ -275,6 +276,7 @@ const Op adaptive_max_pool2d_indices_op{{
                         BinAttrs{{1, 3}},
                         {tensor<std::int64_t>({0, 2, 4}, {1, 1, 1, 3})}}};
         },
+    .rows = first_by_rows,
 }};
 
 const Op adaptive_max_pool2d_op{{

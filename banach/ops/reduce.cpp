@@ -213,6 +213,7 @@ const Op sum_op{{
                         {Tensor::empty({0, 3}, DType::f64)}},
                        {{numbers({})}, Reduction{}, {scalar(0.0, DType::f64)}, {numbers({})}}};
         },
+    .rows = reduced_rows,
 }};
 
 const Op mean_op{{
@@ -242,6 +243,7 @@ const Op mean_op{{
         [](SampleGen& g) { return reductions(g, [&](const Shape& shape) { return g.normal(shape); }); },
     .errors = refuses_bad_axes_and_nothing,
     .edges = [] { return special_sums(0.5); },
+    .rows = reduced_rows,
 }};
 
 // The cotangent, shared evenly by the elements that equal the largest or smallest one.
@@ -290,6 +292,7 @@ const Op max_op{{
         [](SampleGen& g) { return reductions(g, [&](const Shape& shape) { return g.distinct(shape); }); },
     .errors = refuses_bad_axes_and_nothing,
     .edges = [] { return extremum_edges(1.0); },
+    .rows = reduced_rows,
 }};
 
 const Op min_op{{
@@ -304,6 +307,7 @@ const Op min_op{{
         [](SampleGen& g) { return reductions(g, [&](const Shape& shape) { return g.distinct(shape); }); },
     .errors = refuses_bad_axes_and_nothing,
     .edges = [] { return extremum_edges(-1.0); },
+    .rows = reduced_rows,
 }};
 
 Var apply_reduction(const Op& op, const Var& x, const Axes& axes, bool keep_dims) {

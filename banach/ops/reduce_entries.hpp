@@ -27,6 +27,10 @@ inline Spec reduced_nonempty_shape(const ShapeContext& c) {
   return spec;
 }
 
+inline RowInputs reduced_rows(const RowsContext& c) {
+  return all_by_rows_along(c, c.attrs.as<Reduction>().axes);
+}
+
 /// How many elements become one.
 inline std::int64_t elements_each(const Shape& shape, const Reduction& reduction) {
   std::int64_t count = 1;
@@ -46,6 +50,7 @@ template <class Make>
 Samples reductions(SampleGen& g, Make make) {
   Samples samples = {{{make(Shape{3, 4})}, Reduction{}},
                      {{make(Shape{3, 4})}, Reduction{{0}}},
+                     {{make(Shape{3, 3})}, Reduction{{-2}}},
                      {{make(Shape{3, 4})}, Reduction{{-1}, true}},
                      {{make(Shape{2, 3, 4})}, Reduction{{0, 2}}},
                      {{make(Shape{2, 3, 4})}, Reduction{{1}, true}},

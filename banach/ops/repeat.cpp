@@ -129,6 +129,7 @@ const Op flip_op{{
               {{numbers({})}, FlipAttrs{}, {numbers({})}}};
         },
     .nan = NanRule::somewhere,
+    .rows = [](const RowsContext& c) { return all_by_rows_along(c, c.attrs.as<FlipAttrs>().axes); },
 }};
 
 // ---- repeat -----------------------------------------------------------------------------------------------

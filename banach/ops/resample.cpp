@@ -175,6 +175,7 @@ const Op resample2d_op{{
                         ResampleAttrs{example(), example()},
                         {Tensor::zeros({2, 0, 4, 4}, DType::f64)}}};
         },
+    .rows = first_by_rows,
 }};
 
 }  // namespace

@@ -19,6 +19,9 @@ inline Rows rows_of(const Shape& shape, std::string_view op) {
   return {shape.size(0, shape.rank() - 1), shape[shape.rank() - 1]};
 }
 
+/// Rule about axis 0: rows along the last axis, unless the two are one.
+inline RowInputs last_axis_rows(const RowsContext& c) { return all_by_rows_along(c, {-1}); }
+
 /// body(row) for each of them, in parallel pieces that depend on the shape only.
 template <class Body>
 void for_rows(const Rows& rows, Body&& body) {

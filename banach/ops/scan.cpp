@@ -96,6 +96,7 @@ const Op cumsum_op{{
               {{numbers({})}, Scan{0}, {numbers({})}, {numbers({})}}};
         },
     .nan = NanRule::somewhere,
+    .rows = [](const RowsContext& c) { return all_by_rows_along(c, {c.attrs.as<Scan>().axis}); },
 }};
 
 }  // namespace

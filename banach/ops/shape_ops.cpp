@@ -125,6 +125,7 @@ const Op broadcast_to_op{{
     .samples =
         [](SampleGen& g) {
           return Samples{{{g.normal({3})}, BroadcastAttrs{{2, 3}}},
+                         {{g.normal({3})}, BroadcastAttrs{{3, 3}}},
                          {{g.normal({2, 1, 3})}, BroadcastAttrs{{4, 2, 5, 3}}},
                          {{g.normal({4, 1})}, BroadcastAttrs{{4, 6}}},
                          {{g.normal({})}, BroadcastAttrs{{2, 2}}},
@@ -148,6 +149,7 @@ const Op broadcast_to_op{{
                        {{numbers({nan})}, BroadcastAttrs{{0}}, {numbers({})}, {numbers({0})}}};
         },
     .nan = NanRule::somewhere,
+    .rows = broadcast_rows,
 }};
 
 // Adds rows to double accumulators, a strip of columns at a time; so sums of many rows keep their accuracy in
@@ -223,6 +225,7 @@ const Op sum_to_op{{
     .samples =
         [](SampleGen& g) {
           return Samples{{{g.normal({2, 3})}, BroadcastAttrs{{3}}},
+                         {{g.normal({3, 3})}, BroadcastAttrs{{3}}},
                          {{g.normal({4, 2, 5, 3})}, BroadcastAttrs{{2, 1, 3}}},
                          {{g.normal({2, 3, 4})}, BroadcastAttrs{{2, 1, 1}}},
                          {{g.normal({3, 4})}, BroadcastAttrs{{}}},
@@ -243,6 +246,10 @@ const Op sum_to_op{{
                         {Tensor::ones({2, 3}, DType::f64)}}};
         },
     .nan = NanRule::somewhere,
+    .rows =
+        [](const RowsContext& c) {
+          return c.shape().rank() == c.out().rank() ? first_by_rows(c) : RowInputs{};
+        },
 }};
 
 // ----------------------------------------------------------------------------------------------------------
@@ -297,6 +304,8 @@ const Op permute_op{{
     .samples =
         [](SampleGen& g) {
           return Samples{{{g.normal({3, 4})}, PermuteAttrs{{1, 0}}},
+                         {{g.normal({3, 3})}, PermuteAttrs{{1, 0}}},
+                         {{g.normal({3, 2, 4})}, PermuteAttrs{{-3, 2, 1}}},
                          {{g.normal({2, 3, 4, 2})}, PermuteAttrs{{0, 2, 1, 3}}},
                          {{g.normal({2, 3, 4})}, PermuteAttrs{{2, 0, -2}}},
                          {{g.normal({2, 3, 4})}, PermuteAttrs{{2, 1, 0}}},
@@ -322,6 +331,11 @@ const Op permute_op{{
                         {Tensor::zeros({3, 0}, DType::f64)}}};
         },
     .nan = NanRule::somewhere,
+    .rows =
+        [](const RowsContext& c) {
+          const std::int64_t first = c.attrs.as<PermuteAttrs>().axes[0];
+          return first == 0 || first == -c.shape().rank() ? first_by_rows(c) : RowInputs{};
+        },
 }};
 
 // ----------------------------------------------------------------------------------------------------------
@@ -431,6 +445,7 @@ const Op slice_op{{
                         {numbers({0, 1, 0, 1})}},
                        {{numbers({nan, 1})}, SliceAttrs{{1}, {1}, {1}}, {numbers({})}, {numbers({0, 0})}}};
         },
+    .rows = first_by_rows,
 }};
 
 const Op pad_op{{
@@ -490,6 +505,7 @@ const Op pad_op{{
         [](SampleGen& g) {
           return Samples{{{g.normal({3})}, PadAttrs{{1}, {2}, {1}}},
                          {{g.normal({3, 2})}, PadAttrs{{1, 0}, {0, 2}, {1, 3}, 0.5}},
+                         {{g.normal({3, 2})}, PadAttrs{{0, 1}, {0, 2}, {1, 2}}},
                          {{g.normal({2, 3, 2})}, PadAttrs{{0, 1, 2}, {1, 1, 0}, {2, 1, 1}}},
                          {{g.normal({0, 2})}, PadAttrs{{1, 1}, {1, 0}, {1, 1}, 2.0}},
                          {{g.normal({1})}, PadAttrs{{0}, {0}, {1}}}};
@@ -512,6 +528,7 @@ const Op pad_op{{
                        {{numbers({})}, PadAttrs{{1}, {0}, {1}, nan}, {numbers({nan})}, {numbers({})}}};
         },
     .nan = NanRule::somewhere,
+    .rows = first_by_rows,
 }};
 
 Var pad_with_step(const Var& x, const PadAttrs& attrs) { return apply(pad_op, {x}, attrs); }
@@ -598,6 +615,7 @@ const Op concat_op{{
                         {numbers({1, 1}), numbers({}), numbers({1})}}};
         },
     .nan = NanRule::somewhere,
+    .rows = [](const RowsContext& c) { return all_by_rows_along(c, {c.attrs.as<ConcatAttrs>().axis}); },
 }};
 
 }  // namespace

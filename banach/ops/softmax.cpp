@@ -117,6 +117,7 @@ const Op softmax_vjp_op{{
     .samples = pairs_of_rows,
     .errors = refuses_unequal,
     .nan = NanRule::somewhere,
+    .rows = last_axis_rows,
 }};
 
 const Op softmax_op{{
@@ -137,6 +138,7 @@ const Op softmax_op{{
                            {nan, nan, 0, 0, nan, nan, nan, nan, 0, 0, 0, 0});
         },
     .nan = NanRule::somewhere,
+    .rows = last_axis_rows,
 }};
 
 const Op log_softmax_vjp_op{{
@@ -161,6 +163,7 @@ const Op log_softmax_vjp_op{{
     .samples = pairs_of_rows,
     .errors = refuses_unequal,
     .nan = NanRule::somewhere,
+    .rows = last_axis_rows,
 }};
 
 const Op log_softmax_op{{
@@ -182,6 +185,7 @@ const Op log_softmax_op{{
                            {nan, nan, 1, -1, nan, nan, nan, nan, 0, 0, -1, 1});
         },
     .nan = NanRule::somewhere,
+    .rows = last_axis_rows,
 }};
 
 const Op logsumexp_vjp_op{{
@@ -238,6 +242,7 @@ const Op logsumexp_vjp_op{{
               {{Tensor::zeros({2}), Tensor::zeros({2, 3})}, {}, "one entry a row: (2) for (2,3)"}};
         },
     .nan = NanRule::somewhere,
+    .rows = last_axis_rows,
 }};
 
 const Op logsumexp_op{{
@@ -285,6 +290,7 @@ const Op logsumexp_op{{
                        {{empty_rows}, {}, {numbers({-inf, -inf})}, {empty_rows}},
                        {{no_rows}, {}, {numbers({})}, {no_rows}}};
         },
+    .rows = last_axis_rows,
 }};
 
 // Axis `axis` swapped with the last one: its own inverse.

@@ -188,6 +188,18 @@ Map pullback(const Map& f, std::size_t inputs) {
   };
 }
 
+template <class Body>
+void for_samples(std::uint64_t seeds, const Body& body) {
+  for (const Op* op : walked())
+    for (std::uint64_t seed = 0; seed < seeds; ++seed) {
+      const Samples samples = samples_of(*op, seed);
+      for (std::size_t i = 0; i < samples.size(); ++i) {
+        INFO(op->name() << ", sample " << i << ", seed " << seed);
+        body(*op, samples[i]);
+      }
+    }
+}
+
 constexpr int cases_each = 200;
 
 }  // namespace
@@ -361,40 +373,89 @@ TEST_CASE("a vjp asked for one input gives what it gives when asked for all") {
   }
 }
 
-TEST_CASE("an operation that reads rows gives the rows of a part of its inputs") {
-  int cut = 0;
-  for (const Op* op : walked()) {
-    if (op->def().composite) continue;
-    const Samples samples = samples_of(*op, 5);
-    bool some = false;
-    for (std::size_t i = 0; i < samples.size(); ++i) {
-      const Sample& sample = samples[i];
-      const Vars inputs = vars(sample.inputs);
-      const Tensors whole = run(*op, sample.inputs, sample.attrs);
-      const RowInputs by_rows = row_inputs(*op, {inputs, whole, sample.attrs});
-      if (!by_rows) continue;
-      INFO(op->name() << ", sample " << i);
-      const std::int64_t rows = whole[0].size(0), split = (rows + 1) / 3;
-      some = some || (rows > 1 && *by_rows != 0);
-      for (const auto& [begin, end] : {std::pair(std::int64_t{0}, split), std::pair(split, rows)}) {
-        Vars part = inputs;
-        for (std::size_t k = 0; k < part.size(); ++k)
-          if (*by_rows >> k & 1) part[k] = Var(inputs[k].value().rows(begin, end));
-        Tensors expected, outputs;
-        for (const Tensor& y : whole) {
-          REQUIRE(y.size(0) == rows);
-          expected.push_back(y.rows(begin, end));
-          outputs.push_back(Tensor::empty(expected.back().shape(), y.dtype()));
-        }
-        op->def().kernel({part, outputs, sample.attrs});
-        for (std::size_t k = 0; k < outputs.size(); ++k) CHECK(outputs[k].shape() == expected[k].shape());
-        CHECK(distance(outputs, expected) <= 1e-14 * std::max(1.0, largest(whole)));
-      }
+// ---- Rows -------------------------------------------------------------------------------------------------
+
+namespace {
+
+/// Runs the kernel on the first third of the rows and on the others, and compares with the use as a whole.
+/// True if it had several rows to cut.
+bool check_rows(const Op& op, const Vars& inputs, const Tensors& whole, const Attrs& attrs) {
+  const RowInputs by_rows = row_inputs(op, {inputs, whole, attrs});
+  if (!by_rows) return false;
+  const std::int64_t rows = whole[0].size(0), split = (rows + 1) / 3;
+  for (const auto& [begin, end] : {std::pair(std::int64_t{0}, split), std::pair(split, rows)}) {
+    Vars part = inputs;
+    for (std::size_t k = 0; k < part.size(); ++k)
+      if (*by_rows >> k & 1) part[k] = Var(inputs[k].value().rows(begin, end));
+    Tensors expected, outputs;
+    for (const Tensor& y : whole) {
+      REQUIRE(y.size(0) == rows);
+      expected.push_back(y.rows(begin, end));
+      outputs.push_back(Tensor::empty(expected.back().shape(), y.dtype()));
     }
-    CHECK((some || !op->def().rows));
-    cut += some;
+    op.def().kernel({part, outputs, attrs});
+    for (std::size_t k = 0; k < outputs.size(); ++k) CHECK(outputs[k].shape() == expected[k].shape());
+    CHECK(distance(outputs, expected) <= 1e-14 * std::max(1.0, largest(whole)));
   }
-  std::printf("operations by rows: %d\n", cut);
+  return rows > 1 && *by_rows != 0;
+}
+
+/// body(op, inputs, outputs, attributes) for everything that runs when f and its vjp are computed at x: what
+/// a composite is made of, and what vjps are written with. Values are computed again, as tapes drop some.
+template <class Body>
+void for_nodes(const Map& f, const Tensors& x, SampleGen& gen, const Body& body) {
+  Tape tape(Tape::Captures{});
+  Vars at;
+  for (const Tensor& input : x) at.push_back(tape.leaf(input));
+  const Tensors y = values(f(vars(x)));
+  vjp(f, at, vars(random_like(y, gen)));
+  const Graph& graph = tape.graph();
+  Tensors computed(static_cast<std::size_t>(graph.size()));
+  for (std::int32_t i = 0; i < graph.size(); ++i) {
+    const Node& node = graph[i];
+    if (node.outputs == 0) continue;
+    if (!node.op) {
+      computed[static_cast<std::size_t>(i)] = node.output;
+      continue;
+    }
+    Vars inputs;
+    for (const Var& in : node.inputs)
+      inputs.push_back(in.node() < 0 ? in : Var(computed[static_cast<std::size_t>(in.node())]));
+    Tensors outputs;
+    for (std::int32_t k = 0; k < node.outputs; ++k)
+      outputs.push_back(Tensor::empty(graph[i + k].output.shape(), graph[i + k].output.dtype()));
+    node.op->def().kernel({inputs, outputs, node.attrs});
+    for (std::size_t k = 0; k < outputs.size(); ++k) computed[static_cast<std::size_t>(i) + k] = outputs[k];
+    body(*node.op, inputs, outputs, node.attrs);
+  }
+}
+
+}  // namespace
+
+TEST_CASE("an operation that reads rows gives the rows of a part of its inputs") {
+  std::set<std::string_view> cut;
+  int inside = 0;
+  for_samples(5, [&](const Op& op, const Sample& sample) {
+    if (!op.def().composite &&
+        check_rows(op, vars(sample.inputs), run(op, sample.inputs, sample.attrs), sample.attrs))
+      cut.insert(op.name());
+    const Subject f(op, sample);
+    if (!differentiable(op) || f.at().empty()) return;
+    SampleGen gen(6);
+    for_nodes(f, f.at(), gen,
+              [&](const Op& node, const Vars& inputs, const Tensors& outputs, const Attrs& attrs) {
+                INFO("its node " << node.name());
+                if (!check_rows(node, inputs, outputs, attrs)) return;
+                cut.insert(node.name());
+                ++inside;
+              });
+  });
+  for (const Op* op : ops()) {
+    INFO(op->name());
+    CHECK((cut.count(op->name()) == 1 || !op->def().rows));
+  }
+  std::printf("operations by rows: %d, %d uses of them inside others\n", static_cast<int>(cut.size()),
+              inside);
 }
 
 TEST_CASE("operations without derivatives give constants") {
@@ -438,18 +499,6 @@ double scale_of(const Sample& sample, const Results& results) {
     for (std::int64_t i = 0; i < t.size(); ++i)
       if (std::isfinite(t.at(i))) finite = std::max(finite, std::abs(t.at(i)));
   return finite;
-}
-
-template <class Body>
-void for_samples(std::uint64_t seeds, const Body& body) {
-  for (const Op* op : walked())
-    for (std::uint64_t seed = 0; seed < seeds; ++seed) {
-      const Samples samples = samples_of(*op, seed);
-      for (std::size_t i = 0; i < samples.size(); ++i) {
-        INFO(op->name() << ", sample " << i << ", seed " << seed);
-        body(*op, samples[i]);
-      }
-    }
 }
 
 }  // namespace
