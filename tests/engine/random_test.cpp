@@ -9,6 +9,7 @@
 #include <catch2/catch.hpp>
 #include <cmath>
 #include <cstdint>
+#include <iomanip>
 #include <limits>
 #include <set>
 #include <vector>
@@ -217,4 +218,57 @@ TEST_CASE("the generator refuses arguments outside its domain", "[random]") {
   CHECK_THROWS_AS(random.permutation(-1), banach::ValueError);
   CHECK_THROWS_AS(random.fill_uniform(&x, -1), banach::ValueError);
   CHECK_THROWS_AS(random.fill_normal(&x, -1), banach::ValueError);
+}
+
+TEST_CASE("uniform numbers have 24 random bits a float and 53 a double, and end before their bound",
+          "[random]") {
+  const std::int64_t n = 4000;
+  std::vector<float> single(n);
+  std::vector<double> wide(n);
+  Random(5).fill_uniform(single.data(), n);
+  Random(5).fill_uniform(wide.data(), n);
+  int odd_single = 0, odd_wide = 0;
+  for (std::size_t i = 0; i < static_cast<std::size_t>(n); ++i) {
+    const double s = std::ldexp(static_cast<double>(single[i]), 24), w = std::ldexp(wide[i], 53);
+    CHECK(s == std::floor(s));
+    CHECK(w == std::floor(w));
+    odd_single += std::fmod(s, 2.0) != 0.0;
+    odd_wide += std::fmod(w, 2.0) != 0.0;
+  }
+  CHECK(std::abs(odd_single - n / 2) < 200);
+  CHECK(std::abs(odd_wide - n / 2) < 200);
+  // low + u (high - low) rounds up to high now and then, where the interval is narrow: it must not be given
+  // out.
+  const float low = 1.0f, high = std::nextafter(std::nextafter(1.0f, 2.0f), 2.0f);
+  Random(6).fill_uniform(single.data(), n, low, high);
+  bool above = false;
+  for (const float x : single) {
+    CHECK(x >= low);
+    CHECK(x < high);
+    above = above || x > low;
+  }
+  CHECK(above);
+  Random(7).fill_uniform(single.data(), 3, 2.0f, 2.0f);  // an empty interval is its end
+  CHECK(single[0] == 2.0f);
+}
+
+TEST_CASE("the numbers of a seed stay what they are, for what was trained with them", "[random]") {
+  Random random(12345, 6);
+  std::vector<double> drawn{random.uniform(), random.normal(), static_cast<double>(random.below(1000000))};
+  std::vector<double> uniform(3), normal(3);
+  random.fill_uniform(uniform.data(), 3);
+  random.fill_normal(normal.data(), 3, 1.0, 2.0);
+  drawn.insert(drawn.end(), uniform.begin(), uniform.end());
+  drawn.insert(drawn.end(), normal.begin(), normal.end());
+  drawn.push_back(random.split(9).uniform());
+  const std::vector<double> kept{0.19585459451887621, -0.82468230732999692, 192577,
+                                 0.9632338500732982,  0.47185681487411757,  0.35085662226320002,
+                                 -2.1918299275081359, -2.6730540694944729,  1.2169804711682737,
+                                 0.86648306200291514};
+  REQUIRE(drawn.size() == kept.size());
+  for (std::size_t i = 0; i < kept.size(); ++i) {
+    INFO("number " << i << ": " << std::setprecision(17) << drawn[i]);
+    CHECK(drawn[i] == Approx(kept[i]).epsilon(1e-14));
+  }
+  CHECK(random.state().counter == 7);  // three draws, two blocks, two blocks
 }

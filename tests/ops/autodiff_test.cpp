@@ -435,3 +435,42 @@ TEST_CASE("operations of several outputs: each output, both, or one twice", "[gr
   CHECK(pulled[3].item() == 5.0);
   CHECK(pulled[4].item() == 4.0);
 }
+
+TEST_CASE("gradcheck measures the error that is there, at the order where it is", "[gradcheck]") {
+  const Vars at{Var(tensor({0.7}))};
+  for (const double part : {0.01, 0.3}) {
+    // The value is x^2, the derivative lacks a part of itself.
+    const auto lacking = [&](const Vars& in) {
+      const Var y = in[0] * in[0];
+      return Vars{(1.0 - part) * y + part * y.detach()};
+    };
+    const GradcheckReport report = gradcheck(lacking, at, {.order = 1, .tolerance = 0.99 * part});
+    CHECK_FALSE(report.passed);
+    CHECK(report.error == Approx(part).epsilon(1e-6));
+    CHECK(report.analytic == Approx((1.0 - part) * report.numeric).epsilon(1e-6));
+    CHECK(report.order == 1);
+    CHECK(gradcheck(lacking, at, {.order = 1, .tolerance = 1.01 * part}).passed);
+  }
+  // x^2 / 2 with the right derivative, x, which is a constant to the next one.
+  const auto flat = [](const Vars& in) {
+    return Vars{in[0].detach() * in[0] - 0.5 * in[0].detach() * in[0].detach()};
+  };
+  CHECK(gradcheck(flat, at, {.order = 1}).passed);
+  const GradcheckReport second = gradcheck(flat, at);
+  CHECK_FALSE(second.passed);
+  CHECK(second.order == 2);
+  CHECK(second.error == Approx(1.0));
+  CHECK(second.analytic == Approx(0.0).margin(1e-12));
+  // Two inputs and two outputs, right in all but one of the four partial derivatives.
+  const Vars two{Var(tensor({0.3, -0.4})), Var(tensor({1.1, 0.2}))};
+  const auto one_wrong = [](const Vars& in) { return Vars{in[0] * in[1], in[0] + sin(in[1].detach())}; };
+  CHECK_FALSE(gradcheck(one_wrong, two, {.order = 1}).passed);
+  const auto infinite = [](const Vars& in) { return Vars{log(in[0])}; };
+  CHECK_FALSE(gradcheck(infinite, {Var(tensor({-1.0}))}, {.order = 1}).passed);
+  CHECK_THROWS_AS(gradcheck(flat, at, {.order = 0}), ValueError);
+  // Differences of fourth order are exact for polynomials up to it, whatever the step.
+  const auto quartic = [](const Vars& in) { return Vars{in[0] * in[0] * in[0] * in[0]}; };
+  for (const double step : {1e-3, 0.2})
+    CHECK(gradcheck(quartic, {Var(tensor({0.5, -2.0, 300.0}))}, {.order = 1, .step = step, .tolerance = 1e-9})
+              .passed);
+}
