@@ -190,6 +190,26 @@ B power_of_two(B magic_plus_n) {
   return from_bits<B>((to_bits(magic_plus_n) << C::mantissa_bits) + BitsOf<B>(C::one));
 }
 
+/// x 2^n for x in [1/2, 2] and an integer n, where 2^n itself may overflow, or be subnormal while the result
+/// still has bits. One instruction on AVX-512; elsewhere by two factors.
+#if defined(__AVX512F__)
+template <class A>
+xsimd::batch<float, A> times_power_of_two(xsimd::batch<float, A> x, xsimd::batch<float, A> n) {
+  return _mm512_scalef_ps(x, n);
+}
+template <class A>
+xsimd::batch<double, A> times_power_of_two(xsimd::batch<double, A> x, xsimd::batch<double, A> n) {
+  return _mm512_scalef_pd(x, n);
+}
+#else
+template <class B>
+B times_power_of_two(B x, B n) {
+  const B half = multiply_add(n, B(Scalar<B>(0.5)), B(ConstantsOf<B>::magic));
+  const B rest = round_to_magic(n - (half - B(ConstantsOf<B>::magic)));
+  return x * power_of_two(half) * power_of_two(rest);
+}
+#endif
+
 /// x = n ln 2 + r with |r| <= ln(2) / 2; power = exp(r) - 1.
 template <class B>
 struct ReducedExp {
@@ -212,10 +232,7 @@ template <class B>
 B exponential(B x) {
   using C = ConstantsOf<B>;
   const ReducedExp<B> reduced(xsimd::min(B(C::exp_high), xsimd::max(B(C::exp_low), x)));
-  // Scaled in two halves: 2^n itself may overflow, or be subnormal where the result still has bits.
-  const B half = multiply_add(reduced.n, B(Scalar<B>(0.5)), B(C::magic));
-  const B rest = round_to_magic(reduced.n - (half - B(C::magic)));
-  return (B(Scalar<B>(1)) + reduced.power) * power_of_two(half) * power_of_two(rest);
+  return times_power_of_two(B(Scalar<B>(1)) + reduced.power, reduced.n);
 }
 
 /// exp(x) - 1 for x in the range where neither 2^n nor the result overflows or is subnormal.
