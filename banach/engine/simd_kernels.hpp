@@ -19,15 +19,43 @@ struct Whole {
   B operator()(const Scalar<B>* x, Scalar<B> = 0) const { return B::load_unaligned(x + i); }
 };
 
+#if defined(__AVX512F__)
+/// The first `count` lanes from x, less than a batch; the others hold `padding`.
+template <class B>
+B load_first(const Scalar<B>* x, std::int64_t count, Scalar<B> padding) {
+  if constexpr (sizeof(Scalar<B>) == 4)
+    return _mm512_mask_loadu_ps(B(padding), static_cast<__mmask16>((1u << count) - 1), x);
+  else
+    return _mm512_mask_loadu_pd(B(padding), static_cast<__mmask8>((1u << count) - 1), x);
+}
+template <class B>
+void store_first(B lanes, Scalar<B>* y, std::int64_t count) {
+  if constexpr (sizeof(Scalar<B>) == 4)
+    _mm512_mask_storeu_ps(y, static_cast<__mmask16>((1u << count) - 1), lanes);
+  else
+    _mm512_mask_storeu_pd(y, static_cast<__mmask8>((1u << count) - 1), lanes);
+}
+#else
+template <class B>
+B load_first(const Scalar<B>* x, std::int64_t count, Scalar<B> padding) {
+  alignas(64) Scalar<B> lanes[B::size];
+  for (std::int64_t j = 0; j < static_cast<std::int64_t>(B::size); ++j) lanes[j] = j < count ? x[j] : padding;
+  return B::load_aligned(lanes);
+}
+template <class B>
+void store_first(B batch, Scalar<B>* y, std::int64_t count) {
+  alignas(64) Scalar<B> lanes[B::size];
+  batch.store_aligned(lanes);
+  for (std::int64_t j = 0; j < count; ++j) y[j] = lanes[j];
+}
+#endif
+
 /// Reads the last, partial batch at offset i; lanes past the end hold `padding`.
 template <class B>
 struct Partial {
   std::int64_t i, n;
   B operator()(const Scalar<B>* x, Scalar<B> padding = 0) const {
-    alignas(64) Scalar<B> lanes[B::size];
-    for (std::int64_t j = 0; j < static_cast<std::int64_t>(B::size); ++j)
-      lanes[j] = i + j < n ? x[i + j] : padding;
-    return B::load_aligned(lanes);
+    return load_first<B>(x + i, n - i, padding);
   }
 };
 
@@ -49,11 +77,7 @@ void elementwise(Scalar<B>* y, std::int64_t n, const Compute& compute) {
     }
   }
   for (; i + width <= n; i += width) compute(Whole<B>{i}).store_unaligned(y + i);
-  if (i < n) {
-    alignas(64) Scalar<B> lanes[B::size];
-    compute(Partial<B>{i, n}).store_aligned(lanes);
-    for (std::int64_t j = 0; i + j < n; ++j) y[i + j] = lanes[j];
-  }
+  if (i < n) store_first<B>(compute(Partial<B>{i, n}), y + i, n - i);
 }
 
 /// Combines the lanes in a fixed tree.
