@@ -1,6 +1,7 @@
 // Solvers against the papers' formulas, worked out here by other means: which points they try, and when they
 // give something up.
 #include "maps.hpp"
+#include "nonlin_problems.hpp"
 
 #include <banach/solvers/minimize.hpp>
 #include <banach/solvers/newton.hpp>
@@ -124,6 +125,78 @@ TEST_CASE("Anderson's step is the best affine combination of the last iterates",
       INFO("step " << k + 1 << ", entry " << c);
       CHECK(watched.path[k + 1][c] == Approx(expected).epsilon(1e-6).margin(1e-6));
     }
+  }
+}
+
+TEST_CASE("Anderson's ridge shortens what a single difference says", "[anderson]") {
+  // With one difference, gamma = dg^T g / ((1 + ridge) dg^T dg); the next iterate is z + g - (dz + dg) gamma.
+  const double ridge = GENERATE(0.0, 0.25, 3.0);
+  const std::int64_t n = 4;
+  Random random(4);
+  const Matrix w = random_with_radius(n, 0.4, random);
+  Watched watched{tanh_map(w, random_state(1, n, DType::f64, random)), {}};
+  solve_fixed_point(Anderson{.memory = 1, .ridge = ridge}, watched.map(),
+                    random_state(1, n, DType::f64, random), {.max_steps = 5, .tolerance = 0.0});
+  REQUIRE(watched.path.size() == 5);
+  Row last_z, last_g;
+  for (std::size_t k = 0; k + 1 < watched.path.size(); ++k) {
+    const Row& z = watched.path[k];
+    Row g = values(watched.f(tensor(z, {1, n}))), dg = g, dz = z;
+    for (std::size_t i = 0; i < g.size(); ++i) g[i] -= z[i];
+    double gamma = 0.0;
+    if (k > 0) {
+      for (std::size_t i = 0; i < g.size(); ++i) {
+        dg[i] = g[i] - last_g[i];
+        dz[i] = z[i] - last_z[i];
+      }
+      gamma = dot(dg, g) / ((1.0 + ridge) * dot(dg, dg));
+    }
+    for (std::size_t i = 0; i < g.size(); ++i)
+      CHECK(watched.path[k + 1][i] ==
+            Approx(z[i] + g[i] - (dz[i] + dg[i]) * gamma).epsilon(1e-9).margin(1e-9));
+    last_z = z;
+    last_g = g;
+  }
+}
+
+TEST_CASE("Broyden's step solves with the matrix of the good update", "[broyden]") {
+  // B (z' - z) = -damping g, with B <- B + (dg - B dz) dz^T / (dz^T dz) from B = -I, g = f(z) - z.
+  const double damping = GENERATE(1.0, 0.6);
+  const std::int64_t n = 5;
+  Random random(6);
+  const Matrix w = random_with_radius(n, 0.7, random);
+  Watched watched{tanh_map(w, random_state(1, n, DType::f64, random)), {}};
+  solve_fixed_point(Broyden{.damping = damping}, watched.map(), random_state(1, n, DType::f64, random),
+                    {.max_steps = 8, .tolerance = 0.0});
+  REQUIRE(watched.path.size() == 8);
+  Matrix b(n);
+  for (std::int64_t i = 0; i < n; ++i) b(i, i) = -1.0;
+  Row last_z, last_g;
+  for (std::size_t k = 0; k + 1 < watched.path.size(); ++k) {
+    const Row &z = watched.path[k], &next = watched.path[k + 1];
+    Row g = values(watched.f(tensor(z, {1, n})));
+    for (std::size_t i = 0; i < g.size(); ++i) g[i] -= z[i];
+    if (k > 0) {
+      Row dz = z, miss = g;
+      for (std::size_t i = 0; i < g.size(); ++i) dz[i] -= last_z[i];
+      for (std::int64_t i = 0; i < n; ++i) {
+        const auto at = static_cast<std::size_t>(i);
+        miss[at] -= last_g[at];
+        for (std::int64_t j = 0; j < n; ++j) miss[at] -= b(i, j) * dz[static_cast<std::size_t>(j)];
+      }
+      const double squares = dot(dz, dz);
+      for (std::int64_t i = 0; i < n; ++i)
+        for (std::int64_t j = 0; j < n; ++j)
+          b(i, j) += miss[static_cast<std::size_t>(i)] * dz[static_cast<std::size_t>(j)] / squares;
+    }
+    for (std::int64_t i = 0; i < n; ++i) {
+      double image = 0.0;
+      for (std::int64_t j = 0; j < n; ++j)
+        image += b(i, j) * (next[static_cast<std::size_t>(j)] - z[static_cast<std::size_t>(j)]);
+      CHECK(image == Approx(-damping * g[static_cast<std::size_t>(i)]).epsilon(1e-6).margin(1e-9));
+    }
+    last_z = z;
+    last_g = g;
   }
 }
 
@@ -269,6 +342,172 @@ TEST_CASE("the trust region of Levenberg and Marquardt follows the ratio of what
       }
       check_path(found, expected);
     }
+}
+
+TEST_CASE("a step of Levenberg and Marquardt is the best one in its ellipsoid", "[newton]") {
+  // Moré 1978: d minimises ||F + A d|| over ||D d|| <= radius, so (A^T A + mu D^2) d = -A^T F with mu >= 0,
+  // and mu = 0 unless ||D d|| is the radius, which is met to a tenth. D holds the largest columns so far.
+  const bool scaled = GENERATE(true, false);
+  const double first_radius = GENERATE(100.0, 0.3);
+  for (const NonlinProblem& p : nonlin_problems()) {
+    const std::int64_t n = p.size();
+    if (n < 2 || n > 4) continue;
+    CAPTURE(p.number, scaled, first_radius);
+    const auto size = static_cast<std::size_t>(n);
+    FixedPointProblem problem = p.problem();
+    std::vector<Row> path;
+    problem.f = [&, f = problem.f](const Tensor& z) {
+      path.push_back(values(z));
+      return f(z);
+    };
+    solve_fixed_point(
+        LevenbergMarquardt{.radius = first_radius, .scaled = scaled}, problem, p.first(),
+        {.max_steps = 12, .tolerance = 0.0, .divergence_factor = 1e300, .accept_rounding = false});
+    const FixedPointProblem plain = p.problem();
+    const auto F = [&](const Row& z) {
+      Row value = values(plain.f(tensor(z, {1, n})));
+      for (std::size_t i = 0; i < size; ++i) value[i] = z[i] - value[i];
+      return value;
+    };
+    std::vector<Row> columns(size);  // of A
+    const auto linearise = [&](const Row& z) {
+      const Linearization at = plain.linearize(tensor(z, {1, n}));
+      for (std::size_t j = 0; j < size; ++j) {
+        Tensor unit = Tensor::zeros({1, n}, DType::f64);
+        unit.mutable_data<double>()[j] = 1.0;
+        columns[j] = values(at.jvp(unit));
+        for (std::size_t i = 0; i < size; ++i) columns[j][i] = (i == j ? 1.0 : 0.0) - columns[j][i];
+      }
+    };
+    Row z = path[0], f = F(z), scale(size, scaled ? 0.0 : 1.0);
+    const auto rescale = [&] {
+      for (std::size_t j = 0; j < size && scaled; ++j) scale[j] = std::max(scale[j], length(columns[j]));
+    };
+    linearise(z);
+    rescale();
+    for (double& d : scale) d = d > 0.0 ? d : 1.0;
+    double radius = 0.0;
+    for (std::size_t j = 0; j < size; ++j) radius = std::hypot(radius, scale[j] * z[j]);
+    radius = std::max(radius, scaled ? length(f) : 0.0);
+    radius = first_radius * (radius > 0.0 ? radius : 1.0);
+    for (std::size_t k = 1; k < path.size() && length(f) > 1e-6; ++k) {
+      INFO("trial " << k);
+      Row d = path[k], left = f, slope, weighted;
+      for (std::size_t j = 0; j < size; ++j) d[j] -= z[j];
+      for (std::size_t j = 0; j < size; ++j)
+        for (std::size_t i = 0; i < size; ++i) left[i] += columns[j][i] * d[j];
+      double step = 0.0, pull = 0.0;
+      for (std::size_t j = 0; j < size; ++j) {
+        slope.push_back(-dot(columns[j], left) / scale[j]);  // of the model, in the metric of D
+        weighted.push_back(scale[j] * d[j]);
+        pull += std::pow(dot(columns[j], f) / scale[j], 2);
+      }
+      step = length(weighted);
+      pull = std::sqrt(pull);
+      const double mu = dot(slope, weighted) / (step * step);
+      Row off = slope;
+      for (std::size_t j = 0; j < size; ++j) off[j] -= mu * weighted[j];
+      CHECK(length(off) <= 1e-6 * pull);
+      CHECK(mu * step >= -1e-6 * pull);
+      CHECK(step <= 1.1 * radius * (1.0 + 1e-9));
+      if (step < 0.9 * radius * (1.0 - 1e-9)) CHECK(std::abs(mu) * step <= 1e-6 * pull);
+      const Row there = F(path[k]);
+      const double promised = 1.0 - std::pow(length(left) / length(f), 2),
+                   came = 1.0 - std::pow(length(there) / length(f), 2);
+      if (!(promised > 1e-9)) break;
+      if (!(came > 0.25 * promised))
+        radius =
+            step * (std::isfinite(came) ? std::clamp(promised / (2.0 * promised - came), 0.1, 0.5) : 0.1);
+      else if (came > 0.75 * promised)
+        radius = std::max(radius, 2.0 * step);
+      if (!(came >= 1e-4 * promised)) continue;
+      z = path[k];
+      f = there;
+      linearise(z);
+      rescale();
+    }
+  }
+}
+
+TEST_CASE("a step of minimisation is that of Steihaug's conjugate gradients", "[minimize]") {
+  // Nocedal and Wright 2006, algorithm 7.2, with the tolerance min(1/2, sqrt ||g||) ||g||, on a chained
+  // Rosenbrock function: convex here, indefinite there.
+  const double radius = GENERATE(0.05, 0.5, 1e3);
+  const int limit = GENERATE(2, 200);
+  const std::size_t n = 5;
+  const auto value = [](const Row& x) {
+    double sum = 0.0;
+    for (std::size_t i = 0; i + 1 < x.size(); ++i)
+      sum += 10.0 * std::pow(x[i + 1] - x[i] * x[i], 2) + std::pow(1.0 - x[i], 2);
+    return sum;
+  };
+  const auto gradient = [](const Row& x) {
+    Row g(x.size(), 0.0);
+    for (std::size_t i = 0; i + 1 < x.size(); ++i) {
+      g[i] += -40.0 * x[i] * (x[i + 1] - x[i] * x[i]) - 2.0 * (1.0 - x[i]);
+      g[i + 1] += 20.0 * (x[i + 1] - x[i] * x[i]);
+    }
+    return g;
+  };
+  const auto hessian = [](const Row& x, const Row& v) {
+    Row h(x.size(), 0.0);
+    for (std::size_t i = 0; i + 1 < x.size(); ++i) {
+      h[i] += (-40.0 * (x[i + 1] - 3.0 * x[i] * x[i]) + 2.0) * v[i] - 40.0 * x[i] * v[i + 1];
+      h[i + 1] += -40.0 * x[i] * v[i] + 20.0 * v[i + 1];
+    }
+    return h;
+  };
+  std::vector<Row> path;
+  const Shape shape{1, static_cast<std::int64_t>(n)};
+  const MinimizationProblem problem{
+      [&](const Tensor& z) {
+        path.push_back(values(z));
+        return MinimizationProblem::Point{Tensor::full({1}, value(path.back()), DType::f64),
+                                          tensor(gradient(path.back()), shape)};
+      },
+      [&](const Tensor& z) -> StateMap {
+        return [&, x = values(z)](const Tensor& v) { return tensor(hessian(x, values(v)), shape); };
+      }};
+  solve_minimum({.radius = radius, .krylov = limit}, problem, tensor(Row{-1.2, 1.0, 0.3, -0.8, 0.6}, shape),
+                {.max_steps = 20, .tolerance = 0.0, .absolute_tolerance = 1e-6});
+  REQUIRE(path.size() > 5);
+  Row z = path[0];
+  double region = radius;
+  for (std::size_t k = 1; k < path.size(); ++k) {
+    INFO("trial " << k);
+    const Row g = gradient(z);
+    Row s(n, 0.0), r = g, d = g;
+    for (double& x : d) x = -x;
+    const double enough = std::min(0.5, std::sqrt(length(g))) * length(g);
+    for (int j = 0; j < limit && length(r) > enough; ++j) {
+      const Row hd = hessian(z, d);
+      const double curvature = dot(d, hd), full = dot(r, r) / curvature;
+      Row ahead = s;
+      for (std::size_t i = 0; i < n; ++i) ahead[i] += full * d[i];
+      if (curvature <= 0.0 || length(ahead) >= region) {  // to the edge: ||s + t d|| = region
+        const double dd = dot(d, d), sd = dot(s, d), rest = region * region - dot(s, s);
+        const double t = (-sd + std::sqrt(sd * sd + dd * rest)) / dd;
+        for (std::size_t i = 0; i < n; ++i) s[i] += t * d[i];
+        break;
+      }
+      const double before = dot(r, r);
+      for (std::size_t i = 0; i < n; ++i) r[i] += full * hd[i];
+      s = ahead;
+      for (std::size_t i = 0; i < n; ++i) d[i] = dot(r, r) / before * d[i] - r[i];
+    }
+    Row trial = z;
+    for (std::size_t i = 0; i < n; ++i) trial[i] += s[i];
+    for (std::size_t i = 0; i < n; ++i) CHECK(path[k][i] == Approx(trial[i]).epsilon(1e-6).margin(1e-7));
+    const double promised = -dot(g, s) - 0.5 * dot(s, hessian(z, s)),
+                 ratio = (value(z) - value(trial)) / promised;
+    if (ratio <= 1e-4)
+      region = 0.25 * length(s);
+    else if (ratio < 0.25)
+      region = 0.25 * std::max(length(s), region);
+    else if (ratio > 0.75 && length(s) > 0.8 * region)
+      region *= 2.0;
+    if (ratio > 1e-4) z = path[k];
+  }
 }
 
 TEST_CASE("the trust region of minimisation follows the ratio of what came to what was promised",
