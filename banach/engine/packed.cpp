@@ -77,24 +77,26 @@ PackedMatrix<T>::PackedMatrix(bool transpose, std::int64_t k, std::int64_t n, co
 }
 
 template <class T>
-void PackedMatrix<T>::multiply(std::int64_t m, const T* a, std::int64_t lda, T* c, std::int64_t ldc) const {
-  run(m, a, lda, nullptr, 0, c, ldc);
+void PackedMatrix<T>::multiply(std::int64_t m, const T* a, std::int64_t lda, T* c, std::int64_t ldc,
+                               bool transpose_a) const {
+  run(m, a, lda, nullptr, 0, c, ldc, transpose_a);
 }
 
 template <class T>
 void PackedMatrix<T>::multiply_add(std::int64_t m, const T* a, std::int64_t lda, const T* start,
-                                   std::int64_t ld_start, T* c, std::int64_t ldc) const {
+                                   std::int64_t ld_start, T* c, std::int64_t ldc, bool transpose_a) const {
   if (ld_start != 0) check_leading("ld_start", ld_start, n_);
-  run(m, a, lda, start, ld_start, c, ldc);
+  run(m, a, lda, start, ld_start, c, ldc, transpose_a);
 }
 
 template <class T>
 void PackedMatrix<T>::run(std::int64_t m, const T* a, std::int64_t lda, const T* start, std::int64_t ld_start,
-                          T* c, std::int64_t ldc) const {
+                          T* c, std::int64_t ldc, bool transpose_a) const {
   check_size("m", m);
-  check_leading("lda", lda, k_);
+  check_leading("lda", lda, transpose_a ? m : k_);
   check_leading("ldc", ldc, n_);
-  kernel_->run(m, n_, k_, a, lda, panels_.data(), start, ld_start, c, ldc);
+  kernel_->run(m, n_, k_, a, transpose_a ? 1 : lda, transpose_a ? lda : 1, panels_.data(), start, ld_start, c,
+               ldc);
 }
 
 template class PackedMatrix<float>;

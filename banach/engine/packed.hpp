@@ -30,17 +30,19 @@ class PackedMatrix {
   std::int64_t rows() const { return k_; }
   std::int64_t columns() const { return n_; }
 
-  /// C = A B for row-major A (m x k) and C (m x n), which must not overlap. Throws ValueError as above.
-  void multiply(std::int64_t m, const T* a, std::int64_t lda, T* c, std::int64_t ldc) const;
+  /// C = A B for row-major A (m x k or, if transpose_a, k x m) and C (m x n), which must not overlap. Throws
+  /// ValueError as above.
+  void multiply(std::int64_t m, const T* a, std::int64_t lda, T* c, std::int64_t ldc,
+                bool transpose_a = false) const;
 
   /// C = start + A B, where row i of start begins at start + i * ld_start: a matrix, C itself (to accumulate;
   /// ld_start = ldc), or with ld_start = 0 one row for all, such as a bias. Each sum begins with its start.
   void multiply_add(std::int64_t m, const T* a, std::int64_t lda, const T* start, std::int64_t ld_start, T* c,
-                    std::int64_t ldc) const;
+                    std::int64_t ldc, bool transpose_a = false) const;
 
  private:
   void run(std::int64_t m, const T* a, std::int64_t lda, const T* start, std::int64_t ld_start, T* c,
-           std::int64_t ldc) const;
+           std::int64_t ldc, bool transpose_a) const;
 
   const simd::PanelProduct<T>* kernel_;
   std::int64_t k_, n_;

@@ -32,26 +32,35 @@ constexpr TileShape tile_shape{4, 8};  // of 16 registers; a product needs one b
 
 /// C = start + A B for one shape of tile, the panels being panel_size entries apart.
 template <class T>
-using Tile = void (*)(std::int64_t k, const T* a, std::int64_t lda, const T* panels, std::int64_t panel_size,
-                      const T* start, std::int64_t ld_start, T* c, std::int64_t ldc);
+using Tile = void (*)(std::int64_t k, const T* a, std::int64_t a_row, std::int64_t a_column, const T* panels,
+                      std::int64_t panel_size, const T* start, std::int64_t ld_start, T* c, std::int64_t ldc);
 
+// The loops over rows and vectors are unrolled from the start: only then does the compiler see registers in
+// `sums`, and not memory.
 template <class B, int rows, int vectors>
-void tile(std::int64_t k, const Scalar<B>* a, std::int64_t lda, const Scalar<B>* panels,
-          std::int64_t panel_size, const Scalar<B>* start, std::int64_t ld_start, Scalar<B>* c,
-          std::int64_t ldc) {
+void tile(std::int64_t k, const Scalar<B>* a, std::int64_t a_row, std::int64_t a_column,
+          const Scalar<B>* panels, std::int64_t panel_size, const Scalar<B>* start, std::int64_t ld_start,
+          Scalar<B>* c, std::int64_t ldc) {
   constexpr std::int64_t width = B::size;
   B sums[rows][vectors];
+#pragma GCC unroll 8
   for (int r = 0; r < rows; ++r)
+#pragma GCC unroll 8
     for (int v = 0; v < vectors; ++v) sums[r][v] = B::load_unaligned(start + r * ld_start + v * width);
   for (std::int64_t p = 0; p < k; ++p) {
     B b[vectors];
+#pragma GCC unroll 8
     for (int v = 0; v < vectors; ++v) b[v] = B::load_aligned(panels + v * panel_size + p * width);
+#pragma GCC unroll 8
     for (int r = 0; r < rows; ++r) {
-      const B entry(a[r * lda + p]);
+      const B entry(a[r * a_row + p * a_column]);
+#pragma GCC unroll 8
       for (int v = 0; v < vectors; ++v) sums[r][v] = multiply_add(entry, b[v], sums[r][v]);
     }
   }
+#pragma GCC unroll 8
   for (int r = 0; r < rows; ++r)
+#pragma GCC unroll 8
     for (int v = 0; v < vectors; ++v) sums[r][v].store_unaligned(c + r * ldc + v * width);
 }
 
@@ -77,13 +86,14 @@ struct Tiles {
 /// A tile that reaches past the last column, by way of a copy of C.
 template <class B>
 void edge_tile(Tile<Scalar<B>> whole, std::int64_t rows, std::int64_t columns, std::int64_t k,
-               const Scalar<B>* a, std::int64_t lda, const Scalar<B>* panels, std::int64_t panel_size,
-               const Scalar<B>* start, std::int64_t ld_start, Scalar<B>* c, std::int64_t ldc) {
+               const Scalar<B>* a, std::int64_t a_row, std::int64_t a_column, const Scalar<B>* panels,
+               std::int64_t panel_size, const Scalar<B>* start, std::int64_t ld_start, Scalar<B>* c,
+               std::int64_t ldc) {
   constexpr std::int64_t ld = most_vectors * B::size;
   alignas(64) Scalar<B> copy[tile_shape.rows * ld] = {};
   for (std::int64_t r = 0; r < rows; ++r)
     for (std::int64_t j = 0; j < columns; ++j) copy[r * ld + j] = start[r * ld_start + j];
-  whole(k, a, lda, panels, panel_size, copy, ld, copy, ld);
+  whole(k, a, a_row, a_column, panels, panel_size, copy, ld, copy, ld);
   for (std::int64_t r = 0; r < rows; ++r)
     for (std::int64_t j = 0; j < columns; ++j) c[r * ldc + j] = copy[r * ld + j];
 }
@@ -91,9 +101,9 @@ void edge_tile(Tile<Scalar<B>> whole, std::int64_t rows, std::int64_t columns, s
 constexpr std::int64_t pieces(std::int64_t size, std::int64_t most) { return (size + most - 1) / most; }
 
 template <class B>
-void panel_product(std::int64_t m, std::int64_t n, std::int64_t k, const Scalar<B>* a, std::int64_t lda,
-                   const Scalar<B>* panels, const Scalar<B>* start, std::int64_t ld_start, Scalar<B>* c,
-                   std::int64_t ldc) {
+void panel_product(std::int64_t m, std::int64_t n, std::int64_t k, const Scalar<B>* a, std::int64_t a_row,
+                   std::int64_t a_column, const Scalar<B>* panels, const Scalar<B>* start,
+                   std::int64_t ld_start, Scalar<B>* c, std::int64_t ldc) {
   static constexpr Tiles<B> tiles;
   static constexpr Scalar<B> zeros[most_vectors * B::size] = {};
   constexpr std::int64_t width = B::size;
@@ -109,14 +119,15 @@ void panel_product(std::int64_t m, std::int64_t n, std::int64_t k, const Scalar<
     for (std::int64_t h = 0; h < row_groups; ++h) {
       const std::int64_t i = h * m / row_groups, rows = (h + 1) * m / row_groups - i;
       const Tile<Scalar<B>> whole = tiles.of[rows - 1][vectors - 1];
-      const Scalar<B>* a_rows = a + i * lda;
+      const Scalar<B>* a_rows = a + i * a_row;
       const Scalar<B>* b = panels + j * k;
       const Scalar<B>* first = start == nullptr ? zeros : start + i * ld_start + j;
       Scalar<B>* corner = c + i * ldc + j;
       if (columns == vectors * width)
-        whole(k, a_rows, lda, b, width * k, first, ld_start, corner, ldc);
+        whole(k, a_rows, a_row, a_column, b, width * k, first, ld_start, corner, ldc);
       else
-        edge_tile<B>(whole, rows, columns, k, a_rows, lda, b, width * k, first, ld_start, corner, ldc);
+        edge_tile<B>(whole, rows, columns, k, a_rows, a_row, a_column, b, width * k, first, ld_start, corner,
+                     ldc);
     }
   }
 }

@@ -121,11 +121,14 @@ TEMPLATE_TEST_CASE("a packed product is the chain of multiply-adds of every size
           INFO("m " << m << " n " << n << " k " << k);
           const auto a = random_matrix<T>(m, k, 2, 5);
           const Matrix<T> want = expected(a, b, Matrix<T>(1, n), 2, T(-77));
-          for (const auto* product : {&plain, &from_transposed}) {
-            Matrix<T> c(m, n, 2, T(-77));
-            product->multiply(m, a.entries.data(), a.ld, c.entries.data(), c.ld);
-            REQUIRE(same_bits(c, want));
-          }
+          const Matrix<T> at = a.transposed();
+          for (const auto* product : {&plain, &from_transposed})
+            for (const bool transpose_a : {false, true}) {
+              Matrix<T> c(m, n, 2, T(-77));
+              const Matrix<T>& left = transpose_a ? at : a;
+              product->multiply(m, left.entries.data(), left.ld, c.entries.data(), c.ld, transpose_a);
+              REQUIRE(same_bits(c, want));
+            }
         }
       }
   });
@@ -151,6 +154,10 @@ TEMPLATE_TEST_CASE("a packed product adds to a matrix, to C itself or to one row
       CHECK(same_bits(sum, expected(a, b, c)));
 
       product.multiply_add(m, a.entries.data(), a.ld, bias.entries.data(), 0, c.entries.data(), c.ld);
+      CHECK(same_bits(c, expected(a, b, bias)));
+
+      const auto at = a.transposed();
+      product.multiply_add(m, at.entries.data(), at.ld, bias.entries.data(), 0, c.entries.data(), c.ld, true);
       CHECK(same_bits(c, expected(a, b, bias)));
     }
   });
@@ -249,5 +256,6 @@ TEST_CASE("a packed matrix refuses sizes that cannot be", "[packed]") {
                     "[packed_matrix] m must be at least 0: -2");
   CHECK_THROWS_AS(product.multiply(2, a.data(), 2, c.data(), 4), ValueError);
   CHECK_THROWS_AS(product.multiply(2, a.data(), 3, c.data(), 3), ValueError);
+  CHECK_THROWS_AS(product.multiply(2, a.data(), 1, c.data(), 4, true), ValueError);
   CHECK_THROWS_AS(product.multiply_add(2, a.data(), 3, b.data(), 3, c.data(), 4), ValueError);
 }
