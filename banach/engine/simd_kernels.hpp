@@ -35,6 +35,32 @@ void store_first(B lanes, Scalar<B>* y, std::int64_t count) {
   else
     _mm512_mask_storeu_pd(y, static_cast<__mmask8>((1u << count) - 1), lanes);
 }
+#elif defined(__AVX2__)
+/// All bits set in the first `count` lanes.
+template <class T>
+__m256i first_lanes(std::int64_t count) {
+  if constexpr (sizeof(T) == 4)
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(count)),
+                              _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+  else
+    return _mm256_cmpgt_epi64(_mm256_set1_epi64x(count), _mm256_setr_epi64x(0, 1, 2, 3));
+}
+template <class B>
+B load_first(const Scalar<B>* x, std::int64_t count, Scalar<B> padding) {
+  const __m256i mask = first_lanes<Scalar<B>>(count);
+  if constexpr (sizeof(Scalar<B>) == 4)
+    return _mm256_blendv_ps(B(padding), _mm256_maskload_ps(x, mask), _mm256_castsi256_ps(mask));
+  else
+    return _mm256_blendv_pd(B(padding), _mm256_maskload_pd(x, mask), _mm256_castsi256_pd(mask));
+}
+template <class B>
+void store_first(B lanes, Scalar<B>* y, std::int64_t count) {
+  const __m256i mask = first_lanes<Scalar<B>>(count);
+  if constexpr (sizeof(Scalar<B>) == 4)
+    _mm256_maskstore_ps(y, mask, lanes);
+  else
+    _mm256_maskstore_pd(y, mask, lanes);
+}
 #else
 template <class B>
 B load_first(const Scalar<B>* x, std::int64_t count, Scalar<B> padding) {
@@ -281,33 +307,53 @@ Scalar<B> squared_distance(const Scalar<B>* a, const Scalar<B>* b, std::int64_t 
     return multiply_add(difference, difference, s);
   }));
 }
-/// `combine`, the larger or the smaller of two, over all elements; `nothing` for none.
-template <class B, B (*combine)(B, B)>
-Scalar<B> extremum(const Scalar<B>* x, std::int64_t n, Scalar<B> nothing) {
+struct Largest {
+  template <class V>  // a batch or a number
+  V operator()(V a, V b) const {
+    if constexpr (requires { typename V::arch_type; })
+      return xsimd::max(a, b);
+    else
+      return a > b ? a : b;
+  }
+};
+struct Smallest {
+  template <class V>
+  V operator()(V a, V b) const {
+    if constexpr (requires { typename V::arch_type; })
+      return xsimd::min(a, b);
+    else
+      return a < b ? a : b;
+  }
+};
+/// The largest (or smallest) of all elements, NaN if any is; `nothing` for none. The instructions keep a NaN
+/// on one side only, so it is looked for apart: quicker than a comparison that keeps it.
+template <class B, class Combine>
+Scalar<B> extremum(const Scalar<B>* x, std::int64_t n, Scalar<B> nothing, const Combine& combine) {
   constexpr std::int64_t width = B::size;
   B m0(nothing), m1(nothing), m2(nothing), m3(nothing);
+  auto numbers = m0 == m0;
   std::int64_t i = 0;
   for (; i + 4 * width <= n; i += 4 * width) {
-    m0 = combine(m0, Whole<B>{i}(x));
-    m1 = combine(m1, Whole<B>{i + width}(x));
-    m2 = combine(m2, Whole<B>{i + 2 * width}(x));
-    m3 = combine(m3, Whole<B>{i + 3 * width}(x));
+    const B x0 = Whole<B>{i}(x), x1 = Whole<B>{i + width}(x);
+    const B x2 = Whole<B>{i + 2 * width}(x), x3 = Whole<B>{i + 3 * width}(x);
+    m0 = combine(m0, x0), m1 = combine(m1, x1), m2 = combine(m2, x2), m3 = combine(m3, x3);
+    numbers = numbers & ((x0 == x0) & (x1 == x1)) & ((x2 == x2) & (x3 == x3));
   }
-  for (; i + width <= n; i += width) m0 = combine(m0, Whole<B>{i}(x));
-  if (i < n) m1 = combine(m1, Partial<B>{i, n}(x, nothing));
-  return across_lanes(combine(combine(m0, m1), combine(m2, m3)), [](Scalar<B> a, Scalar<B> b) {
-    alignas(64) Scalar<B> lanes[B::size];
-    combine(B(a), B(b)).store_aligned(lanes);
-    return lanes[0];
-  });
+  for (; i < n; i += width) {
+    const B last = i + width <= n ? Whole<B>{i}(x) : Partial<B>{i, n}(x, nothing);
+    m0 = combine(m0, last);
+    numbers = numbers & (last == last);
+  }
+  if (!xsimd::all(numbers)) return static_cast<Scalar<B>>(__builtin_nan(""));
+  return across_lanes(combine(combine(m0, m1), combine(m2, m3)), combine);
 }
 template <class B>
 Scalar<B> maximum_of(const Scalar<B>* x, std::int64_t n) {
-  return extremum<B, larger<B>>(x, n, static_cast<Scalar<B>>(-__builtin_inf()));
+  return extremum<B>(x, n, static_cast<Scalar<B>>(-__builtin_inf()), Largest());
 }
 template <class B>
 Scalar<B> minimum_of(const Scalar<B>* x, std::int64_t n) {
-  return extremum<B, smaller<B>>(x, n, static_cast<Scalar<B>>(__builtin_inf()));
+  return extremum<B>(x, n, static_cast<Scalar<B>>(__builtin_inf()), Smallest());
 }
 
 // ---- Rows
