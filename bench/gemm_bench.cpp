@@ -64,10 +64,11 @@ void register_cases(const std::string& type) {
       RegisterBenchmark((name + "/banach").c_str(), [m, n](State& s) { packed<T>(s, m, n); });
       RegisterBenchmark((name + "/openblas").c_str(), [m, n](State& s) { openblas<T>(s, m, n); });
     }
-    for (const bool transpose : {false, true})
-      RegisterBenchmark(
-          ("pack_" + type + "/" + std::to_string(n) + (transpose ? "/transposed" : "/plain")).c_str(),
-          [transpose, n](State& s) { packing<T>(s, transpose, n); });
+    for (const bool transpose : {false, true}) {
+      const std::string name = "pack_" + type + "/" + std::to_string(n) + (transpose ? "_transposed" : "");
+      RegisterBenchmark((name + "/banach").c_str(),
+                        [transpose, n](State& s) { packing<T>(s, transpose, n); });
+    }
   }
 }
 
