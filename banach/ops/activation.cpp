@@ -40,6 +40,15 @@ void fused_kernel(const KernelContext& c, F f) {
   });
 }
 
+// Calls f(x, scratch, y, n) for blocks that stay in the first cache. What f writes to y last may be where x
+// is.
+template <class T, class F>
+void by_blocks(const T* x, T* y, std::int64_t n, F f) {
+  constexpr std::int64_t block = 512;
+  T scratch[block];
+  for (std::int64_t i = 0; i < n; i += block) f(x + i, scratch, y + i, std::min(block, n - i));
+}
+
 // out = x > 0 ? a : scale * b, out being any of the others: by kernels over blocks, as the compiler would
 // branch.
 template <class T>
@@ -321,8 +330,10 @@ const Op elu_op{{
           const double alpha = c.attrs.as<Alpha>().alpha;
           map_kernel(c, [alpha](auto* x, auto* y, std::int64_t n, const auto& k) {
             using T = std::remove_pointer_t<decltype(y)>;
-            k.expm1(x, y, n);
-            choose_positive(k, x, x, static_cast<T>(alpha), y, y, n);
+            by_blocks(x, y, n, [&](const T* from, T* scratch, T* to, std::int64_t m) {
+              k.expm1(from, scratch, m);
+              choose_positive(k, from, from, static_cast<T>(alpha), scratch, to, m);
+            });
           });
         },
     .kind = OpKind::elementwise,
@@ -356,11 +367,17 @@ const Op elu_op{{
         },
 }};
 
-// x s with s = f(x) in [0, 1], in place of f(x) in y; its limit 0 at -infinity.
-template <class T>
-void times_argument(const T* x, T* y, std::int64_t n) {
-  constexpr T lowest = -std::numeric_limits<T>::infinity();
-  for (std::int64_t i = 0; i < n; ++i) y[i] = x[i] == lowest ? T{-0.0} : x[i] * y[i];
+// Kernel of y = x s with s = f(x) in [0, 1], which f(x, s, n, kernels) writes; its limit 0 at -infinity.
+template <class F>
+void gate_kernel(const KernelContext& c, F f) {
+  map_kernel(c, [f](auto* x, auto* y, std::int64_t n, const auto& k) {
+    using T = std::remove_pointer_t<decltype(y)>;
+    constexpr T lowest = -std::numeric_limits<T>::infinity();
+    by_blocks(x, y, n, [&](const T* from, T* s, T* to, std::int64_t m) {
+      f(from, s, m, k);
+      for (std::int64_t i = 0; i < m; ++i) to[i] = from[i] == lowest ? T{-0.0} : from[i] * s[i];
+    });
+  });
 }
 
 // The derivative of x s(x): s + x s', with s' vanishing faster than x grows. Beyond +-limit s' is 0, and x
@@ -387,10 +404,7 @@ const Op silu_op{{
     .shape = same_shape,
     .kernel =
         [](const KernelContext& c) {
-          map_kernel(c, [](auto* x, auto* y, std::int64_t n, const auto& k) {
-            k.sigmoid(x, y, n);
-            times_argument(x, y, n);
-          });
+          gate_kernel(c, [](auto* x, auto* s, std::int64_t n, const auto& k) { k.sigmoid(x, s, n); });
         },
     .kind = OpKind::elementwise,
     .saves = Saves::inputs,
@@ -410,12 +424,11 @@ const Op gelu_op{{
     .shape = same_shape,
     .kernel =
         [](const KernelContext& c) {
-          map_kernel(c, [](auto* x, auto* y, std::int64_t n, const auto& k) {
-            using T = std::remove_pointer_t<decltype(y)>;
-            k.scale_add(x, static_cast<T>(std::numbers::sqrt2 / 2), T{-0.0}, y, n);
-            k.erf(y, y, n);
-            k.scale_add(y, T{0.5}, T{0.5}, y, n);
-            times_argument(x, y, n);
+          gate_kernel(c, [](auto* x, auto* s, std::int64_t n, const auto& k) {
+            using T = std::remove_pointer_t<decltype(s)>;
+            k.scale_add(x, static_cast<T>(std::numbers::sqrt2 / 2), T{-0.0}, s, n);
+            k.erf(s, s, n);
+            k.scale_add(s, T{0.5}, T{0.5}, s, n);
           });
         },
     .kind = OpKind::elementwise,
@@ -438,12 +451,11 @@ const Op gelu_tanh_op{{
     .shape = same_shape,
     .kernel =
         [](const KernelContext& c) {
-          map_kernel(c, [](auto* x, auto* y, std::int64_t n, const auto& k) {
-            using T = std::remove_pointer_t<decltype(y)>;
+          gate_kernel(c, [](auto* x, auto* s, std::int64_t n, const auto& k) {
+            using T = std::remove_pointer_t<decltype(s)>;
             for (std::int64_t i = 0; i < n; ++i)  // (1 + tanh(u)) / 2 = sigmoid(2 u)
-              y[i] = x[i] * (static_cast<T>(gelu_scale) + static_cast<T>(gelu_cubic) * (x[i] * x[i]));
-            k.sigmoid(y, y, n);
-            times_argument(x, y, n);
+              s[i] = x[i] * (static_cast<T>(gelu_scale) + static_cast<T>(gelu_cubic) * (x[i] * x[i]));
+            k.sigmoid(s, s, n);
           });
         },
     .kind = OpKind::elementwise,
