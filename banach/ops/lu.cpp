@@ -37,6 +37,14 @@ Tensor well_conditioned(SampleGen& g, const Shape& lead, std::int64_t n) {
   return (size * Var(g.uniform(extended(lead, {n, n}), -1.0, 1.0)) + 2.5 * Var(signs)).value();
 }
 
+// Several, of which the last needs a swap of its first two rows.
+Tensor one_swapped(SampleGen& g, std::int64_t count, std::int64_t n) {
+  Tensor a = well_conditioned(g, {count}, n);
+  double* last = a.mutable_data<double>() + (count - 1) * n * n;
+  std::swap_ranges(last, last + n, last + n);
+  return a;
+}
+
 ErrorSamples square_errors() {
   return {{{Tensor::zeros({2, 3})}, {}, "expects square matrices, (..., n, n): got (2,3)"},
           {{Tensor::zeros({3})}, {}, "expects square matrices, (..., n, n): got (3)"},
@@ -44,10 +52,10 @@ ErrorSamples square_errors() {
 }
 
 Samples square_samples(SampleGen& g) {
-  return {{{well_conditioned(g, {}, 3)}},          {{well_conditioned(g, {2}, 4)}},
-          {{well_conditioned(g, {2, 1}, 2)}},      {{well_conditioned(g, {}, 8)}},
-          {{well_conditioned(g, {}, 1)}},          {{well_conditioned(g, {3}, 0)}},
-          {{Tensor::zeros({0, 2, 2}, DType::f64)}}};
+  return {{{well_conditioned(g, {}, 3)}},  {{well_conditioned(g, {2}, 4)}},
+          {{one_swapped(g, 3, 3)}},        {{well_conditioned(g, {2, 1}, 2)}},
+          {{well_conditioned(g, {}, 8)}},  {{well_conditioned(g, {}, 1)}},
+          {{well_conditioned(g, {3}, 0)}}, {{Tensor::zeros({0, 2, 2}, DType::f64)}}};
 }
 
 const Op lu_factor_op{{
@@ -173,6 +181,7 @@ const Op solve_op{{
                          {{well_conditioned(g, {2, 1}, 3), g.normal({3, 3, 1})}},
                          {{well_conditioned(g, {2}, 4), g.normal({4})}},
                          {{well_conditioned(g, {}, 4), g.normal({4})}},
+                         {{one_swapped(g, 3, 3), g.normal({3, 3, 2})}},
                          {{well_conditioned(g, {}, 8), g.normal({2, 8, 5})}},
                          {{well_conditioned(g, {}, 1), g.normal({1})}},
                          {{well_conditioned(g, {2}, 0), g.normal({0, 3})}},
