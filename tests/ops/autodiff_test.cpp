@@ -474,3 +474,32 @@ TEST_CASE("gradcheck measures the error that is there, at the order where it is"
     CHECK(gradcheck(quartic, {Var(tensor({0.5, -2.0, 300.0}))}, {.order = 1, .step = step, .tolerance = 1e-9})
               .passed);
 }
+
+TEST_CASE("a trace of a body that makes a leaf of its own is replayed with it as a constant", "[trace]") {
+  const NoGrad off;
+  const std::array<Tensor, 1> at{tensor({2.0, 3.0})};
+  const Trace traced = trace(
+      [](const Vars& in) {
+        const Var own = leaf(tensor({5.0, 7.0}));
+        return Vars{in[0] * own, own};
+      },
+      at);
+  const std::array<Var, 1> moved{Var(tensor({1.0, -1.0}))};
+  const Vars replayed = traced.replay(moved, {});
+  CHECK(replayed[0].value().at(0) == 5.0);
+  CHECK(replayed[0].value().at(1) == -7.0);
+  CHECK(replayed[1].value().at(1) == 7.0);
+}
+
+TEST_CASE("a trace is replayed with values for each input and each capture, and no others", "[trace]") {
+  Tape tape;
+  const Var a = f64(3.0);
+  const std::array<Tensor, 1> at{scalar(2.0, DType::f64)};
+  const Trace traced = trace([&](const Vars& in) { return Vars{a * in[0]}; }, at);
+  const std::array<Var, 1> one{f64(1.0)};
+  const std::array<Var, 2> two{f64(1.0), f64(1.0)};
+  CHECK_NOTHROW(traced.replay(one, one));
+  CHECK_THROWS_AS(traced.replay(two, one), ValueError);
+  CHECK_THROWS_AS(traced.replay(one, two), ValueError);
+  CHECK_THROWS_AS(traced.replay(one, {}), ValueError);
+}

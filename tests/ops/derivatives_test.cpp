@@ -361,3 +361,43 @@ TEST_CASE("forward mode is the transpose of reverse mode, whatever the rule esti
   both_ways(TruncatedUnroll{5});
   both_ways(Reversible{});
 }
+
+namespace {
+
+int swept = 0;
+
+// The identity, which counts the sweeps that pass through it.
+const Op counted_op{{
+    .name = "counted",
+    .doc = "The identity; counts its vjps.",
+    .shape = same_shape,
+    .kernel = [](const KernelContext& c) { c.out() = c.in(); },
+    .kind = OpKind::implicit,  // no subject of the registry's walk
+    .saves = Saves::nothing,
+    .vjp =
+        [](const VjpContext& c) {
+          ++swept;
+          return Vars{c.cotangent};
+        },
+    .view = true,
+}};
+
+}  // namespace
+
+TEST_CASE("a Jacobian takes a sweep an output or an input, whichever are fewer", "[derivatives]") {
+  const Vars at{Var(tensor({1.0, 2.0, 3.0})), Var(tensor({0.5}))};
+  const auto sweeps = [&](const std::function<Vars(const Vars&)>& f, JacobianMode mode) {
+    swept = 0;
+    jacobian([&](const Vars& in) { return f({apply(counted_op, {in[0]}), in[1]}); }, at, {.mode = mode});
+    return swept;
+  };
+  const auto narrow = [](const Vars& in) { return Vars{sum(in[0]) * in[1], in[1] * in[1] * sum(in[0])}; };
+  const auto wide = [](const Vars& in) {
+    return Vars{concat({in[0] * in[1], in[0] * in[0]}, 0), in[0] * in[1]};
+  };
+  CHECK(sweeps(narrow, JacobianMode::reverse) == 2);
+  CHECK(sweeps(narrow, JacobianMode::automatic) == sweeps(narrow, JacobianMode::reverse));
+  CHECK(sweeps(narrow, JacobianMode::automatic) != sweeps(narrow, JacobianMode::forward));
+  CHECK(sweeps(wide, JacobianMode::automatic) == sweeps(wide, JacobianMode::forward));
+  CHECK(sweeps(wide, JacobianMode::reverse) == 9);
+}

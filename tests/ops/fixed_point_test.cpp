@@ -929,6 +929,33 @@ TEST_CASE("a node inside the body of another one is judged where the sweep meets
   }
 }
 
+TEST_CASE("policies change nothing where all is well, under every rule", "[fixed_point][rules][status]") {
+  for (const BackwardRule& rule : all_rules()) {
+    INFO(rule.name());
+    const auto gradient = [&](Policy policy) {
+      const Tape tape;
+      const Var b = leaf(tensor({1.0, -0.5, 2.0, 0.3}, {2, 2}));
+      FixedPointOptions options = options_for(rule);
+      if (rule.name() == RandomNeumann::name)
+        options.backward = RandomNeumann{};  // with a counter of its own
+      options.policy = policy;
+      const auto solved = fixed_point([&](const Var& z) { return 0.4 * sin(z) + b; },
+                                      Var(Tensor::zeros({2, 2}, DType::f64)), options);
+      const Var g = grad(sum(solved.z), {b})[0];
+      for (const GradientStatus& sample : solved.adjoint.last().samples) {
+        CHECK(sample.forward == Status::converged);
+        CHECK(std::isnan(sample.variance) == (rule.name() != RandomNeumann::name));
+        CHECK(std::isnan(sample.reconstruction_error) == (rule.name() != Reversible::name));
+        if (rule.name() != Shine::name) CHECK_FALSE(sample.fell_back);
+      }
+      return g;
+    };
+    const Var reported = gradient(Policy::report);
+    CHECK(same_bits(gradient(Policy::raise), reported));
+    CHECK(same_bits(gradient(Policy::nan), reported));
+  }
+}
+
 TEST_CASE("bodies that ignore their state, or capture nothing, under every rule", "[fixed_point][rules]") {
   for (const BackwardRule& rule : all_rules()) {
     INFO(rule.name());

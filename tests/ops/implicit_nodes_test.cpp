@@ -416,3 +416,15 @@ TEST_CASE("a double root of a fixed point converges with its error bound, and ha
   grad(sum(z), {t});
   CHECK(adjoint.last().samples[0].kind == GradientKind::non_differentiable);
 }
+
+TEST_CASE("a trajectory's state is the iterate also where it is the last and not the best") {
+  // z = 2 z + 1 from 0 runs away: 0, 1, 3, 7; the answer is the first.
+  const auto solved = fixed_point_trajectory([](const Var& z) { return 2.0 * z + 1.0; },
+                                             Var(Tensor::zeros({1, 1}, DType::f64)),
+                                             std::vector<int>{2, 4, 5}, {.solver = Picard{}, .max_steps = 4});
+  REQUIRE(solved.report.samples[0].nstep == 4);
+  REQUIRE(solved.report.samples[0].best_step == 1);
+  CHECK(solved.states[0].item() == 1.0);
+  CHECK(solved.states[1].item() == 7.0);
+  CHECK(solved.states[2].item() == 0.0);  // none was evaluated any more: the answer
+}

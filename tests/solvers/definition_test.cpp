@@ -3,9 +3,11 @@
 #include "maps.hpp"
 #include "nonlin_problems.hpp"
 
+#include <banach/solvers/derivatives.hpp>
 #include <banach/solvers/minimize.hpp>
 #include <banach/solvers/newton.hpp>
 #include <banach/solvers/safeguard.hpp>
+#include <banach/solvers/vector.hpp>
 
 #include <functional>
 
@@ -636,4 +638,123 @@ TEST_CASE("the safeguard: back to the best iterate, more patience each time, the
     CHECK(meets(7, 41.0) == Goes::back);
     CHECK(meets(8, 5.0) == Goes::picard);
   }
+}
+
+TEMPLATE_TEST_CASE("norms and distances of vectors whose squares leave the range of numbers", "", float,
+                   double) {
+  using T = TestType;
+  const double large = std::numeric_limits<T>::max() / 16.0, small = std::numeric_limits<T>::min() * 4.0;
+  for (const double unit : {large, small, 1.0}) {
+    CAPTURE(unit);
+    const T a[4] = {static_cast<T>(3 * unit), static_cast<T>(-4 * unit), T(0), static_cast<T>(12 * unit)};
+    const T b[4] = {T(0), T(0), T(0), static_cast<T>(12 * unit)};
+    CHECK(vec::norm(a, 4) == Approx(13 * unit).epsilon(1e-6));
+    CHECK(vec::distance(a, b, 4) == Approx(5 * unit).epsilon(1e-6));
+    CHECK(vec::norm(b, 3) == 0.0);
+    const auto rows = vec::row_norms(Tensor::from(std::span<const T>(a), {2, 2}));
+    CHECK(rows[0] == Approx(5 * unit).epsilon(1e-6));
+    CHECK(rows[1] == Approx(12 * unit).epsilon(1e-6));
+  }
+  const T infinite[2] = {T(1), std::numeric_limits<T>::infinity()},
+          unknown[2] = {T(1), static_cast<T>(std::nan(""))};
+  CHECK(std::isinf(vec::norm(infinite, 2)));
+  CHECK(std::isnan(vec::norm(unknown, 2)));
+  CHECK_FALSE(vec::all_finite(infinite, 2));
+  CHECK(vec::all_finite(infinite, 1));
+}
+
+TEST_CASE("difference quotients: each sample with its own step, zero for a zero direction", "[newton]") {
+  const std::int64_t n = 3;
+  Random random(12);
+  const Matrix w = random_with_radius(n, 0.8, random);
+  const Tensor u = random_state(3, n, DType::f64, random);
+  const FixedPointProblem problem{tanh_map(w, u), {}};
+  Tensor z = random_state(3, n, DType::f64, random), v = random_state(3, n, DType::f64, random);
+  for (std::int64_t i = 0; i < n; ++i) {
+    z.mutable_data<double>()[i] *= 1e-8;  // units of its own
+    v.mutable_data<double>()[i] *= 1e12;
+    v.mutable_data<double>()[n + i] = 0.0;
+  }
+  const Tensor fz = problem.f(z), quotient = Derivatives("test", problem).jvp_at(z, fz)(v);
+  for (std::int64_t s = 0; s < 3; ++s)
+    for (std::int64_t i = 0; i < n; ++i) {
+      double exact = 0.0;
+      for (std::int64_t j = 0; j < n; ++j) exact += w(i, j) * v.at(s * n + j);
+      exact *= 1.0 - std::pow(fz.at(s * n + i), 2);
+      CHECK(quotient.at(s * n + i) == Approx(exact).epsilon(1e-5));
+    }
+}
+
+TEST_CASE("Newton-Krylov's line search knows how far its directions descend", "[newton]") {
+  // Along a direction d with A d = g but for a residual of `left` ||g||, the slope of ||g|| is -(1 - left^2)
+  // ||g||; after a failure the second trial is the minimum of the parabola through it.
+  const std::int64_t n = 12;
+  Random random(21);
+  const Matrix w = random_with_radius(n, 3.0, random);
+  const Tensor u = random_state(1, n, DType::f64, random);
+  int failures = 0;
+  for (int start = 0; start < 30; ++start) {
+    std::vector<Row> path;
+    const StateMap f = per_sample([&](std::int64_t, const auto* in, auto* out, std::int64_t) {
+      for (std::int64_t i = 0; i < n; ++i) {
+        double sum = static_cast<double>(in[i]) - u.at(i);
+        for (std::int64_t j = 0; j < n; ++j) sum += w(i, j) * static_cast<double>(in[j]);
+        out[i] = static_cast<std::decay_t<decltype(*out)>>(static_cast<double>(in[i]) - std::atan(sum));
+      }
+    });
+    Row slope;
+    const FixedPointProblem problem{[&](const Tensor& z) {
+                                      path.push_back(values(z));
+                                      return f(z);
+                                    },
+                                    [&](const Tensor& z) {
+                                      Row local(static_cast<std::size_t>(n));
+                                      for (std::int64_t i = 0; i < n; ++i) {
+                                        double sum = z.at(i) - u.at(i);
+                                        for (std::int64_t j = 0; j < n; ++j) sum += w(i, j) * z.at(j);
+                                        local[static_cast<std::size_t>(i)] = 1.0 / (1.0 + sum * sum);
+                                      }
+                                      if (slope.empty()) slope = local;
+                                      return Linearization{.jvp = [&w, local, n](const Tensor& v) {
+                                        Tensor out = v.clone();
+                                        for (std::int64_t i = 0; i < n; ++i) {
+                                          double sum = v.at(i);
+                                          for (std::int64_t j = 0; j < n; ++j) sum += w(i, j) * v.at(j);
+                                          out.mutable_data<double>()[i] -=
+                                              local[static_cast<std::size_t>(i)] * sum;
+                                        }
+                                        return out;
+                                      }};
+                                    }};
+    Tensor z0 = random_state(1, n, DType::f64, random);
+    for (std::int64_t i = 0; i < n; ++i) z0.mutable_data<double>()[i] *= 1.5;
+    solve_fixed_point(NewtonKrylov{.forcing = 0.7}, problem, z0, {.max_steps = 3, .tolerance = 1e-9});
+    if (path.size() < 3) continue;
+    const auto residual = [&](const Row& z) {
+      Row g = values(f(tensor(z, {1, n})));
+      for (std::size_t i = 0; i < g.size(); ++i) g[i] -= z[i];
+      return g;
+    };
+    const Row g = residual(path[0]);
+    Row d = path[1], left = g, second = path[2];
+    for (std::size_t i = 0; i < d.size(); ++i) {
+      d[i] -= path[0][i];
+      second[i] -= path[0][i];
+    }
+    for (std::int64_t i = 0; i < n; ++i) {
+      const auto at = static_cast<std::size_t>(i);
+      double sum = d[at];
+      for (std::int64_t j = 0; j < n; ++j) sum += w(i, j) * d[static_cast<std::size_t>(j)];
+      left[at] -= slope[at] * sum;
+    }
+    const double part = length(left) / length(g), descent = 1.0 - part * part;
+    const double growth = length(residual(path[1])) / length(g);
+    const double t = dot(second, d) / dot(d, d);
+    const bool accepted = growth <= 1.0 - 1e-4 * descent;
+    INFO("start " << start << ", residual " << part << ", growth " << growth);
+    if (accepted) continue;
+    ++failures;
+    CHECK(t == Approx(std::clamp(descent / (growth * growth - 1.0 + 2.0 * descent), 0.1, 0.5)).epsilon(1e-6));
+  }
+  CHECK(failures >= 3);
 }
