@@ -519,3 +519,48 @@ TEST_CASE("many indices pick and add up as few do", "[long]") {
   for (std::int64_t i = 0; i < hot.size(); ++i) wrong += hot.at(i) != (row(i / rows) == i % rows ? 1.0 : 0.0);
   CHECK(wrong == 0);
 }
+
+TEST_CASE("sizes whose products would overflow are refused, whichever axis is long", "[long]") {
+  // Without samples, so that nothing has to be held; what just fits is not refused.
+  const std::int64_t k12 = 1 << 12, k18 = 1 << 18, k20 = 1 << 20, huge = (std::int64_t{1} << 31) + 1;
+  const auto image = [](std::int64_t h, std::int64_t w) { return Var(Tensor::zeros({0, 1, h, w})); };
+  const Var filter(Tensor::zeros({1, 1, 2, 2})), small = image(9, 9);
+  for (const bool turned : {false, true}) {
+    const auto pair = [&](std::int64_t a, std::int64_t b) { return turned ? Pair(b, a) : Pair(a, b); };
+    const auto sized = [&](std::int64_t a, std::int64_t b) { return turned ? image(b, a) : image(a, b); };
+    CHECK_THROWS_AS(max_pool2d(sized(k12, k20)), ShapeError);
+    CHECK_THROWS_AS(avg_pool2d(sized(k12, k20)), ShapeError);
+    CHECK_THROWS_AS(adaptive_avg_pool2d(sized(k12, k20), 2), ShapeError);
+    CHECK_THROWS_AS(adaptive_max_pool2d(sized(k12, k20), 2), ShapeError);
+    CHECK_NOTHROW(max_pool2d(sized(k12, k18)));
+    CHECK_NOTHROW(avg_pool2d(sized(k12, k18)));
+    CHECK_NOTHROW(adaptive_avg_pool2d(sized(k12, k18), 2));
+    CHECK_NOTHROW(adaptive_max_pool2d(sized(k12, k18), 2));
+    CHECK_THROWS_AS(max_pool2d(small, {.kernel = pair(1, huge)}), ValueError);
+    CHECK_THROWS_AS(max_pool2d(small, {.stride = pair(1, huge)}), ValueError);
+    CHECK_THROWS_AS(adaptive_avg_pool2d(small, pair(1, huge)), ValueError);
+    CHECK_THROWS_AS(adaptive_max_pool2d(small, pair(huge, 1)), ValueError);
+    CHECK_THROWS_AS(upsample_nearest(small, pair(1, huge)), ValueError);
+    CHECK_THROWS_AS(upsample_bilinear(small, pair(1, huge)), ValueError);
+    CHECK_THROWS_AS(upsample_nearest(sized(1, huge), 2), ShapeError);
+    CHECK_THROWS_AS(upsample_bilinear(sized(1, huge), 2), ShapeError);
+    CHECK_THROWS_AS(conv2d(small, filter, {.stride = pair(1, huge)}), ValueError);
+    CHECK_THROWS_AS(conv2d(small, filter, {.padding = pair(1, huge)}), ValueError);
+    CHECK_THROWS_AS(conv2d(small, filter, {.dilation = pair(1, huge)}), ValueError);
+    CHECK_THROWS_AS(conv2d(sized(9, huge), filter), ValueError);
+    CHECK_THROWS_AS(conv_transpose2d(small, filter, {.stride = pair(1, huge)}), ValueError);
+    CHECK_THROWS_AS(conv_transpose2d(small, filter, {.padding = pair(1, huge)}), ValueError);
+    CHECK_THROWS_AS(conv_transpose2d(small, filter, {.dilation = pair(1, huge)}), ValueError);
+    CHECK_THROWS_AS(conv_transpose2d(small, filter, {.stride = 2, .output_padding = pair(0, 2)}), ValueError);
+    CHECK_THROWS_AS(conv_transpose2d(sized(9, huge), filter), ValueError);
+  }
+  const Var signal(Tensor::zeros({0, 1, 9})), line(Tensor::zeros({1, 1, 2}));
+  CHECK_THROWS_AS(conv1d(signal, line, {.stride = huge}), ValueError);
+  CHECK_THROWS_AS(conv1d(signal, line, {.padding = huge}), ValueError);
+  CHECK_THROWS_AS(conv1d(signal, line, {.dilation = huge}), ValueError);
+  CHECK_THROWS_AS(repeat(small, {1, 1, std::int64_t{1} << 62, 1}), ShapeError);
+  for (const Ints& margin : {Ints{0, 0, 0, std::int64_t{1} << 47}, Ints{0, 0, std::int64_t{1} << 47, 0}}) {
+    CHECK_THROWS_AS(pad(small, margin, {0, 0, 0, 0}), ShapeError);
+    CHECK_THROWS_AS(pad(small, {0, 0, 0, 0}, margin), ShapeError);
+  }
+}
