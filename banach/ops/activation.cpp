@@ -372,10 +372,11 @@ template <class F>
 void gate_kernel(const KernelContext& c, F f) {
   map_kernel(c, [f](auto* x, auto* y, std::int64_t n, const auto& k) {
     using T = std::remove_pointer_t<decltype(y)>;
-    constexpr T lowest = -std::numeric_limits<T>::infinity();
+    // Times 0 it is -0, where -infinity would be NaN.
+    constexpr T lowest = std::numeric_limits<T>::lowest();
     by_blocks(x, y, n, [&](const T* from, T* s, T* to, std::int64_t m) {
       f(from, s, m, k);
-      for (std::int64_t i = 0; i < m; ++i) to[i] = from[i] == lowest ? T{-0.0} : from[i] * s[i];
+      for (std::int64_t i = 0; i < m; ++i) to[i] = (lowest > from[i] ? lowest : from[i]) * s[i];
     });
   });
 }
