@@ -1,7 +1,6 @@
 #include <banach/engine/blas.hpp>
 #include <banach/solvers/check.hpp>
 #include <banach/solvers/linear.hpp>
-#include <banach/solvers/linear_status.hpp>
 #include <banach/solvers/vector.hpp>
 
 namespace banach {

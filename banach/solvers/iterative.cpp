@@ -1,6 +1,5 @@
 #include <banach/solvers/check.hpp>
 #include <banach/solvers/linear.hpp>
-#include <banach/solvers/linear_status.hpp>
 #include <banach/solvers/vector.hpp>
 
 namespace banach {
@@ -44,10 +43,10 @@ LinearSolution solve(const Iterative& options, const StateMap& apply, const Tens
       options.solver, map, start,
       {.max_steps = options.max_steps, .tolerance = 0.0, .absolute_tolerance = options.tolerance});
 
+  const double epsilon = static_cast<double>(std::numeric_limits<T>::epsilon());
   LinearSolution solution{scale_rows<T>(found.z, norms, false), {}, {}, found.report.nstep, {}};
   for (const SampleReport& sample : found.report.samples) {
-    const bool small = solved(sample.abs_lowest, std::numeric_limits<double>::infinity(), 1.0,
-                              options.tolerance, static_cast<double>(std::numeric_limits<T>::epsilon()));
+    const bool small = sample.abs_lowest <= std::max(options.tolerance, std::sqrt(epsilon));
     solution.status.push_back(sample.status == Status::converged && !small ? Status::stagnated
                                                                            : sample.status);
     solution.residual.push_back(sample.abs_lowest);

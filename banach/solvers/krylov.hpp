@@ -44,7 +44,11 @@ class KrylovSample {
   /// Counts an application of M. False if the product is not finite, which ends the solve.
   bool take(const T* product, T* argument) {
     ++steps_;
-    if (vec::all_finite(product, n_)) return true;
+    if (vec::all_finite(product, n_)) {
+      const double size = vec::norm(argument, n_);
+      if (size > 0.0) gain_ = std::max(gain_, vec::norm(product, n_) / size);
+      return true;
+    }
     stop(Status::non_finite, argument);
     return false;
   }
@@ -53,7 +57,6 @@ class KrylovSample {
   /// that ends the solve, returns whether the iterate is better than the best before by at least 0.1 %.
   bool check(const T* product, T* argument, T* r) {
     simd::kernels<T>().add.vv(product, b_, r, n_);
-    const double image_norm = vec::norm(r, n_);
     vec::subtract(r, argument, r, n_);
     const double residual = vec::norm(r, n_), previous = best_;
     if (!std::isfinite(residual)) {
@@ -64,13 +67,18 @@ class KrylovSample {
       best_ = residual;
       vec::copy(argument, x_, n_);
     }
-    if (solved(residual, image_norm, b_norm_, tolerance_, epsilon)) stop(Status::converged, argument);
+    const double size = (gain_ + 1.0) * vec::norm(argument, n_) + b_norm_;
+    const auto rounding = [&](double times) { return is_rounding(best_, size, b_norm_, epsilon, times); };
+    rounding_ = rounding(4.0);
+    if (residual <= tolerance_ * b_norm_ || (residual <= best_ && rounding(1.0)))
+      stop(Status::converged, argument);
     return residual <= 0.999 * previous;
   }
 
-  /// From now on the sample asks for M times zero.
+  /// From now on the sample asks for M times zero. What cannot be reduced since it is rounding is solved.
   void stop(Status status, T* argument) {
-    status_ = status;
+    const bool stuck = status == Status::stagnated || status == Status::max_steps;
+    status_ = stuck && rounding_ ? Status::converged : status;
     running_ = false;
     std::fill_n(argument, n_, T{0});
   }
@@ -92,6 +100,8 @@ class KrylovSample {
   double b_norm_ = 0.0, best_ = 0.0;
 
  private:
+  bool rounding_ = false;  // the smallest residual is a few times its rounding
+  double gain_ = 0.0;      // the largest ||M v|| / ||v|| seen, for ||M||
   int max_steps_, steps_ = 0;
   bool running_ = true;
   Status status_ = Status::max_steps;

@@ -1,11 +1,12 @@
 #pragma once
 // Solving x = M x + b, one system a sample, for the adjoint equation lambda = J^T lambda + g.
 //
-// Statuses, with r = M x + b - x: converged if ||r|| <= tolerance ||b||, or if r is at rounding level,
-// ||r|| <= 2 eps ||M x + b|| and ||r|| <= sqrt(eps) ||b||; singular if I - M is, to rounding, and r cannot be
-// reduced; indefinite (of Cg only) if it is not positive definite; stagnated if r cannot be reduced for
-// another reason; non_finite if b or a product has a NaN or an infinity; max_steps if the products were spent
-// first. The answer is the iterate of smallest residual, x = 0 if there is none.
+// Statuses, with r = M x + b - x: converged if ||r|| <= tolerance ||b||, or if r is at rounding level
+// (||r|| <= sqrt(eps) ||b|| and ||r|| <= eps ((||M|| + 1) ||x|| + ||b||), or 4 times that where it cannot be
+// reduced further; for ||M|| stands the largest ||M v|| / ||v|| seen); singular if I - M is, to rounding, and
+// r cannot be reduced; indefinite (of Cg only) if it is not positive definite; stagnated if r cannot be
+// reduced for another reason; non_finite if b or a product has a NaN or an infinity; max_steps if the
+// products were spent first. The answer is the iterate of smallest residual, x = 0 if there is none.
 
 #include <banach/solvers/fixed_point.hpp>
 

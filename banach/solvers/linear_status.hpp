@@ -6,11 +6,12 @@
 
 namespace banach {
 
-/// ||r|| <= tolerance ||b||; or r = M x + b - x at rounding level, 2 epsilon ||M x + b||, while still small
-/// against b (which rounding can no longer promise where I - M is nearly singular).
-inline bool solved(double residual, double image_norm, double b_norm, double tolerance, double epsilon) {
-  return residual <= tolerance * b_norm ||
-         residual <= std::min(2.0 * epsilon * image_norm, std::sqrt(epsilon) * b_norm);
+/// r = M x + b - x is at rounding level, ||r|| <= times epsilon `size`, size being (||M|| + 1) ||x|| + ||b||:
+/// x then solves exactly a system within rounding of the given one (Rigal and Gaches 1967), in whatever
+/// units. But only while r is still small against b, which rounding can no longer promise where I - M is
+/// nearly singular.
+inline bool is_rounding(double residual, double size, double b_norm, double epsilon, double times) {
+  return residual <= std::min(times * epsilon * size, std::sqrt(epsilon) * b_norm);
 }
 
 }  // namespace banach

@@ -55,7 +55,16 @@ void check_linear(const Tensor& whole, const Tensor& half) {
 FixedPointSolution solve(const LinearSolver& solver, const StateMap& apply, const StateMap& f,
                          const Tensor& b) {
   const PoolVector<double> b_norms = vec::row_norms(b);
-  LinearSolution solved = std::visit([&](const auto& s) { return solve_linear(s, apply, b); }, solver);
+  PoolVector<double> gain(b_norms.size(), 0.0);  // the largest ||M v|| / ||v|| seen
+  const auto watched = [&](const Tensor& v) {
+    Tensor image = apply(v);
+    const PoolVector<double> before = vec::row_norms(v), after = vec::row_norms(image);
+    for (std::size_t s = 0; s < gain.size(); ++s)
+      if (before[s] > 0.0) gain[s] = std::max(gain[s], after[s] / before[s]);
+    return image;
+  };
+  LinearSolution solved =
+      std::visit([&](const auto& s) { return solve_linear(s, std::ref(watched), b); }, solver);
   const Tensor image = f(solved.x);
   const PoolVector<double> residual = vec::row_norms(image, solved.x), x_norms = vec::row_norms(solved.x);
 
@@ -79,8 +88,8 @@ FixedPointSolution solve(const LinearSolver& solver, const StateMap& apply, cons
                       residual[s], expected));
     SampleReport report;
     report.status = solved.status[s];
-    const double rounding =
-        std::min(16.0 * epsilon * (x_norms[s] + b_norms[s]), std::sqrt(epsilon) * b_norms[s]);
+    const double rounding = std::min(16.0 * epsilon * ((1.0 + gain[s]) * x_norms[s] + b_norms[s]),
+                                     std::sqrt(epsilon) * b_norms[s]);
     if (report.status == Status::converged && residual[s] > std::max(2.0 * tolerance * b_norms[s], rounding))
       report.status = Status::stagnated;
     report.nstep = report.best_step = solved.evaluations;

@@ -54,21 +54,24 @@ ImplicitSolution minimize(FunctionRef<Var(const Var&)> phi, const Var& z0, const
     const Differentiated at = differentiate(phi, Var(z.reshape(z0.shape())), options.batch);
     return MinimizationProblem::Point{at.value.value(), at.gradient.value().reshape(z.shape())};
   };
-  const ImplicitNode node{.op = &minimize_op,
-                          .solve =
-                              [&](const FixedPointProblem& problem, const Tensor& start) {
-                                const auto hessian = [&](const Tensor& z) -> StateMap {
-                                  return [jvp = problem.linearize(z).jvp](const Tensor& v) {
-                                    return (Var(v) - Var(jvp(v))).value();
-                                  };
-                                };
-                                return solve_minimum(options.solver, {evaluate, hessian}, start, stop);
-                              },
-                          .backward = options.backward,
-                          .batch = options.batch,
-                          .policy = options.policy,
-                          .tolerance = 0.0,
-                          .absolute_tolerance = tolerance};
+  const ImplicitNode node{
+      .op = &minimize_op,
+      .solve =
+          [&](const FixedPointProblem& problem, const Tensor& start) {
+            const auto hessian = [&](const Tensor& z) -> StateMap {
+              return [jvp = problem.linearize(z).jvp](const Tensor& v) {
+                return (Var(v) - Var(jvp(v))).value();
+              };
+            };
+            FixedPointSolution found = solve_minimum(options.solver, {evaluate, hessian}, start, stop);
+            if (!options.tolerance) accept_rounding(gradient, z0.shape(), options.batch, found);
+            return found;
+          },
+      .backward = options.backward,
+      .batch = options.batch,
+      .policy = options.policy,
+      .tolerance = 0.0,
+      .absolute_tolerance = tolerance};
   return root_node(gradient, z0, node, [&](double s) {
     StopOptions scaled = stop;
     scaled.absolute_tolerance = s * tolerance;

@@ -11,7 +11,8 @@ struct MinimizeOptions {
   /// Of the adjoint equation H lambda = g: at a minimum the Hessian H is positive definite, and Cg says if
   /// not.
   BackwardRule backward = Implicit{Cg{.tolerance = 1e-10}};
-  /// On the gradient's norm, each sample. Unless given, 1e-8 for f64 and 1e-4 for f32.
+  /// On the gradient's norm, each sample. Unless given, 1e-8 for f64 and 1e-4 for f32, or the rounding of the
+  /// gradient where that is more: 4 eps ||H|| ||z||.
   std::optional<double> tolerance = {};
   int max_steps = 1000;  ///< evaluations of phi with its gradient
   Batch batch = Batch::axis0;

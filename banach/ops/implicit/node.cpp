@@ -33,17 +33,22 @@ Linearization linearize(FunctionRef<Var(const Var&)> f, const Var& z, Batch batc
           .vjp = [at](const Tensor& u) { return at->product(u, true); }};
 }
 
-// unit_scale for dF/dz at z, by its transpose times a random vector.
-double unit_scale_at(FunctionRef<Var(const Var&)> F, const Tensor& z, Batch batch) {
+// F at z, and the size of dF/dz there by its transpose times a random vector, as norms for each problem.
+struct Probe {
+  PoolVector<double> value, image, size;
+};
+
+Probe probe_at(FunctionRef<Var(const Var&)> F, const Tensor& z, Batch batch) {
   const NoGrad off;
   Tensor probe = Tensor::empty(z.shape(), z.dtype());
   dispatch_floating(z.dtype(), [&](auto zero) {
     Random(0).fill_normal(probe.mutable_data<decltype(zero)>(), probe.size());
   });
   const auto function = [&](const Vars& at) { return Vars{F(at.front())}; };
-  const Tensor image = vjp(function, {Var(z)}, {Var(probe)}).cotangents.front().value();
+  const VjpResult result = vjp(function, {Var(z)}, {Var(probe)});
   const Shape rows = state_rows(z.shape(), batch);
-  return unit_scale(vec::row_norms(image.reshape(rows)), vec::row_norms(probe.reshape(rows)), z.dtype());
+  const auto norms = [&](const Tensor& x) { return vec::row_norms(x.reshape(rows)); };
+  return {norms(result.outputs.front().value()), norms(result.cotangents.front().value()), norms(probe)};
 }
 
 // Status of a truncated series from its residual (relative to g) and its newest term.
@@ -213,6 +218,27 @@ ImplicitSolution implicit_node(FunctionRef<Var(const Var&)> f, const Var& z0, co
   return result;
 }
 
+double unit_scale(FunctionRef<Var(const Var&)> F, const Tensor& z, Batch batch) {
+  const Probe probe = probe_at(F, z, batch);
+  return unit_scale(probe.image, probe.size, z.dtype());
+}
+
+void accept_rounding(FunctionRef<Var(const Var&)> F, const Shape& state, Batch batch,
+                     FixedPointSolution& found) {
+  if (found.report.converged() || found.report.nstep == 0) return;
+  const Probe probe = probe_at(F, found.z.reshape(state), batch);
+  const PoolVector<double> size = vec::row_norms(found.z);
+  const double epsilon = found.z.dtype() == DType::f32 ? std::numeric_limits<float>::epsilon()
+                                                       : std::numeric_limits<double>::epsilon();
+  for (std::size_t i = 0; i < size.size(); ++i) {
+    SampleReport& sample = found.report.samples[i];
+    const bool stuck = sample.status == Status::stagnated || sample.status == Status::max_steps;
+    if (!stuck || !(probe.value[i] <= 4.0 * epsilon * probe.image[i] / probe.size[i] * size[i])) continue;
+    sample.status = Status::converged;
+    sample.abs_lowest = probe.value[i];
+  }
+}
+
 double unit_scale(const PoolVector<double>& image, const PoolVector<double>& size, DType dtype) {
   double largest = 0.0;
   for (std::size_t i = 0; i < image.size(); ++i)
@@ -233,9 +259,8 @@ ImplicitSolution root_node(FunctionRef<Var(const Var&)> F, const Var& z0, Implic
   FixedPointSolution solution = solve_body([&](const Var& z) { return z - value(z); }, z0.value(), node);
   result.z = Var(solution.z.reshape(z0.shape()));
   if (recording()) {
-    const double s = node.backward.kind() == GradientKind::exact
-                         ? unit_scale_at(value, result.z.value(), node.batch)
-                         : 1.0;
+    const double s =
+        node.backward.kind() == GradientKind::exact ? unit_scale(value, result.z.value(), node.batch) : 1.0;
     node.solve_again = again(s);
     if (node.absolute_tolerance) *node.absolute_tolerance *= s;
     const auto body = [&](const Var& z) { return z - (s == 1.0 ? value(z) : s * value(z)); };

@@ -60,6 +60,11 @@ Var record_solution(FunctionRef<Var(const Var&)> f, const Shape& shape, const Fi
 /// it is, gets s = 1). `again` gives the solve of a replay, whose residuals are s times those of F.
 ImplicitSolution root_node(FunctionRef<Var(const Var&)> F, const Var& z0, ImplicitNode node,
                            FunctionRef<ForwardSolve(double s)> again);
+/// Where nobody gave a tolerance: a sample counts as converged if F is at its rounding level at the answer,
+/// ||F|| <= 4 eps ||dF/dz|| ||z|| (the size of dF/dz seen along a random direction), in whatever units F is.
+/// Costs one pull, and that only where a sample has not converged.
+void accept_rounding(FunctionRef<Var(const Var&)> F, const Shape& state, Batch batch,
+                     FixedPointSolution& found);
 /// A power of two: about the inverse of the size of dF/dz at z, the largest of the batch, where that is below
 /// 1/16; else 1.
 double unit_scale(FunctionRef<Var(const Var&)> F, const Tensor& z, Batch batch);

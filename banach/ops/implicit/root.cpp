@@ -45,6 +45,7 @@ ImplicitSolution root(FunctionRef<Var(const Var&)> F, const Var& z0, const RootO
                         [&](const FixedPointProblem& problem, const Tensor& start) {
                           FixedPointSolution found = solve_fixed_point(options.solver, problem, start, stop);
                           check_residuals(F, z0.shape(), found, tolerance);
+                          if (!options.tolerance) accept_rounding(F, z0.shape(), options.batch, found);
                           return found;
                         },
                     .backward = options.backward,
