@@ -196,6 +196,14 @@ TEST_CASE("sizes that BLAS cannot hold are refused", "[blas]") {
   CHECK_THROWS_WITH(blas::cholesky_factor(huge, &x), Catch::Contains("2147483648"));
 }
 
+TEST_CASE("the largest size that BLAS can hold is not refused", "[blas]") {
+  const std::int64_t most = std::numeric_limits<int>::max();
+  double x = 1;
+  CHECK_NOTHROW(blas::gemm(false, false, most, 0, 0, 1.0, &x, 1, &x, 1, 0.0, &x, 1));
+  CHECK_THROWS_AS(blas::gemm(false, false, most + 1, 0, 0, 1.0, &x, 1, &x, 1, 0.0, &x, 1),
+                  banach::ValueError);
+}
+
 TEMPLATE_TEST_CASE("LU solves systems and their transposes", "[blas]", float, double) {
   using T = TestType;
   const std::int64_t n = GENERATE(1, 2, 7, 60), nrhs = 3;

@@ -428,3 +428,37 @@ TEST_CASE("a trajectory's state is the iterate also where it is the last and not
   CHECK(solved.states[1].item() == 7.0);
   CHECK(solved.states[2].item() == 0.0);  // none was evaluated any more: the answer
 }
+
+TEST_CASE("a state without axes is one problem for every implicit operation") {
+  const Tape tape;
+  const Var t = leaf(scalar(0.5, DType::f64)), start(scalar(0.1, DType::f64));
+  const auto fixed = fixed_point([&](const Var& z) { return 0.5 * z + t; }, start, {.tolerance = 1e-10});
+  const auto rooted = root([&](const Var& z) { return z * z * z - 8.0 * t * t; }, start + 1.0);
+  const auto least = minimize([&](const Var& z) { return square(z - 3.0 * t); }, start);
+  const auto solved = linear_solve([&](const Var& x) { return 4.0 * x * t; }, t + 0.5);
+  CHECK(fixed.z.item() == Approx(1.0));
+  CHECK(rooted.z.item() == Approx(std::cbrt(2.0)));
+  CHECK(least.z.item() == Approx(1.5));
+  CHECK(solved.z.item() == Approx(0.5));
+  for (const auto* solution : {&fixed, &rooted, &least, &solved}) {
+    CHECK(solution->z.shape() == Shape{});
+    CHECK(solution->report.samples.size() == 1);
+    CHECK(solution->report.converged());
+  }
+  CHECK(grad(fixed.z, {t})[0].item() == Approx(2.0));
+  CHECK(grad(rooted.z, {t})[0].item() == Approx(2.0 * std::cbrt(8.0) / 3.0 * std::pow(0.5, -1.0 / 3.0)));
+  CHECK(grad(least.z, {t})[0].item() == Approx(3.0));
+  CHECK(grad(solved.z, {t})[0].item() == Approx(-0.5));  // (t + 1/2) / (4 t)
+}
+
+TEST_CASE("linear_solve: a map that is linear only near b has not converged elsewhere") {
+  // 0.1 x up to 5, steeper from there; the solution of the linear part is 10.
+  const auto bent = [](const Var& x) { return 0.1 * x + 0.7 * (relu(x - 5.0) - relu(-x - 5.0)); };
+  for (const LinearSolver& solver : {LinearSolver(Gmres{}), LinearSolver(Dense{}), LinearSolver(Cg{})}) {
+    CHECK_FALSE(
+        linear_solve(bent, Var(Tensor::ones({1, 2}, DType::f64)), {.solver = solver}).report.converged());
+    const auto near = linear_solve(bent, Var(Tensor::full({1, 2}, 0.4, DType::f64)), {.solver = solver});
+    CHECK(near.report.converged());
+    CHECK(near.z.value().at(0) == Approx(4.0));
+  }
+}

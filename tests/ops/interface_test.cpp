@@ -113,6 +113,7 @@ TEST_CASE("defaults of the implicit operations and of their backward rules", "[d
   CHECK(monotone.tolerance == 1e-4);
   CHECK(monotone.max_steps == 200);
   CHECK(monotone.policy == Policy::report);
+  CHECK(ArnoldiOptions{}.products == 30);
   CHECK(SpectrumOptions{}.batch == Batch::axis0);
   CHECK(SpectrumOptions{}.products == 30);
   CHECK(SpectrumOptions{}.seed == 0);
@@ -203,4 +204,49 @@ TEST_CASE("what a report says before anything is known", "[defaults]") {
   SampleReport edge;
   edge.spectral_radius = 1.0;
   CHECK_FALSE(edge.unstable());
+}
+
+TEST_CASE("arguments left out", "[defaults]") {
+  const Var x(tensor({1.0, 5.0, 2.0, 4.0, 3.0, 9.0}, {2, 3}));
+  const auto same = [](const Var& a, const Var& b) {
+    bool equal = a.shape() == b.shape() && a.dtype() == b.dtype();
+    for (std::int64_t i = 0; equal && i < a.size(); ++i) equal = a.value().at(i) == b.value().at(i);
+    return equal;
+  };
+  CHECK(same(sum(x), sum(x, {0, 1}, false)));
+  CHECK(same(mean(x), mean(x, {0, 1}, false)));
+  CHECK(same(max(x, {0}), max(x, {0}, false)));
+  CHECK(same(var(x), var(x, {0, 1}, 1, false)));
+  CHECK(same(norm(x), norm(x, {0, 1}, 2.0, false)));
+  CHECK(same(logsumexp(x), logsumexp(x, {0, 1}, false)));
+  CHECK(same(softmax(x), softmax(x, 1)));
+  CHECK(same(log_softmax(x), log_softmax(x, 1)));
+  CHECK(same(cumsum(x, 1), cumsum(x, 1, false)));
+  CHECK(same(sort(x).indices, sort(x, 1, false).indices));
+  CHECK(same(topk(x, 2).indices, topk(x, 2, 1, true).indices));
+  CHECK(argmax(x).item() == 5.0);
+  CHECK(argmin(x).item() == 0.0);
+  CHECK(same(argmax(x, 0), argmax(x, 0, false)));
+  CHECK(same(flip(x), flip(x, {0, 1})));
+  CHECK(same(slice(x, 1, 0, 3), slice(x, 1, 0, 3, 1)));
+  CHECK(same(stack({x, x}), stack({x, x}, 0)));
+  CHECK(same(pad(x, {1, 0}, {0, 1}), pad(x, {1, 0}, {0, 1}, 0.0)));
+  CHECK(flatten(Var(Tensor::zeros({2, 3, 4}))).shape() == Shape{2, 12});
+  CHECK(same(tril(x), tril(x, 0)));
+  CHECK(same(triu(x), triu(x, 0)));
+  CHECK(same(diagonal(x), diagonal(x, 0)));
+  CHECK(same(diagonal_matrix(x), diagonal_matrix(x, 0)));
+  CHECK(same(kl_div(x, x), kl_div(x, x, false)));
+  CHECK(same(huber(x, 3.0 * x), huber(x, 3.0 * x, 1.0)));
+  CHECK(one_hot(Var(Tensor::arange(2)), 3).dtype() == DType::f32);
+  const Var image(Tensor::arange(32).to(DType::f64).reshape({1, 2, 4, 4}));
+  CHECK(same(adaptive_avg_pool2d(image), adaptive_avg_pool2d(image, 1)));
+  CHECK(same(adaptive_max_pool2d(image), adaptive_max_pool2d(image, 1)));
+  CHECK(same(adaptive_max_pool2d_indices(image), adaptive_max_pool2d_indices(image, 1)));
+  CHECK(same(max_pool2d(image), max_pool2d(image, {.kernel = 2, .stride = Pair(2), .padding = 0})));
+  CHECK(same(avg_pool2d(image), avg_pool2d(image, {.kernel = 2, .stride = Pair(2), .padding = 0})));
+  CHECK(Tensor::zeros({1}).dtype() == DType::f32);
+  CHECK(Tensor::ones({1}).dtype() == DType::f32);
+  CHECK(Tensor::full({1}, 2.0).dtype() == DType::f32);
+  CHECK(Tensor::eye(1).dtype() == DType::f32);
 }

@@ -538,6 +538,9 @@ TEST_CASE("sizes whose products would overflow are refused, whichever axis is lo
     CHECK_NOTHROW(adaptive_max_pool2d(sized(k12, k18), 2));
     CHECK_THROWS_AS(max_pool2d(small, {.kernel = pair(1, huge)}), ValueError);
     CHECK_THROWS_AS(max_pool2d(small, {.stride = pair(1, huge)}), ValueError);
+    CHECK_THROWS_AS(max_pool2d(small, {.kernel = 2, .padding = pair(2, 0)}), ValueError);
+    CHECK_THROWS_AS(avg_pool2d(small, {.kernel = 2, .padding = pair(0, 2)}), ValueError);
+    CHECK_THROWS_AS(max_pool2d(small, {.kernel = 2, .padding = pair(-1, 0)}), ValueError);
     CHECK_THROWS_AS(adaptive_avg_pool2d(small, pair(1, huge)), ValueError);
     CHECK_THROWS_AS(adaptive_max_pool2d(small, pair(huge, 1)), ValueError);
     CHECK_THROWS_AS(upsample_nearest(small, pair(1, huge)), ValueError);
@@ -555,6 +558,7 @@ TEST_CASE("sizes whose products would overflow are refused, whichever axis is lo
     CHECK_THROWS_AS(conv_transpose2d(sized(9, huge), filter), ValueError);
   }
   const Var signal(Tensor::zeros({0, 1, 9})), line(Tensor::zeros({1, 1, 2}));
+  CHECK_THROWS_AS(conv1d(signal, Var(Tensor::zeros({1, 1, 0}))), ValueError);
   CHECK_THROWS_AS(conv1d(signal, line, {.stride = huge}), ValueError);
   CHECK_THROWS_AS(conv1d(signal, line, {.padding = huge}), ValueError);
   CHECK_THROWS_AS(conv1d(signal, line, {.dilation = huge}), ValueError);
@@ -562,5 +566,65 @@ TEST_CASE("sizes whose products would overflow are refused, whichever axis is lo
   for (const Ints& margin : {Ints{0, 0, 0, std::int64_t{1} << 47}, Ints{0, 0, std::int64_t{1} << 47, 0}}) {
     CHECK_THROWS_AS(pad(small, margin, {0, 0, 0, 0}), ShapeError);
     CHECK_THROWS_AS(pad(small, {0, 0, 0, 0}, margin), ShapeError);
+  }
+}
+
+TEST_CASE("the columns of a wide array are worked on as if each were alone", "[long]") {
+  const DType dtype = GENERATE(DType::f64, DType::f32);
+  const std::int64_t outer = 2, n = 12, width = 20011;
+  Tensor chosen = Tensor::empty({4}, DType::i64);
+  for (int i = 0; i < 4; ++i) chosen.mutable_data<std::int64_t>()[i] = (7 * i + 11) % n;
+  const Var index(chosen);
+  const std::vector<std::pair<const char*, std::function<Var(const Var&)>>> cases{
+      {"softmax", [](const Var& x) { return softmax(x, 1); }},
+      {"log_softmax", [](const Var& x) { return log_softmax(x, 1); }},
+      {"logsumexp", [](const Var& x) { return logsumexp(x, {1}, true); }},
+      {"sum", [](const Var& x) { return sum(x * x, {1}, true); }},
+      {"mean", [](const Var& x) { return mean(x * x, {1}, true); }},
+      {"max", [](const Var& x) { return max(x, {1}, true); }},
+      {"min", [](const Var& x) { return min(x, {1}, true); }},
+      {"var", [](const Var& x) { return var(x, {1}, 1, true); }},
+      {"norm", [](const Var& x) { return norm(x, {1}, 2.0, true); }},
+      {"sum_to",
+       [](const Var& x) {
+         return sum_to(x * x, {x.shape()[0], 1, x.shape()[2]});
+       }},
+      {"cumsum", [](const Var& x) { return cumsum(x, 1); }},
+      {"cumsum from behind", [](const Var& x) { return cumsum(x, 1, true); }},
+      {"sort", [](const Var& x) { return sort(x, 1).values; }},
+      {"topk", [](const Var& x) { return topk(x, 3, 1).values; }},
+      {"take", [&](const Var& x) { return take(x, 1, index); }},
+      {"flip", [](const Var& x) { return flip(x, {1}); }},
+      {"slice", [](const Var& x) { return slice(x, 1, 2, 11, 4); }},
+      {"concat",
+       [](const Var& x) {
+         return concat({x, tanh(x)}, 1);
+       }},
+      {"repeat",
+       [](const Var& x) {
+         return repeat(x, {1, 2, 1});
+       }},
+  };
+  const Tensor x = normal({outer, n, width}, 55).to(dtype);
+  for (const auto& [what, f] : cases) {
+    INFO(what << ", " << name(dtype));
+    Var u;
+    const auto both = [&](std::int64_t begin, std::int64_t end) {
+      const Tape tape;
+      const Var at = leaf(slice(Var(x), 2, begin, end).value());
+      const Var y = f(at);
+      if (!u.defined()) u = Var(normal(y.shape(), 56).to(dtype));
+      return Vars{y.detach(), grad(y, {at}, {.cotangent = slice(u, 2, begin, end)})[0]};
+    };
+    const Vars whole = both(0, width);
+    for (const std::int64_t begin :
+         {std::int64_t{0}, std::int64_t{250}, std::int64_t{1020}, std::int64_t{4090}, width / 2, width - 9}) {
+      const Vars part = both(begin, begin + 9);
+      for (std::size_t k = 0; k < 2; ++k) {
+        INFO((k ? "gradient" : "value") << " from column " << begin);
+        CHECK(relative_difference(slice(whole[k], 2, begin, begin + 9).value(), part[k].value()) <=
+              100 * rounding(dtype));
+      }
+    }
   }
 }

@@ -534,3 +534,28 @@ TEMPLATE_TEST_CASE("unless told otherwise, linear solvers go on to a residual of
     CHECK(std::sqrt(residual / size) <= 1.01e-6);
   }
 }
+
+TEST_CASE("no linear solver takes more products than it may, and every one tells how many it took") {
+  const Systems systems(3, 40, 0.99, DType::f64, 31);
+  const auto check = [&](auto solver, int limit) {
+    solver.max_steps = limit;
+    solver.tolerance = 1e-12;
+    int products = 0;
+    const LinearSolution s = solve_linear(
+        solver,
+        [&](const Tensor& v) {
+          ++products;
+          return systems.apply(v);
+        },
+        systems.b);
+    CAPTURE(solver.name, limit);
+    CHECK(products <= limit);
+    CHECK(s.evaluations == products);
+    CHECK(*std::max_element(s.applications.begin(), s.applications.end()) == products);
+  };
+  for (int limit = 0; limit <= 30; ++limit) {
+    for (const int restart : {1, 2, 3, 5, 30}) check(Gmres{.restart = restart}, limit);
+    check(BiCgStab{}, limit);
+    check(Cg{}, limit);
+  }
+}

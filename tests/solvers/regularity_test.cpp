@@ -108,3 +108,13 @@ TEST_CASE("contractions are not taken for multiple roots") {
            solve_fixed_point(solver, f, u, {.max_steps = 3000, .tolerance = tolerance}).report.samples)
         if (r.status == Status::converged) CHECK_FALSE(r.singular_root);
 }
+
+TEST_CASE("a root is singular from an exponent of 0.3 on") {
+  for (const auto& [m, singular] : {std::pair{1.25, false}, std::pair{1.4, false}, std::pair{1.5, true}}) {
+    Regularity regularity;
+    for (int k = 0; k < 60; ++k) regularity.observe(std::pow(0.5, m * k), std::pow(0.5, k));
+    CAPTURE(m);
+    CHECK(regularity.exponent() == Approx(1.0 - 1.0 / m).margin(1e-6));
+    CHECK(regularity.singular() == singular);
+  }
+}
