@@ -20,7 +20,8 @@ inline constexpr int non_finite = -1;
 void ensure_single_threaded();
 
 /// C = alpha op(A) op(B) + beta C, with op(A) of m x k (A itself is k x m if transpose_a) and op(B) of k x n.
-/// With beta = 0, C is not read. Products of a few hundred multiplications run a plain loop.
+/// With beta = 0, C is not read. Products of a few hundred multiplications run a plain loop, larger ones
+/// the faster of OpenBLAS and our own kernels (packed.hpp).
 void gemm(bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n, std::int64_t k, float alpha,
           const float* a, std::int64_t lda, const float* b, std::int64_t ldb, float beta, float* c,
           std::int64_t ldc);

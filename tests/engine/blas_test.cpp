@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <limits>
 #include <random>
+#include <utility>
 #include <vector>
 
 #include <cblas.h>
@@ -100,6 +101,7 @@ TEMPLATE_TEST_CASE("gemm and matmul agree with plain loops", "[blas]", float, do
                                                                                    {1, 40, 50},
                                                                                    {40, 1, 50},
                                                                                    {33, 17, 65},
+                                                                                   {16, 8, 3},
                                                                                    {5, 4, 0},
                                                                                    {0, 3, 2},
                                                                                    {3, 0, 2}}));
@@ -118,8 +120,8 @@ TEMPLATE_TEST_CASE("gemm and matmul agree with plain loops", "[blas]", float, do
   const auto wide_a = spread(stored_a), wide_b = spread(stored_b);
   const auto exact = product(a, b);
   for (const T beta : {T(0), T(1), T(-0.5)}) {
-    const T alpha = T(1.25);
-    for (const bool parallel : {false, true}) {
+    for (const auto& [alpha, parallel] : {std::pair(T(1), false), std::pair(T(1), true),
+                                          std::pair(T(1.25), false), std::pair(T(1.25), true)}) {
       auto start = random_matrix<T>(m, n, 3);
       if (beta == 0) std::fill(start.data.begin(), start.data.end(), nan_of<T>);  // must not be read
       auto c = spread(start);
