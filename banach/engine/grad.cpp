@@ -185,7 +185,7 @@ class Sweep {
     // An implicit node's vjp records on tapes of its own, where the nodes of this graph mean nothing unless
     // it is live.
     Vars constants;
-    if (node.op->def().kind == OpKind::implicit && !recording()) {
+    if (node.op->def().kind == OpKind::implicit && (!recording() || !Tape::find(graph_.serial()))) {
       for (const Var& input : node.inputs) constants.push_back(input.detach());
       detach_all(outputs);
     }

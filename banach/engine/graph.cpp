@@ -17,17 +17,13 @@ std::int32_t Graph::add_leaf(Tensor value) {
 }
 
 std::int32_t Graph::add(const Op& op, const Attrs& attrs, std::span<const Var> inputs,
-                        std::span<const Tensor> outputs, bool keep_constants) {
+                        std::span<const Tensor> outputs, Keep keep) {
   if (nodes_.size() + outputs.size() > static_cast<std::size_t>(std::numeric_limits<std::int32_t>::max()))
     fail<TapeError>(op.name(), "the tape is full: it holds at most 2^31 - 1 values");
-  const auto saves = static_cast<unsigned>(op.def().saves);
-  const bool save_inputs = (saves & static_cast<unsigned>(Saves::inputs)) != 0;
-  const bool save_outputs = (saves & static_cast<unsigned>(Saves::outputs)) != 0;
-
   Var* stored = inputs_.extend(inputs.size());
   for (std::size_t i = 0; i < inputs.size(); ++i) {
     const Var& in = inputs[i];
-    if (save_inputs || (in.node() < 0 && keep_constants)) {
+    if (keep.inputs || (in.node() < 0 && keep.constants)) {
       stored[i] = in;
     } else {
       // What the producing node keeps costs nothing more; a constant is cut down to its shape.
@@ -38,7 +34,7 @@ std::int32_t Graph::add(const Op& op, const Attrs& attrs, std::span<const Var> i
 
   const std::int32_t first = size();
   for (std::size_t k = 0; k < outputs.size(); ++k) {
-    Tensor kept = save_outputs ? outputs[k] : Tensor::placeholder(outputs[k].shape(), outputs[k].dtype());
+    Tensor kept = keep.outputs ? outputs[k] : Tensor::placeholder(outputs[k].shape(), outputs[k].dtype());
     if (k == 0)
       nodes_.push_back(
           {&op, attrs, {stored, inputs.size()}, std::move(kept), static_cast<std::int32_t>(outputs.size())});

@@ -32,10 +32,14 @@ class Graph {
   Var var(std::int32_t i) const;
 
   std::int32_t add_leaf(Tensor value);
+  /// Which values a node keeps; the others are cut down to their shapes.
+  struct Keep {
+    bool inputs, outputs;
+    bool constants;  ///< inputs that are no node's output
+  };
   /// Appends a node; returns the index of its first output. Inputs must already name nodes of this graph.
-  /// `keep_constants` keeps the values of constant inputs, which a replay needs even where no vjp does.
   std::int32_t add(const Op& op, const Attrs& attrs, std::span<const Var> inputs,
-                   std::span<const Tensor> outputs, bool keep_constants);
+                   std::span<const Tensor> outputs, Keep keep);
 
  private:
   std::uint64_t serial_ = 0;

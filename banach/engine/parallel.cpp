@@ -52,6 +52,8 @@ struct Team {
   tbb::task_arena arena;
 };
 
+thread_local bool serial_loops = false;
+
 /// 0 until set or first asked for.
 constinit std::atomic<int> thread_count = 0;
 
@@ -95,6 +97,9 @@ int threads() {
   return count;
 }
 
+SerialLoops::SerialLoops() : saved_(serial_loops) { serial_loops = true; }
+SerialLoops::~SerialLoops() { serial_loops = saved_; }
+
 void parallel_for(std::int64_t count, std::int64_t grain,
                   FunctionRef<void(std::int64_t begin, std::int64_t end)> body) {
   if (count < 0 || grain < 1)
@@ -107,7 +112,7 @@ void parallel_for(std::int64_t count, std::int64_t grain,
       body(begin, count - begin < grain ? count : begin + grain);
     }
   };
-  if (pieces <= 1 || threads() == 1) return run_pieces(0, pieces);
+  if (pieces <= 1 || serial_loops || threads() == 1) return run_pieces(0, pieces);
 
   char started = 0, ended = 0;
   release(&started);

@@ -42,6 +42,18 @@ void set_threads(int n);
 /// How many threads a parallel loop may use now; all cores at start.
 int threads();
 
+/// While alive, loops of this thread run in order on it: for work that is itself a piece of a parallel loop.
+class SerialLoops {
+ public:
+  SerialLoops();
+  ~SerialLoops();
+  SerialLoops(const SerialLoops&) = delete;
+  SerialLoops& operator=(const SerialLoops&) = delete;
+
+ private:
+  bool saved_;
+};
+
 /// Calls body(begin, end) for consecutive pieces of [0, count), each of exactly `grain` indices (the last may
 /// be shorter), possibly at the same time. The pieces do not depend on the number of threads, so results do
 /// not either as long as pieces are independent. One piece, or one thread: runs in order on the calling

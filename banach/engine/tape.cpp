@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <atomic>
 #include <mutex>
 #include <unordered_set>
@@ -47,15 +48,15 @@ std::uint64_t next_serial() {
 
 }  // namespace
 
-Tape::Tape(bool captures)
-    : serial_(next_serial()), enclosing_(innermost), captures_(captures), graph_(serial_) {
+Tape::Tape(bool captures, bool replays)
+    : serial_(next_serial()), enclosing_(innermost), captures_(captures), replays_(replays), graph_(serial_) {
   live_tapes().insert(serial_);
   innermost = this;
 }
 
-Tape::Tape() : Tape(false) {}
+Tape::Tape() : Tape(false, false) {}
 
-Tape::Tape(Captures) : Tape(true) {}
+Tape::Tape(Captures captures) : Tape(true, captures.purpose == Purpose::replay) {}
 
 Tape::~Tape() {
   live_tapes().erase(serial_);
@@ -109,15 +110,25 @@ Var Tape::leaf(const Tensor& value) {
   if (find(serial_) != this) fail<TapeError>("leaf", "must be called on the thread that the tape belongs to");
   if (!is_floating(value.dtype()))
     fail<DTypeError>("leaf", "expects f32 or f64: got i64, which has no derivatives");
+  return add_leaf(value, false);
+}
+
+Var Tape::input(const Tensor& value) { return add_leaf(value, true); }
+
+Var Tape::add_leaf(const Tensor& value, bool varies) {
+  if (replays_) varies_.push_back(varies);
   return Var(value, serial_, graph_.add_leaf(value), nullptr);
 }
 
 Var Tape::place(const Var& x, std::string_view op, int index) {
   if (!x.recorded() || x.tape() == serial_) return x;
-  if (!may_capture_from(x.tape())) refuse(x, op, index);
+  if (!may_capture_from(x.tape())) {
+    if (replays_) return x.detach();
+    refuse(x, op, index);
+  }
   const auto [at, fresh] = imports_.try_emplace({x.tape(), x.node()}, graph_.size());
   if (fresh) {
-    graph_.add_leaf(x.value());
+    add_leaf(x.value(), false);
     captured_.push_back(x);
     captured_leaves_.push_back(at->second);
   }
@@ -143,7 +154,18 @@ Var Tape::append(const Op& op, const Attrs& attrs, std::span<const Var> inputs,
     tracked = tracked || placed[i].recorded();
   }
   if (!tracked || !record_op) return Var(outputs.front());
-  return Var(outputs.front(), serial_, graph_.add(op, attrs, placed, outputs, captures_), &op);
+  const auto saves = static_cast<unsigned>(op.def().saves);
+  Graph::Keep keep{.inputs = (saves & static_cast<unsigned>(Saves::inputs)) != 0,
+                   .outputs = (saves & static_cast<unsigned>(Saves::outputs)) != 0,
+                   .constants = captures_};
+  if (replays_) {
+    const bool depends = std::any_of(placed.begin(), placed.end(),
+                                     [&](const Var& in) { return in.recorded() && varies(in.node()); });
+    varies_.insert(varies_.end(), outputs.size(), depends);
+    keep.inputs = false;
+    keep.outputs = !depends;
+  }
+  return Var(outputs.front(), serial_, graph_.add(op, attrs, placed, outputs, keep), &op);
 }
 
 Var Tape::keyed_leaf(std::uint64_t key, const Tensor& value) {

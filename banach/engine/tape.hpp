@@ -32,9 +32,20 @@ class Tape {
   /// The tape with this serial number is alive on some other thread.
   static bool on_other_thread(std::uint64_t serial);
 
-  struct Captures {};
-  /// A child tape: Vars of the tapes around it may be used on it, and are captured as its leaves.
-  explicit Tape(Captures);
+  enum class Purpose {
+    differentiate,  ///< keeps what vjps look at
+    replay,         ///< keeps the values that do not depend on the inputs, and no other
+  };
+  struct Captures {
+    Purpose purpose = Purpose::differentiate;
+  };
+  /// A child tape: Vars of the tapes around it may be used on it, and are captured as its leaves. One made
+  /// for replays takes any other Var for a constant.
+  explicit Tape(Captures captures);
+  /// A leaf on which what is replayed depends.
+  Var input(const Tensor& value);
+  /// Whether the node depends on an input. Known to tapes made for replays.
+  bool varies(std::int32_t node) const { return varies_[static_cast<std::size_t>(node)] != 0; }
   /// The innermost tape of this thread; null if there is none.
   static Tape* current();
   /// The tape with this serial number if it is alive on this thread; null otherwise.
@@ -76,13 +87,15 @@ class Tape {
     std::int32_t previous;  // position of an older leaf of the same key, or -1
   };
 
-  Tape(bool captures);
+  Tape(bool captures, bool replays);
   Tape* outermost();
+  Var add_leaf(const Tensor& value, bool varies);
 
   std::uint64_t serial_;
   Tape* enclosing_;
-  bool captures_;
+  bool captures_, replays_;
   Graph graph_;
+  PoolVector<char> varies_;  // a flag a node, on tapes for replays
   Vars captured_;
   PoolVector<std::int32_t> captured_leaves_;
   PoolMap<OuterNode, std::int32_t, HashOuterNode> imports_;  // outer Var -> its leaf here

@@ -42,6 +42,18 @@ void Tensor::destroy(Block* block) noexcept {
 
 Tensor Tensor::empty(const Shape& shape, DType dtype) { return Tensor(new_block(shape, dtype, true)); }
 
+Tensor Tensor::over(void* memory, const Shape& shape, DType dtype) {
+  Tensor result(new_block(shape, dtype, false));
+  result.block_->data = memory;
+  result.block_->borrowed = true;
+  return result;
+}
+
+void Tensor::move_to(void* memory) {
+  if (!block_ || !block_->borrowed) fail<ValueError>("tensor", "only one over borrowed memory can be moved");
+  block_->data = memory;
+}
+
 Tensor Tensor::placeholder(const Shape& shape, DType dtype) { return Tensor(new_block(shape, dtype, false)); }
 
 Tensor Tensor::full(const Shape& shape, double value, DType dtype) {
@@ -95,12 +107,13 @@ void Tensor::check_type(DType dtype) const {
 }
 
 bool Tensor::unique() const {
-  if (!block_ || block_->references.load(std::memory_order_acquire) != 1) return false;
-  return !block_->owner || block_->owner->references.load(std::memory_order_acquire) == 1;
+  if (!block_ || block_->borrowed || block_->references.load(std::memory_order_acquire) != 1) return false;
+  const Block* owner = block_->owner;
+  return !owner || (!owner->borrowed && owner->references.load(std::memory_order_acquire) == 1);
 }
 
 void Tensor::make_unique() {
-  if (!unique()) *this = clone();
+  if (!block_->borrowed && !unique()) *this = clone();
 }
 
 Tensor Tensor::clone() const {

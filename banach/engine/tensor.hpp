@@ -43,6 +43,11 @@ class Tensor {
   static Tensor from(std::span<const T> values, const Shape& shape) {
     return copy_of(values.data(), static_cast<std::int64_t>(values.size()), dtype_of<T>(), shape);
   }
+  /// Over memory that belongs to somebody else and must outlive it: writing goes through, whoever else shares
+  /// it. For programs that plan their own memory.
+  static Tensor over(void* memory, const Shape& shape, DType dtype);
+  /// The same over other memory, for everybody who shares it. Only for tensors made by `over`.
+  void move_to(void* memory);
   /// Shape and dtype without elements: what a tape keeps of a tensor whose values no derivative needs.
   static Tensor placeholder(const Shape& shape, DType dtype);
 
@@ -103,6 +108,7 @@ class Tensor {
     void* data = nullptr;
     Block* owner = nullptr;
     std::size_t bytes = 0;
+    bool borrowed = false;  // the elements are another's
   };
 
   explicit Tensor(Block* block) : block_(block) {}

@@ -146,9 +146,12 @@ class Solver {
         }),
         type_(&typeid(S)) {
     if constexpr (requires { S::keeps_inverse; }) keeps_inverse_ = S::keeps_inverse;
+    needs_derivatives_ = requires(const S& s, const FixedPointProblem& p) { s.start(p, 0, 0, DType::f32); };
   }
   std::string_view name() const { return name_; }
   bool keeps_inverse() const { return keeps_inverse_; }
+  /// Whether it is started with the problem, of which it then may ask the derivative.
+  bool needs_derivatives() const { return needs_derivatives_; }
   std::unique_ptr<Stepper> start(const FixedPointProblem& problem, std::int64_t batch, std::int64_t n,
                                  DType dtype) const {
     return start_(options_.get(), problem, batch, n, dtype);
@@ -165,7 +168,7 @@ class Solver {
   std::unique_ptr<Stepper> (*start_)(const void*, const FixedPointProblem&, std::int64_t, std::int64_t,
                                      DType);
   const std::type_info* type_;
-  bool keeps_inverse_ = false;
+  bool keeps_inverse_ = false, needs_derivatives_ = false;
 };
 
 /// When a sample stops; the statuses of status.hpp are defined with these.

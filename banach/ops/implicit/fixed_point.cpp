@@ -14,16 +14,18 @@ const Op fixed_point_op{
 }  // namespace
 
 ImplicitNode fixed_point_node(const FixedPointOptions& options) {
-  return {
-      .op = &fixed_point_op,
-      .solve = [solver = options.backward.solver().value_or(options.solver), stop = stop_options(options)](
-                   const FixedPointProblem& problem,
-                   const Tensor& start) { return solve_fixed_point(solver, problem, start, stop); },
-      .backward = options.backward,
-      .batch = options.batch,
-      .policy = options.policy,
-      .tolerance = options.tolerance,
-      .absolute_tolerance = options.absolute_tolerance};
+  const Solver solver = options.backward.solver().value_or(options.solver);
+  return {.op = &fixed_point_op,
+          .solve = [solver, stop = stop_options(options)](
+                       const FixedPointProblem& problem,
+                       const Tensor& start) { return solve_fixed_point(solver, problem, start, stop); },
+          .backward = options.backward,
+          .batch = options.batch,
+          .policy = options.policy,
+          .body = options.max_steps > 1 ? options.body : Body::eager,
+          .needs_derivatives = solver.needs_derivatives(),
+          .tolerance = options.tolerance,
+          .absolute_tolerance = options.absolute_tolerance};
 }
 
 StopOptions stop_options(const FixedPointOptions& options) {

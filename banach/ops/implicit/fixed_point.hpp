@@ -18,7 +18,8 @@ struct FixedPointOptions {
       Batch::axis0;  ///< entries of axis 0 are separate problems; none: one problem, or an f that mixes them
   Policy policy = Policy::report;
   double error_factor = 100.0;  ///< see Status::converged
-  bool whole_trace = false;     ///< keep the residuals of every step in the report
+  Body body = Body::eager;
+  bool whole_trace = false;  ///< keep the residuals of every step in the report
   /// If positive, the report tells the spectral radius of J at the solution, and whether it is unstable, from
   /// so many vector-Jacobian products and one evaluation of f more.
   int spectrum_products = 0;

@@ -1,7 +1,9 @@
+#include <banach/engine/program/program.hpp>
 #include <banach/ops/elementwise.hpp>
 #include <banach/ops/implicit/linearized.hpp>
 #include <banach/ops/matmul.hpp>
 #include <banach/ops/shape_ops.hpp>
+#include <banach/solvers/join.hpp>
 #include <banach/solvers/vector.hpp>
 
 #include <algorithm>
@@ -10,6 +12,9 @@
 
 namespace banach {
 namespace {
+
+// What a solver keeps for each entry of the state, roughly: what tiles are cut for.
+constexpr std::int64_t solver_copies = 16;
 
 struct SolveAttrs {
   std::shared_ptr<const ImplicitBody> body;
@@ -202,14 +207,32 @@ Linearized::Pulled Linearized::pull(const Var& u, std::uint64_t needed) const {
 Var Linearized::vjp_state(const Var& u) const {
   // A needed mask of zero still covers inputs beyond the 63rd, so sweep for the state alone by hand.
   ++*evaluations_;
-  Var swept;
   if (recording()) {
     const std::array<std::int32_t, 1> output{recorded().value.node()}, wrt{recorded().state.node()};
-    swept = sweep(Tape::current()->graph(), output, {&u, 1}, wrt, true)[0];
-  } else {
-    swept = values().pull_back({&u, 1}, values().inputs)[0];
+    const Var swept = sweep(Tape::current()->graph(), output, {&u, 1}, wrt, true)[0];
+    return swept.defined() ? swept : Var(Tensor::zeros(z_.shape(), z_.dtype()));
   }
+  // To record the sweep costs about as much as one more.
+  if (!replayed_ && ++unreplayed_ < 3) return pulled_state(u).detach();
+  return Var(replayed(u).run(u.value()));
+}
+
+Var Linearized::pulled_state(const Var& u) const {
+  const Trace& f = values();
+  const Var swept = sweep(f.graph, f.outputs, {&u, 1}, f.inputs, recording())[0];
   return swept.defined() ? swept : Var(Tensor::zeros(z_.shape(), z_.dtype()));
+}
+
+const program::Program& Linearized::replayed(const Var& u) const {
+  if (!replayed_) {
+    const Shape all = rows();
+    values();  // on no tape that is made for the replay
+    program::Recorded recorded = program::record([&](const Var& at) { return pulled_state(at); }, u.value());
+    replayed_ = std::allocate_shared<const program::Program>(
+        memory::PoolAllocator<char>(), std::move(recorded.code), all[0],
+        solver_copies * all[1] * static_cast<std::int64_t>(size_of(z_.dtype())));
+  }
+  return *replayed_;
 }
 
 Tensor Linearized::product(const Tensor& rows, bool transpose) const {
@@ -222,10 +245,24 @@ Tensor Linearized::product(const Tensor& rows, bool transpose) const {
 }
 
 AdjointSolve Linearized::solve(const LinearSolver& solver, const Var& g, bool transpose) const {
-  const Shape rows = state_rows(z_.shape(), body_->batch);
-  const auto map = [&](const Tensor& x) { return product(x, transpose); };
-  LinearSolution solved = std::visit(
-      [&](const auto& s) { return solve_linear(s, std::ref(map), g.value().reshape(rows)); }, solver);
+  const Tensor right = g.value().reshape(rows());
+  LinearSolution solved;
+  if (transpose && right.size() > 0) {
+    const NoGrad off;
+    const program::Program& program = replayed(g);
+    PoolVector<LinearSolution> parts(static_cast<std::size_t>(program.tiles()));
+    program.for_tiles([&](std::int64_t tile, program::Frame& frame, std::int64_t begin, std::int64_t end) {
+      const auto map = [&](const Tensor& x) { return frame.run(x); };
+      const Tensor part = program.tiles() == 1 ? right : right.rows(begin, end);
+      parts[static_cast<std::size_t>(tile)] =
+          std::visit([&](const auto& s) { return solve_linear(s, std::ref(map), part); }, solver);
+    });
+    solved = joined(parts);
+    *evaluations_ += solved.evaluations;
+  } else {
+    const auto map = [&](const Tensor& x) { return product(x, transpose); };
+    solved = std::visit([&](const auto& s) { return solve_linear(s, std::ref(map), right); }, solver);
+  }
 
   Vars inputs{z_};
   inputs.insert(inputs.end(), theta_.begin(), theta_.end());

@@ -11,10 +11,28 @@
 
 namespace banach {
 
+namespace program {
+class Program;
+}
+
 /// How the state divides into independent problems.
 enum class Batch : std::uint8_t {
   axis0,  ///< one problem for each index of axis 0; f must not mix them
   none,   ///< one problem: a single vector, or an f that couples its samples (batch norm inside)
+};
+
+/// How a solver evaluates the body.
+enum class Body : std::uint8_t {
+  /// f is recorded at z0, and the recording is run as a program without dispatch or allocation: in tiles of
+  /// the
+  /// batch, each solved on one core, where all its operations treat samples one by one. f is called once
+  /// more, at the
+  /// answer; where it then disagrees with its recording (its operations depend on values, it counts its
+  /// calls), all
+  /// is solved again with f itself.
+  replayed,
+  eager,    ///< f is called at every evaluation: for an f that is known to change
+  checked,  ///< replayed, with f called beside every replay; ValueError where they disagree
 };
 
 /// The state as the solvers see it: (problems, elements each).
@@ -97,6 +115,8 @@ class Linearized {
     Vars theta;
   };
   const Trace& values() const;
+  Var pulled_state(const Var& u) const;
+  const program::Program& replayed(const Var& u) const;
   const Trace& transposed() const;
   const Recorded& recorded() const;
 
@@ -105,6 +125,8 @@ class Linearized {
   Vars theta_;
   std::shared_ptr<int> evaluations_ = std::allocate_shared<int>(memory::PoolAllocator<char>(), 0);
   mutable std::shared_ptr<const Trace> values_, transposed_;
+  mutable std::shared_ptr<const program::Program> replayed_;  // u -> J^T u
+  mutable int unreplayed_ = 0;                                // products taken by sweeps
   mutable std::shared_ptr<const Recorded> recorded_;
 };
 

@@ -1,6 +1,7 @@
 #include <banach/engine/random.hpp>
 #include <banach/ops/elementwise.hpp>
 #include <banach/ops/implicit/node.hpp>
+#include <banach/ops/implicit/replay.hpp>
 #include <banach/solvers/vector.hpp>
 
 #include <fmt/format.h>
@@ -21,17 +22,6 @@ struct NodeAttrs {
 
   std::string_view name() const { return node.op->name(); }
 };
-
-// The derivative of f at a state, from one recording of f there.
-Linearization linearize(FunctionRef<Var(const Var&)> f, const Var& z, Batch batch) {
-  auto body = std::allocate_shared<ImplicitBody>(memory::PoolAllocator<char>());
-  body->batch = batch;
-  body->trace = trace([&](const Vars& state) { return Vars{f(state.front())}; }, {&z.value(), 1});
-  const auto at =
-      std::allocate_shared<const Linearized>(memory::PoolAllocator<char>(), body, z, body->trace.captured);
-  return {.jvp = [at](const Tensor& v) { return at->product(v, false); },
-          .vjp = [at](const Tensor& u) { return at->product(u, true); }};
-}
 
 // F at z, and the size of dF/dz there by its transpose times a random vector, as norms for each problem.
 struct Probe {
@@ -182,8 +172,19 @@ OpDef implicit_op(const char* name, const char* doc) {
           .view = true};
 }
 
+Linearization linearize(FunctionRef<Var(const Var&)> f, const Var& z, Batch batch) {
+  auto body = std::allocate_shared<ImplicitBody>(memory::PoolAllocator<char>());
+  body->batch = batch;
+  body->trace = trace([&](const Vars& state) { return Vars{f(state.front())}; }, {&z.value(), 1});
+  const auto at =
+      std::allocate_shared<const Linearized>(memory::PoolAllocator<char>(), body, z, body->trace.captured);
+  return {.jvp = [at](const Tensor& v) { return at->product(v, false); },
+          .vjp = [at](const Tensor& u) { return at->product(u, true); }};
+}
+
 FixedPointSolution solve_body(FunctionRef<Var(const Var&)> f, const Tensor& z0, const ImplicitNode& node) {
   const NoGrad off;
+  if (node.body != Body::eager && z0.size() > 0) return solve_replayed(f, z0, node);
   const Shape rows = state_rows(z0.shape(), node.batch);
   const auto map = [&](const Tensor& z) { return at_rows(node.op->name(), f, z0.shape(), z); };
   const auto derivative = [&](const Tensor& z) {

@@ -42,6 +42,8 @@ struct ImplicitNode {
   BackwardRule backward;
   Batch batch = Batch::axis0;
   Policy policy = Policy::report;
+  Body body = Body::eager;
+  bool needs_derivatives = false;  ///< `solve` asks for the linearisation: the batch is then solved at once
   double tolerance = 0.0;  ///< residuals below it (relative, and absolute where given) count as solved
   std::optional<double> absolute_tolerance = {};
 };
@@ -71,6 +73,9 @@ double unit_scale(FunctionRef<Var(const Var&)> F, const Tensor& z, Batch batch);
 
 /// A power of two near 1 / the largest of image[i] / size[i], norms of A v and of v, if that is below 1/16.
 double unit_scale(const PoolVector<double>& image, const PoolVector<double>& size, DType dtype);
+
+/// The derivative of f at a state, from one recording of f there.
+Linearization linearize(FunctionRef<Var(const Var&)> f, const Var& z, Batch batch);
 
 /// The registry entry of such a node.
 OpDef implicit_op(const char* name, const char* doc);

@@ -1,0 +1,65 @@
+#pragma once
+// Internal: a recorded function as straight-line code. Each pass over it is a file of its own:
+//   record.cpp  runs the function once on a tape and keeps what depends on its input; the rest are constants
+//   rows.cpp    tells whether every instruction treats the rows of axis 0 one by one
+//   plan.cpp    gives each value its place in one stretch of memory, by liveness
+// and frame.cpp runs the result without recording, dispatch or allocation.
+
+#include <banach/engine/op.hpp>
+#include <banach/engine/parallel.hpp>
+
+#include <cstdint>
+
+namespace banach::program {
+
+/// What an instruction reads or writes, named by its index.
+struct Value {
+  Shape shape;
+  DType dtype = DType::f32;
+  Tensor constant = {};       ///< defined if the value does not depend on the input
+  std::int32_t storage = -1;  ///< the value whose elements it shares under another shape; itself, if none
+};
+
+struct Instruction {
+  const Op* op;
+  Attrs attrs;
+  PoolVector<std::int32_t> inputs, outputs;
+  std::uint64_t by_rows = 0;  ///< bit i: input i is read row by row (see OpDef::rows)
+};
+
+struct Code {
+  PoolVector<Value> values;
+  PoolVector<Instruction> instructions;
+  std::int32_t input = -1, output = -1;
+
+  const Value& value(std::int32_t i) const { return values[static_cast<std::size_t>(i)]; }
+  /// The value whose elements value i has.
+  std::int32_t storage(std::int32_t i) const { return value(i).storage; }
+  bool varies(std::int32_t i) const { return !value(i).constant.defined(); }
+};
+
+struct Recorded {
+  Code code;
+  Tensor value;  ///< of the function where it was recorded
+};
+
+/// Records f at a point. Nodes that the output does not depend on are left out.
+Recorded record(FunctionRef<Var(const Var&)> f, const Tensor& at);
+
+/// Whether row r of the output depends on row r of the input alone, rows being those of the input's axis 0 (a
+/// value of k times as many has k for each). Where it does, tells each instruction which of its inputs to
+/// cut.
+bool cut_rows(Code& code);
+
+/// Where values lie, in bytes from the start of a frame's memory; -1: elsewhere (constants, input and
+/// output).
+struct Plan {
+  PoolVector<std::int64_t> offset;
+  std::int64_t bytes = 0;
+};
+
+/// For `part` of `rows` equal parts of the input's rows; where that is not all of them, the values must be
+/// cut.
+Plan plan(const Code& code, std::int64_t part, std::int64_t rows);
+
+}  // namespace banach::program

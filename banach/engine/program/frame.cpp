@@ -1,0 +1,93 @@
+#include <banach/engine/program/program.hpp>
+
+#include <cstring>
+
+namespace banach::program {
+namespace {
+
+std::size_t bytes_of(const Tensor& t) { return static_cast<std::size_t>(t.size()) * size_of(t.dtype()); }
+
+std::byte* elements(const Tensor& t) {
+  return dispatch_any(t.dtype(), [&](auto zero) {
+    // Written only where the tensor is one of the frame's own.
+    return const_cast<std::byte*>(reinterpret_cast<const std::byte*>(t.data<decltype(zero)>()));
+  });
+}
+
+}  // namespace
+
+Frame::Frame(const Code& code, std::int64_t begin, std::int64_t end, std::int64_t rows)
+    : code_(code),
+      plan_(plan(code, end - begin, rows)),
+      memory_(static_cast<std::byte*>(memory::allocate(static_cast<std::size_t>(plan_.bytes)))) {
+  values_.resize(code.values.size());
+  std::size_t inputs = 0, outputs = 0;
+  for (const Instruction& i : code.instructions) {
+    inputs += i.inputs.size();
+    outputs += i.outputs.size();
+  }
+  for (std::size_t i = 0; i < code.values.size(); ++i) bind(static_cast<std::int32_t>(i), begin, end, rows);
+
+  inputs_.reserve(inputs);
+  outputs_.reserve(outputs);
+  for (const Instruction& i : code.instructions) {
+    const std::size_t first_input = inputs_.size(), first_output = outputs_.size();
+    for (std::size_t k = 0; k < i.inputs.size(); ++k) {
+      const Tensor& value = values_[static_cast<std::size_t>(i.inputs[k])];
+      const bool slice = (i.by_rows >> k & 1) != 0 && !code.varies(i.inputs[k]) && end - begin != rows;
+      const std::int64_t factor = slice ? value.shape()[0] / rows : 0;
+      inputs_.push_back(Var(slice ? value.rows(begin * factor, end * factor) : value));
+    }
+    for (const std::int32_t out : i.outputs) outputs_.push_back(values_[static_cast<std::size_t>(out)]);
+    steps_.push_back({i.op, &i.attrs, std::span<const Var>(inputs_).subspan(first_input),
+                      std::span<Tensor>(outputs_).subspan(first_output), i.outputs});
+  }
+  const bool output_computed = code.varies(code.output) && code.storage(code.output) != code.input;
+  for (std::size_t i = 0; i < code.values.size(); ++i) {
+    const auto value = static_cast<std::int32_t>(i);
+    if (code.storage(value) == code.input) input_views_.push_back(value);
+    if (output_computed && code.storage(value) == code.storage(code.output)) output_views_.push_back(value);
+  }
+}
+
+Frame::~Frame() { memory::release(memory_, static_cast<std::size_t>(plan_.bytes)); }
+
+void Frame::bind(std::int32_t i, std::int64_t begin, std::int64_t end, std::int64_t rows) {
+  const Value& value = code_.value(i);
+  Tensor& slot = values_[static_cast<std::size_t>(i)];
+  if (!code_.varies(i)) {
+    const bool slice = i == code_.output && end - begin != rows;
+    slot = slice ? value.constant.rows(begin, end) : value.constant;
+    return;
+  }
+  Shape shape = value.shape;
+  if (end - begin != rows) shape[0] = shape[0] / rows * (end - begin);
+  const std::int64_t offset = plan_.offset[static_cast<std::size_t>(value.storage)];
+  slot = Tensor::over(offset >= 0 ? memory_ + offset : nullptr, shape, value.dtype);
+}
+
+Tensor Frame::run(const Tensor& x) {
+  for (const std::int32_t i : input_views_) values_[static_cast<std::size_t>(i)].move_to(elements(x));
+  Tensor result = Tensor::empty(x.shape(), x.dtype());
+  for (const std::int32_t i : output_views_) values_[static_cast<std::size_t>(i)].move_to(elements(result));
+  for (const Step& step : steps_) {
+    step.op->def().kernel({step.inputs, step.outputs, *step.attrs});
+    if (step.op->def().view) adopt(step);
+  }
+  if (output_views_.empty())
+    std::memcpy(elements(result), elements(values_[static_cast<std::size_t>(code_.output)]),
+                bytes_of(result));
+  return result;
+}
+
+// A kernel that made its outputs itself: their elements go where the plan has them.
+void Frame::adopt(const Step& step) {
+  for (std::size_t k = 0; k < step.outputs.size(); ++k) {
+    const Tensor& planned = values_[static_cast<std::size_t>(step.values[k])];
+    if (step.outputs[k].same_storage(planned)) continue;
+    std::memcpy(elements(planned), elements(step.outputs[k]), bytes_of(planned));
+    step.outputs[k] = planned;
+  }
+}
+
+}  // namespace banach::program

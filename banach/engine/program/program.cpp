@@ -1,0 +1,61 @@
+#include <banach/engine/program/program.hpp>
+
+#include <algorithm>
+#include <optional>
+
+namespace banach::program {
+namespace {
+
+// What a core's own cache holds beside the parameters: half of a common second-level cache.
+constexpr std::int64_t cache_bytes = 1 << 19;
+// Products with fewer rows waste the arithmetic; more tiles than these keep any number of cores busy.
+constexpr std::int64_t fewest_rows = 16, most_tiles = 16;
+
+}  // namespace
+
+Program::Program(Code code, std::int64_t rows, std::int64_t row_bytes)
+    : code_(std::move(code)), rows_(rows), tile_rows_(rows), tiles_(1) {
+  const Shape& state = code_.value(code_.input).shape;
+  if (rows < 2 || state.rank() == 0 || state[0] != rows || !cut_rows(code_)) {
+    for (Instruction& i : code_.instructions) i.by_rows = 0;
+    return;
+  }
+  const std::int64_t bytes = plan(code_, 1, rows).bytes + row_bytes;
+  const std::int64_t fitting = std::max<std::int64_t>(1, cache_bytes / std::max<std::int64_t>(1, bytes));
+  const std::int64_t shared = std::max(fewest_rows, (rows + most_tiles - 1) / most_tiles);
+  const std::int64_t most = std::min({rows, fitting, shared});
+  tiles_ = (rows + most - 1) / most;
+  tile_rows_ = (rows + tiles_ - 1) / tiles_;
+  tiles_ = (rows + tile_rows_ - 1) / tile_rows_;
+}
+
+void Program::for_tiles(
+    FunctionRef<void(std::int64_t tile, Frame& frame, std::int64_t begin, std::int64_t end)> body) const {
+  const auto tile = [&](std::int64_t t) {
+    Frame frame(code_, begin(t), end(t), rows_);
+    body(t, frame, begin(t), end(t));
+  };
+  if (tiles_ == 1) return tile(0);
+  parallel_for(tiles_, 1, [&](std::int64_t first, std::int64_t last) {
+    const SerialLoops serial;
+    for (std::int64_t t = first; t < last; ++t) tile(t);
+  });
+}
+
+Tensor Program::run(const Tensor& x) const {
+  const Tensor at = x.reshape(code_.value(code_.input).shape);
+  if (tiles_ == 1) return Frame(code_, 0, rows_, rows_).run(x);
+  Tensor result = Tensor::empty(x.shape(), x.dtype());
+  dispatch_any(x.dtype(), [&](auto zero) {
+    using T = decltype(zero);
+    T* out = result.mutable_data<T>();
+    const std::int64_t n = x.size() / rows_;
+    for_tiles([&](std::int64_t, Frame& frame, std::int64_t begin, std::int64_t end) {
+      const Tensor part = frame.run(at.rows(begin, end));
+      std::copy_n(part.data<T>(), part.size(), out + begin * n);
+    });
+  });
+  return result;
+}
+
+}  // namespace banach::program

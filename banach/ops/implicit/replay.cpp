@@ -1,0 +1,94 @@
+#include <banach/engine/program/program.hpp>
+#include <banach/ops/implicit/replay.hpp>
+#include <banach/solvers/join.hpp>
+#include <banach/solvers/vector.hpp>
+
+#include <fmt/format.h>
+
+#include <cmath>
+#include <functional>
+#include <limits>
+
+namespace banach {
+namespace {
+
+// Whether two evaluations of f differ by no more than the rounding of fused and regrouped operations, which
+// may be large in an entry where terms cancel, but not beside the whole of the sample.
+template <class T>
+bool agree(const T* a, const T* b, const T* z, std::int64_t n) {
+  double difference = 0.0, size = 0.0;
+  for (std::int64_t i = 0; i < n; ++i) {
+    const auto x = static_cast<double>(a[i]), y = static_cast<double>(b[i]);
+    if (!std::isfinite(x) || !std::isfinite(y)) {
+      if (std::isfinite(x) != std::isfinite(y)) return false;
+      continue;
+    }
+    difference += (x - y) * (x - y);
+    const auto at = static_cast<double>(z[i]);
+    size += x * x + (std::isfinite(at) ? at * at : 0.0);
+  }
+  return difference <= static_cast<double>(std::numeric_limits<T>::epsilon()) * size;
+}
+
+// Sample by sample, all of shape (problems, elements each).
+bool agree(const Tensor& a, const Tensor& b, const Tensor& z) {
+  const std::int64_t samples = z.shape()[0], n = z.shape()[1];
+  return dispatch_floating(z.dtype(), [&](auto zero) {
+    using T = decltype(zero);
+    for (std::int64_t s = 0; s < samples; ++s)
+      if (!agree(a.data<T>() + s * n, b.data<T>() + s * n, z.data<T>() + s * n, n)) return false;
+    return true;
+  });
+}
+
+// What a solver keeps for each entry of the state, roughly: what tiles are cut for.
+constexpr std::int64_t solver_copies = 16;
+
+}  // namespace
+
+FixedPointSolution solve_replayed(FunctionRef<Var(const Var&)> f, const Tensor& z0,
+                                  const ImplicitNode& node) {
+  const std::string_view op = node.op->name();
+  const Shape rows = state_rows(z0.shape(), node.batch);
+  const Tensor start = z0.reshape(rows);
+  const auto eager = [&](const Tensor& z) { return at_rows(op, f, z0.shape(), z); };
+
+  program::Recorded recorded = program::record(
+      [&](const Var& z) {
+        const Var value = f(z);
+        check_body(op, z, value);
+        return value;
+      },
+      z0);
+  const Tensor first = recorded.value.reshape(rows);
+  const bool whole = node.needs_derivatives || node.body == Body::checked;
+  const program::Program program(std::move(recorded.code), whole ? 1 : rows[0],
+                                 solver_copies * rows[1] * static_cast<std::int64_t>(size_of(z0.dtype())));
+  const auto derivative = [&](const Tensor& z) {
+    return linearize(f, Var(z.reshape(z0.shape())), node.batch);
+  };
+
+  PoolVector<FixedPointSolution> parts(static_cast<std::size_t>(program.tiles()));
+  program.for_tiles([&](std::int64_t tile, program::Frame& frame, std::int64_t begin, std::int64_t end) {
+    const bool all = program.tiles() == 1;
+    const Tensor from = all ? start : start.rows(begin, end);
+    const auto map = [&](const Tensor& z) {
+      if (z.same_storage(from)) return all ? first : first.rows(begin, end);
+      Tensor value = frame.run(z);
+      if (node.body == Body::checked && !agree(value, eager(z), z))
+        fail<ValueError>(
+            op,
+            "f must do the same operations at each call, but a replay of the first differs from f: "
+            "declare it with Body::eager");
+      return value;
+    };
+    FixedPointProblem problem{.f = std::ref(map)};
+    if (all) problem.linearize = std::ref(derivative);
+    parts[static_cast<std::size_t>(tile)] = node.solve(problem, from);
+  });
+  FixedPointSolution solution = joined(parts);
+  if (node.body == Body::checked || agree(solution.fz, eager(solution.z), solution.z)) return solution;
+  return node.solve({.f = std::ref(eager), .linearize = std::ref(derivative)}, start);
+}
+
+}  // namespace banach
