@@ -29,6 +29,12 @@ void check_threads(const Op& op, std::span<const Var> inputs) {
       Tape::refuse(inputs[i], op.name(), static_cast<int>(i));
 }
 
+// On a tape that records outlines, what depends on its inputs is not computed.
+bool outlined(const Tape* tape, std::span<const Var> inputs) {
+  return tape && tape->outlines() &&
+         std::any_of(inputs.begin(), inputs.end(), [](const Var& x) { return !x.value().has_data(); });
+}
+
 }  // namespace
 
 Op::Op(const OpDef& def) : def_(def) { registry().push_back(this); }
@@ -45,10 +51,16 @@ Var apply(const Op& op, std::span<const Var> inputs, const Attrs& attrs) {
   if (def.composite) return def.composite(inputs, attrs).front();
   if (!def.shape) return apply_all(op, inputs, attrs).front();
   const Spec spec = def.shape({op.name(), inputs, attrs});
-  Tensor output = def.view ? Tensor() : Tensor::empty(spec.shape, spec.dtype);
+  Tape* tape = recording() ? Tape::current() : nullptr;
+  Tensor output;
   const std::span<Tensor> outputs(&output, 1);
-  def.kernel({inputs, outputs, attrs});
-  if (Tape* tape = recording() ? Tape::current() : nullptr) return tape->append(op, attrs, inputs, outputs);
+  if (outlined(tape, inputs)) {
+    output = Tensor::placeholder(spec.shape, spec.dtype);
+  } else {
+    if (!def.view) output = Tensor::empty(spec.shape, spec.dtype);
+    def.kernel({inputs, outputs, attrs});
+  }
+  if (tape) return tape->append(op, attrs, inputs, outputs);
   check_threads(op, inputs);
   return Var(std::move(output));
 }
@@ -61,10 +73,12 @@ Vars apply_all(const Op& op, std::span<const Var> inputs, const Attrs& attrs) {
   }
   if (!def.shapes) return {apply(op, inputs, attrs)};
   check_inputs(op, inputs);
+  const bool outline = outlined(recording() ? Tape::current() : nullptr, inputs);
   Tensors outputs;
   for (const Spec& spec : def.shapes({op.name(), inputs, attrs}))
-    outputs.push_back(Tensor::empty(spec.shape, spec.dtype));
-  def.kernel({inputs, outputs, attrs});
+    outputs.push_back(outline ? Tensor::placeholder(spec.shape, spec.dtype)
+                              : Tensor::empty(spec.shape, spec.dtype));
+  if (!outline) def.kernel({inputs, outputs, attrs});
   return record(op, inputs, outputs, attrs);
 }
 

@@ -138,6 +138,9 @@ struct RowsContext {
 /// Nothing: rows are mixed.
 using RowInputs = std::optional<std::uint64_t>;
 
+/// See OpDef::prepare.
+using Prepared = std::shared_ptr<const void>;
+
 struct OpDef {
   const char* name;
   const char* doc;
@@ -170,6 +173,10 @@ struct OpDef {
   /// shapes of its inputs and outputs, not by extents that its attributes hold. Null: rows are mixed; but
   /// elementwise operations have a rule by their kind.
   RowInputs (*rows)(const RowsContext&) = nullptr;
+  /// What a program that runs many times does once, given inputs that stay the same, bit i of `constant` for
+  /// input i (packing a matrix, say); null if nothing. Then `prepared_kernel` runs in place of the kernel.
+  Prepared (*prepare)(std::span<const Var> inputs, std::uint64_t constant, const Attrs&) = nullptr;
+  void (*prepared_kernel)(const KernelContext&, const void* prepared) = nullptr;
 };
 
 /// A registered operation. Objects of this type are constants at namespace scope and live as long as the

@@ -48,15 +48,20 @@ std::uint64_t next_serial() {
 
 }  // namespace
 
-Tape::Tape(bool captures, bool replays)
-    : serial_(next_serial()), enclosing_(innermost), captures_(captures), replays_(replays), graph_(serial_) {
+Tape::Tape(bool captures, Purpose purpose)
+    : serial_(next_serial()),
+      enclosing_(innermost),
+      captures_(captures),
+      replays_(purpose != Purpose::differentiate),
+      outlines_(purpose == Purpose::outline),
+      graph_(serial_) {
   live_tapes().insert(serial_);
   innermost = this;
 }
 
-Tape::Tape() : Tape(false, false) {}
+Tape::Tape() : Tape(false, Purpose::differentiate) {}
 
-Tape::Tape(Captures captures) : Tape(true, captures.purpose == Purpose::replay) {}
+Tape::Tape(Captures captures) : Tape(true, captures.purpose) {}
 
 Tape::~Tape() {
   live_tapes().erase(serial_);
@@ -113,7 +118,9 @@ Var Tape::leaf(const Tensor& value) {
   return add_leaf(value, false);
 }
 
-Var Tape::input(const Tensor& value) { return add_leaf(value, true); }
+Var Tape::input(const Tensor& value) {
+  return add_leaf(outlines_ ? Tensor::placeholder(value.shape(), value.dtype()) : value, true);
+}
 
 Var Tape::add_leaf(const Tensor& value, bool varies) {
   if (replays_) varies_.push_back(varies);

@@ -35,6 +35,7 @@ class Tape {
   enum class Purpose {
     differentiate,  ///< keeps what vjps look at
     replay,         ///< keeps the values that do not depend on the inputs, and no other
+    outline,        ///< the same, without even computing what depends on the inputs
   };
   struct Captures {
     Purpose purpose = Purpose::differentiate;
@@ -42,8 +43,9 @@ class Tape {
   /// A child tape: Vars of the tapes around it may be used on it, and are captured as its leaves. One made
   /// for replays takes any other Var for a constant.
   explicit Tape(Captures captures);
-  /// A leaf on which what is replayed depends.
+  /// A leaf on which what is replayed depends; on an outline it has no elements.
   Var input(const Tensor& value);
+  bool outlines() const { return outlines_; }
   /// Whether the node depends on an input. Known to tapes made for replays.
   bool varies(std::int32_t node) const { return varies_[static_cast<std::size_t>(node)] != 0; }
   /// The innermost tape of this thread; null if there is none.
@@ -87,13 +89,13 @@ class Tape {
     std::int32_t previous;  // position of an older leaf of the same key, or -1
   };
 
-  Tape(bool captures, bool replays);
+  Tape(bool captures, Purpose purpose);
   Tape* outermost();
   Var add_leaf(const Tensor& value, bool varies);
 
   std::uint64_t serial_;
   Tape* enclosing_;
-  bool captures_, replays_;
+  bool captures_, replays_, outlines_;
   Graph graph_;
   PoolVector<char> varies_;  // a flag a node, on tapes for replays
   Vars captured_;

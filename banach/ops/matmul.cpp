@@ -1,4 +1,5 @@
 #include <banach/engine/blas.hpp>
+#include <banach/engine/packed.hpp>
 #include <banach/engine/parallel.hpp>
 #include <banach/engine/samples.hpp>
 #include <banach/ops/matmul.hpp>
@@ -57,6 +58,38 @@ void multiply(const T* a, const T* b, T* c, const Problem& p) {
         product([](auto... arguments) { blas::gemm(arguments...); }, i);
     });
   }
+}
+
+// A right operand shared by all, which stays the same while the left one changes, is packed once.
+bool packs(const Problem& p) {
+  return p.lead_b.size() == 1 && p.lead_a.size() == p.count && (!p.options.transpose_a || p.count == 1) &&
+         p.k > 0;
+}
+
+Prepared pack(std::span<const Var> inputs, std::uint64_t constant, const Attrs& attrs) {
+  const Tensor& b = inputs[1].value();
+  const Problem p(inputs[0].shape(), b.shape(), attrs.as<MatmulOptions>());
+  if ((constant & 2) == 0 || !packs(p)) return nullptr;
+  return dispatch_floating(b.dtype(), [&](auto zero) -> Prepared {
+    using T = decltype(zero);
+    return std::allocate_shared<const PackedMatrix<T>>(memory::PoolAllocator<T>(), p.options.transpose_b, p.k,
+                                                       p.n, b.data<T>(), p.options.transpose_b ? p.k : p.n);
+  });
+}
+
+void multiply_packed(const KernelContext& c, const void* prepared) {
+  const Problem p(c.in(0).shape(), c.in(1).shape(), c.attrs.as<MatmulOptions>());
+  dispatch_floating(c.out().dtype(), [&](auto zero) {
+    using T = decltype(zero);
+    const auto& b = *static_cast<const PackedMatrix<T>*>(prepared);
+    const T* a = c.in(0).data<T>();
+    T* out = c.out().mutable_data<T>();
+    const bool ta = p.options.transpose_a;
+    constexpr std::int64_t rows_a_piece = 64;  // any number gives the same bits
+    parallel_for(p.count * p.m, rows_a_piece, [&](std::int64_t begin, std::int64_t end) {
+      b.multiply(end - begin, a + begin * (ta ? 1 : p.k), ta ? p.m : p.k, out + begin * p.n, p.n, ta);
+    });
+  });
 }
 
 std::string describe(const Shape& a, const Shape& b, const MatmulOptions& options) {
@@ -211,6 +244,8 @@ const Op matmul_op{{
           const bool rows_of_a = c.out().rank() == 2 && !c.attrs.as<MatmulOptions>().transpose_a;
           return rows_of_a ? first_by_rows(c) : broadcast_stack_rows(c);
         },
+    .prepare = pack,
+    .prepared_kernel = multiply_packed,
 }};
 
 }  // namespace

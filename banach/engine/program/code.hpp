@@ -1,6 +1,7 @@
 #pragma once
 // Internal: a recorded function as straight-line code. Each pass over it is a file of its own:
 //   record.cpp  runs the function once on a tape and keeps what depends on its input; the rest are constants
+//   prepare.cpp does once for all runs what operations can do with constants
 //   rows.cpp    tells whether every instruction treats the rows of axis 0 one by one
 //   plan.cpp    gives each value its place in one stretch of memory, by liveness
 // and frame.cpp runs the result without recording, dispatch or allocation.
@@ -25,6 +26,7 @@ struct Instruction {
   Attrs attrs;
   PoolVector<std::int32_t> inputs, outputs;
   std::uint64_t by_rows = 0;  ///< bit i: input i is read row by row (see OpDef::rows)
+  Prepared prepared = {};     ///< see OpDef::prepare
 };
 
 struct Code {
@@ -45,6 +47,11 @@ struct Recorded {
 
 /// Records f at a point. Nodes that the output does not depend on are left out.
 Recorded record(FunctionRef<Var(const Var&)> f, const Tensor& at);
+/// The same without evaluating f (the value is then undefined), unless f looks at values on its way.
+Recorded outline(FunctionRef<Var(const Var&)> f, const Tensor& at);
+
+/// Does what can be done once for all runs: see OpDef::prepare.
+void prepare(Code& code);
 
 /// Whether row r of the output depends on row r of the input alone, rows being those of the input's axis 0 (a
 /// value of k times as many has k for each). Where it does, tells each instruction which of its inputs to

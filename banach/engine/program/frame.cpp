@@ -39,7 +39,7 @@ Frame::Frame(const Code& code, std::int64_t begin, std::int64_t end, std::int64_
       inputs_.push_back(Var(slice ? value.rows(begin * factor, end * factor) : value));
     }
     for (const std::int32_t out : i.outputs) outputs_.push_back(values_[static_cast<std::size_t>(out)]);
-    steps_.push_back({i.op, &i.attrs, std::span<const Var>(inputs_).subspan(first_input),
+    steps_.push_back({i.op, &i.attrs, i.prepared.get(), std::span<const Var>(inputs_).subspan(first_input),
                       std::span<Tensor>(outputs_).subspan(first_output), i.outputs});
   }
   const bool output_computed = code.varies(code.output) && code.storage(code.output) != code.input;
@@ -71,8 +71,13 @@ Tensor Frame::run(const Tensor& x) {
   Tensor result = Tensor::empty(x.shape(), x.dtype());
   for (const std::int32_t i : output_views_) values_[static_cast<std::size_t>(i)].move_to(elements(result));
   for (const Step& step : steps_) {
-    step.op->def().kernel({step.inputs, step.outputs, *step.attrs});
-    if (step.op->def().view) adopt(step);
+    const OpDef& def = step.op->def();
+    const KernelContext context{step.inputs, step.outputs, *step.attrs};
+    if (step.prepared)
+      def.prepared_kernel(context, step.prepared);
+    else
+      def.kernel(context);
+    if (def.view) adopt(step);
   }
   if (output_views_.empty())
     std::memcpy(elements(result), elements(values_[static_cast<std::size_t>(code_.output)]),

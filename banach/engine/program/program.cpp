@@ -15,6 +15,7 @@ constexpr std::int64_t fewest_rows = 16, most_tiles = 16;
 
 Program::Program(Code code, std::int64_t rows, std::int64_t row_bytes)
     : code_(std::move(code)), rows_(rows), tile_rows_(rows), tiles_(1) {
+  prepare(code_);
   const Shape& state = code_.value(code_.input).shape;
   if (rows < 2 || state.rank() == 0 || state[0] != rows || !cut_rows(code_)) {
     for (Instruction& i : code_.instructions) i.by_rows = 0;

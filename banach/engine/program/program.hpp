@@ -26,6 +26,7 @@ class Frame {
   struct Step {
     const Op* op;
     const Attrs* attrs;
+    const void* prepared;
     std::span<const Var> inputs;
     std::span<Tensor> outputs;
     std::span<const std::int32_t> values;  // of the outputs

@@ -78,12 +78,26 @@ class Lowering {
 
 }  // namespace
 
-Recorded record(FunctionRef<Var(const Var&)> f, const Tensor& at) {
+static Recorded record_for(Tape::Purpose purpose, FunctionRef<Var(const Var&)> f, const Tensor& at) {
   const EnableGrad enabled;
-  Tape tape{Tape::Captures{Tape::Purpose::replay}};
+  Tape tape{Tape::Captures{purpose}};
   const Var input = tape.input(at);
   const Var output = tape.place(f(input), "record", 0);
   return {Lowering(tape).lower(input, output), output.value()};
+}
+
+Recorded record(FunctionRef<Var(const Var&)> f, const Tensor& at) {
+  return record_for(Tape::Purpose::replay, f, at);
+}
+
+Recorded outline(FunctionRef<Var(const Var&)> f, const Tensor& at) {
+  try {
+    Recorded recorded = record_for(Tape::Purpose::outline, f, at);
+    recorded.value = {};
+    return recorded;
+  } catch (const ValueError&) {  // an element was read that an outline does not have
+    return record(f, at);
+  }
 }
 
 }  // namespace banach::program

@@ -227,7 +227,7 @@ const program::Program& Linearized::replayed(const Var& u) const {
   if (!replayed_) {
     const Shape all = rows();
     values();  // on no tape that is made for the replay
-    program::Recorded recorded = program::record([&](const Var& at) { return pulled_state(at); }, u.value());
+    program::Recorded recorded = program::outline([&](const Var& at) { return pulled_state(at); }, u.value());
     replayed_ = std::allocate_shared<const program::Program>(
         memory::PoolAllocator<char>(), std::move(recorded.code), all[0],
         solver_copies * all[1] * static_cast<std::int64_t>(size_of(z_.dtype())));
