@@ -83,7 +83,8 @@ struct VjpContext {
   bool needs(int i) const { return i >= 63 || (needed >> i & 1) != 0; }
 };
 
-/// How an operation treats its elements; the optimiser of recorded programs goes by it.
+/// How an operation treats its elements; the optimiser of recorded programs goes by it. The kernel of an
+/// elementwise operation may find its output where an input of the same shape stands.
 enum class OpKind : std::uint8_t { general, elementwise, reduction, movement, composite, implicit };
 
 /// Which values the vjp looks at beyond shapes and dtypes; the tape frees the rest.

@@ -835,18 +835,28 @@ namespace {
 int products_counted = 0;
 
 // The identity, which counts the sweeps that pass through it.
+const Op counted_op{{
+    .name = "counted",
+    .doc = "The identity; counts its evaluations.",
+    .shape = same_shape,
+    .kernel =
+        [](const KernelContext& c) {
+          ++products_counted;
+          c.out() = c.in();
+        },
+    .kind = OpKind::implicit,  // no subject of the registry's walk
+    .vjp = [](const VjpContext& c) { return Vars{c.cotangent}; },
+    .view = true,
+}};
+
 const Op counting_op{{
     .name = "counting",
-    .doc = "The identity; counts its vjps.",
+    .doc = "The identity; the products with its Jacobian are counted.",
     .shape = same_shape,
     .kernel = [](const KernelContext& c) { c.out() = c.in(); },
     .kind = OpKind::implicit,  // no subject of the registry's walk
     .saves = Saves::nothing,
-    .vjp =
-        [](const VjpContext& c) {
-          ++products_counted;
-          return Vars{c.cotangent};
-        },
+    .vjp = [](const VjpContext& c) { return Vars{apply(counted_op, {c.cotangent})}; },
     .view = true,
 }};
 

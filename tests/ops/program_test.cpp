@@ -42,21 +42,37 @@ class RandomFunction {
     const Var &x = made.back(), &y = made[made.size() / 2];
     const Var w(square_[i]), b(row_[i]), u(whole_[i]);
     switch (choices_[i]) {
-      case 0: return tanh(x);
-      case 1: return matmul(x, w) + b;
-      case 2: return matmul(x, w, {.transpose_b = true}) + u;
-      case 3: return x * sigmoid(y);
-      case 4: return softmax(x, 1) - y;
-      case 5: return concat({slice(x, 1, 1, n_), slice(y, 1, 0, 1)}, 1);
-      case 6: return reshape(relu(reshape(x, {rows_ * 2, n_ / 2})) - reshape(u, {rows_ * 2, n_ / 2}), {rows_, n_});
-      case 7: return x - mean(y, {1}, true);
-      case 8: return where(less(x, y), x * u, y + 0.5);
-      case 9: return normalize_rows(x) + b;
-      case 10: return reshape(permute(reshape(x, {rows_, 2, n_ / 2}), {0, 2, 1}), {rows_, n_});
-      case 11: return topk(x, n_, 1).values + y;
-      case 12: return maximum(x, b) - minimum(y, u);
-      case 13: return reshape(matmul(reshape(x, {rows_, 1, n_}), reshape(Var(square_[i]), {1, n_, n_})), {rows_, n_});
-      default: return x + y;
+      case 0:
+        return tanh(x);
+      case 1:
+        return matmul(x, w) + b;
+      case 2:
+        return matmul(x, w, {.transpose_b = true}) + u;
+      case 3:
+        return x * sigmoid(y);
+      case 4:
+        return softmax(x, 1) - y;
+      case 5:
+        return concat({slice(x, 1, 1, n_), slice(y, 1, 0, 1)}, 1);
+      case 6:
+        return reshape(relu(reshape(x, {rows_ * 2, n_ / 2})) - reshape(u, {rows_ * 2, n_ / 2}), {rows_, n_});
+      case 7:
+        return x - mean(y, {1}, true);
+      case 8:
+        return where(less(x, y), x * u, y + 0.5);
+      case 9:
+        return normalize_rows(x) + b;
+      case 10:
+        return reshape(permute(reshape(x, {rows_, 2, n_ / 2}), {0, 2, 1}), {rows_, n_});
+      case 11:
+        return topk(x, n_, 1).values + y;
+      case 12:
+        return maximum(x, b) - minimum(y, u);
+      case 13:
+        return reshape(matmul(reshape(x, {rows_, 1, n_}), reshape(Var(square_[i]), {1, n_, n_})),
+                       {rows_, n_});
+      default:
+        return x + y;
     }
   }
   static Var normalize_rows(const Var& x) {
@@ -99,8 +115,8 @@ TEST_CASE("random programs, whole and in tiles, give what their functions give",
     cut += program.tiles() > 1;
     for (const Tensor& z : {other, at, other}) CHECK(relative(program.run(z), f(Var(z)).value()) <= 1e-13);
 
-    const program::Program backward(program::outline([&](const Var& u) { return pulled(f, at, u); }, other).code,
-                                    rows, 0);
+    const program::Program backward(
+        program::outline([&](const Var& u) { return pulled(f, at, u); }, other).code, rows, 0);
     CHECK((backward.tiles() > 1) == !mixing);
     const Body1 body = std::cref(f);
     CHECK(relative(backward.run(other), pulled(body, at, Var(other)).value()) <= 1e-13);
@@ -114,8 +130,8 @@ TEST_CASE("values that live at the same time have different places", "[program]"
     const program::Code code = program::record(std::ref(f), normal({4, 6}, seed)).code;
     const program::Plan plan = program::plan(code, 4, 4);
     INFO("seed " << seed);
-    // Written by instruction i, and read for the last time by instruction j: nobody may write there in (i, j), and at
-    // j only an elementwise operation of the same shape.
+    // Written by instruction i, and read for the last time by instruction j: nobody may write there in (i,
+    // j), and at j only an elementwise operation of the same shape.
     const auto size = [&](std::int32_t v) {
       return code.value(v).shape.size() * static_cast<std::int64_t>(size_of(code.value(v).dtype));
     };
@@ -136,7 +152,8 @@ TEST_CASE("values that live at the same time have different places", "[program]"
         for (std::size_t j = i; j <= last; ++j)
           for (const std::int32_t other : code.instructions[j].outputs) {
             const std::int64_t from = plan.offset[static_cast<std::size_t>(other)];
-            if (other == value || from < 0 || from >= begin + size(value) || from + size(other) <= begin) continue;
+            if (other == value || from < 0 || from >= begin + size(value) || from + size(other) <= begin)
+              continue;
             const bool in_place = j == last && code.instructions[j].op->def().kind == OpKind::elementwise &&
                                   from == begin && size(other) == size(value);
             CHECK(in_place);
@@ -149,10 +166,16 @@ TEST_CASE("a program's output may be its input, a constant, or a view of either"
   const Tensor z = normal({40, 4}, 1), constant = normal({40, 4}, 2);
   const Body1 functions[] = {
       [](const Var& x) { return x; },
-      [](const Var& x) { return reshape(reshape(x, {160}), {40, 4}); },
+      [](const Var& x) {
+        return reshape(reshape(x, {160}), {40, 4});
+      },
       [&](const Var&) { return Var(constant); },
-      [&](const Var&) { return reshape(Var(constant) * 2.0, {40, 4}); },
-      [&](const Var& x) { return reshape(tanh(reshape(x, {80, 2})), {40, 4}); },
+      [&](const Var&) {
+        return reshape(Var(constant) * 2.0, {40, 4});
+      },
+      [&](const Var& x) {
+        return reshape(tanh(reshape(x, {80, 2})), {40, 4});
+      },
       [&](const Var& x) {
         tanh(x);  // nobody needs it
         return x + Var(constant);
@@ -174,7 +197,8 @@ TEST_CASE("what does not depend on the input is computed once, and frames alloca
   Tape tape;
   const Var parameter = leaf(w);
   program::Recorded recorded = program::record(
-      [&](const Var& x) { return tanh(matmul(x, matmul(parameter, parameter) * 0.1) + sum(exp(parameter))); }, z);
+      [&](const Var& x) { return tanh(matmul(x, matmul(parameter, parameter) * 0.1) + sum(exp(parameter))); },
+      z);
   CHECK(recorded.code.instructions.size() == 3);
   const program::Program program(std::move(recorded.code), 8, 0);
   program::Frame frame = program.frame(0);
@@ -215,9 +239,11 @@ struct Layer {
 
 TEST_CASE("replayed solves give what eager ones give, value, report and gradient", "[program][fixed_point]") {
   const Layer layer;
-  const Solver solvers[] = {Picard{}, Picard{.damping = 0.7}, Anderson{}, Broyden{}, AdjointBroyden{}, NewtonKrylov{}};
-  const BackwardRule rules[] = {Implicit{},          Implicit{Dense{}}, Implicit{Iterative{}}, Implicit{BiCgStab{}},
-                                JacobianFree{},      Neumann{5},        Phantom{5, 0.5},       RandomNeumann{}};
+  const Solver solvers[] = {Picard{},  Picard{.damping = 0.7}, Anderson{},
+                            Broyden{}, AdjointBroyden{},       NewtonKrylov{}};
+  const BackwardRule rules[] = {Implicit{},           Implicit{Dense{}}, Implicit{Iterative{}},
+                                Implicit{BiCgStab{}}, JacobianFree{},    Neumann{5},
+                                Phantom{5, 0.5},      RandomNeumann{}};
   const auto check = [&](const Solver& solver, const BackwardRule& rule) {
     INFO(solver.name() << " " << rule.name());
     const auto run = [&](Body body) {
@@ -241,7 +267,8 @@ TEST_CASE("replayed solves give what eager ones give, value, report and gradient
       REQUIRE(same_report.trace.steps == report.trace.steps);
       REQUIRE(same_report.trace.abs_trace.size() == report.trace.abs_trace.size());
       for (std::size_t i = 0; i < report.trace.abs_trace.size(); ++i)
-        CHECK(same_report.trace.abs_trace[i] == Approx(report.trace.abs_trace[i]).epsilon(1e-3).margin(1e-13));
+        CHECK(same_report.trace.abs_trace[i] ==
+              Approx(report.trace.abs_trace[i]).epsilon(1e-3).margin(1e-13));
       CHECK(same_adjoint.samples.size() == adjoint.samples.size());
     }
   };
@@ -256,9 +283,9 @@ TEST_CASE("a replayed solve has the same bits with any number of threads", "[pro
     check_threads([&] {
       Tape tape;
       const Var w = leaf(layer.w);
-      const auto solved = fixed_point([&](const Var& at) { return layer(at, w); },
-                                      Var(Tensor::zeros({50, 12}, DType::f64)),
-                                      {.solver = solver, .body = Body::replayed});
+      const auto solved =
+          fixed_point([&](const Var& at) { return layer(at, w); }, Var(Tensor::zeros({50, 12}, DType::f64)),
+                      {.solver = solver, .body = Body::replayed});
       const Var g = grad(sum(square(solved.z)), {w})[0];
       return Vars{solved.z.detach(), g.detach()};
     });
@@ -273,13 +300,15 @@ TEST_CASE("f is called twice, and an f that changes is solved eagerly or named",
 
   // Its operations depend on values: what was recorded at z0 is another map than that at the answer.
   const auto branch = [](const Var& z) { return z.value().at(0) < 1.5 ? 0.5 * z + 1.0 : 0.25 * z + 2.25; };
-  CHECK(largest_difference(fixed_point(branch, z0, replayed).z, Var(Tensor::full({20, 2}, 3.0, DType::f64))) <= 1e-8);
+  CHECK(largest_difference(fixed_point(branch, z0, replayed).z,
+                           Var(Tensor::full({20, 2}, 3.0, DType::f64))) <= 1e-8);
   FixedPointOptions checked = replayed;
   checked.body = Body::checked;
   CHECK_THROWS_WITH(fixed_point(branch, z0, checked), Contains("[fixed_point]") && Contains("Body::eager"));
   // Constants in disguise.
   const auto detached = [](const Var& z) { return Var(z.detach().value().clone()) * 0.5 + 1.0; };
-  CHECK(largest_difference(fixed_point(detached, z0, replayed).z, Var(Tensor::full({20, 2}, 2.0, DType::f64))) <= 1e-8);
+  CHECK(largest_difference(fixed_point(detached, z0, replayed).z,
+                           Var(Tensor::full({20, 2}, 2.0, DType::f64))) <= 1e-8);
   // Shapes that change.
   calls = 0;
   CHECK_THROWS_WITH(

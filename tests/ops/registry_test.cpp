@@ -458,6 +458,37 @@ TEST_CASE("an operation that reads rows gives the rows of a part of its inputs")
               inside);
 }
 
+// Programs let an output take over the memory of an input that nobody reads again.
+TEST_CASE("elementwise kernels may write where they read") {
+  int uses = 0;
+  for_samples(2, [&](const Op& op, const Sample& sample) {
+    if (op.def().kind != OpKind::elementwise) return;
+    for (const DType dtype : {DType::f32, DType::f64}) {
+      const Tensors inputs = as(sample.inputs, dtype);
+      const Shape shape = run(op, inputs, sample.attrs).front().shape();
+      const auto check = [&](Tensors at, const std::vector<std::size_t>& shared) {
+        for (const std::size_t k : shared) at[k] = at[shared.front()];
+        const Tensor expected = run(op, at, sample.attrs).front();
+        Tensor memory = at[shared.front()].clone();
+        dispatch_floating(dtype, [&](auto zero) {
+          void* place = memory.mutable_data<decltype(zero)>();
+          for (const std::size_t k : shared) at[k] = Tensor::over(place, shape, dtype);
+          Tensor output = Tensor::over(place, shape, dtype);
+          op.def().kernel({vars(at), {&output, 1}, sample.attrs});
+        });
+        CHECK(test::same_bits(memory, expected));
+        ++uses;
+      };
+      std::vector<std::size_t> of_its_shape;
+      for (std::size_t k = 0; k < inputs.size(); ++k)
+        if (inputs[k].dtype() == dtype && inputs[k].shape() == shape) of_its_shape.push_back(k);
+      for (const std::size_t k : of_its_shape) check(inputs, {k});
+      if (of_its_shape.size() > 1) check(inputs, of_its_shape);
+    }
+  });
+  std::printf("uses in place: %d\n", uses);
+}
+
 TEST_CASE("operations without derivatives give constants") {
   for (const Op* op : walked()) {
     if (differentiable(*op)) continue;
