@@ -398,6 +398,8 @@ TEST_CASE("a Jacobian takes a sweep an output or an input, whichever are fewer",
   CHECK(sweeps(narrow, JacobianMode::reverse) == 2);
   CHECK(sweeps(narrow, JacobianMode::automatic) == sweeps(narrow, JacobianMode::reverse));
   CHECK(sweeps(narrow, JacobianMode::automatic) != sweeps(narrow, JacobianMode::forward));
+  const auto joint = [](const Vars& in) { return Vars{concat({sum(in[0]) * in[1], in[1] * in[1]}, 0)}; };
+  CHECK(sweeps(joint, JacobianMode::automatic) == 2);  // two outputs, four inputs in all
   CHECK(sweeps(wide, JacobianMode::automatic) == sweeps(wide, JacobianMode::forward));
   CHECK(sweeps(wide, JacobianMode::reverse) == 9);
 }

@@ -541,6 +541,8 @@ TEST_CASE("sizes whose products would overflow are refused, whichever axis is lo
     CHECK_THROWS_AS(max_pool2d(small, {.kernel = 2, .padding = pair(2, 0)}), ValueError);
     CHECK_THROWS_AS(avg_pool2d(small, {.kernel = 2, .padding = pair(0, 2)}), ValueError);
     CHECK_THROWS_AS(max_pool2d(small, {.kernel = 2, .padding = pair(-1, 0)}), ValueError);
+    CHECK_THROWS_AS(adaptive_avg_pool2d(sized(3, 0), 1), ShapeError);
+    CHECK_THROWS_AS(adaptive_max_pool2d(sized(3, 0), 1), ShapeError);
     CHECK_THROWS_AS(adaptive_avg_pool2d(small, pair(1, huge)), ValueError);
     CHECK_THROWS_AS(adaptive_max_pool2d(small, pair(huge, 1)), ValueError);
     CHECK_THROWS_AS(upsample_nearest(small, pair(1, huge)), ValueError);
@@ -559,6 +561,7 @@ TEST_CASE("sizes whose products would overflow are refused, whichever axis is lo
   }
   const Var signal(Tensor::zeros({0, 1, 9})), line(Tensor::zeros({1, 1, 2}));
   CHECK_THROWS_AS(conv1d(signal, Var(Tensor::zeros({1, 1, 0}))), ValueError);
+  CHECK_THROWS_AS(conv1d(Var(Tensor::zeros({0, 1, huge})), line), ValueError);
   CHECK_THROWS_AS(conv1d(signal, line, {.stride = huge}), ValueError);
   CHECK_THROWS_AS(conv1d(signal, line, {.padding = huge}), ValueError);
   CHECK_THROWS_AS(conv1d(signal, line, {.dilation = huge}), ValueError);
