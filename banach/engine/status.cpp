@@ -58,9 +58,10 @@ std::string SolveReport::to_string() const {
   if (samples.empty()) return head(0);
   const auto unstable =
       std::count_if(samples.begin(), samples.end(), [](const SampleReport& s) { return s.unstable(); });
-  return fmt::format("{}: {}; largest relative residual {:.1e}{}", head(samples.size()),
-                     tally(samples, &SampleReport::status, status_names.size()),
-                     largest(samples, &SampleReport::rel_lowest),
+  const bool relative = measure == SolveReport().measure;
+  return fmt::format("{}: {}; largest {} {:.1e}{}", head(samples.size()),
+                     tally(samples, &SampleReport::status, status_names.size()), measure,
+                     largest(samples, relative ? &SampleReport::rel_lowest : &SampleReport::abs_lowest),
                      unstable > 0 ? fmt::format("; {} unstable", unstable) : "");
 }
 
@@ -71,10 +72,15 @@ bool AdjointReport::exact() const {
 
 std::string AdjointReport::to_string() const {
   if (samples.empty()) return fmt::format("{}: {}", rule, head(0));
-  return fmt::format("{}: {}: {}; adjoint {}; {} products; largest residual {:.1e}", rule,
-                     head(samples.size()), tally(samples, &GradientStatus::kind, kind_names.size()),
-                     tally(samples, &GradientStatus::adjoint, status_names.size()), evaluations,
-                     largest(samples, &GradientStatus::adjoint_residual));
+  const auto doubtful = std::count_if(samples.begin(), samples.end(),
+                                      [](const GradientStatus& s) { return s.sensitivity > 0.25; });
+  return fmt::format(
+      "{}: {}: {}; adjoint {}; {} products; largest residual {:.1e}{}{}{}", rule, head(samples.size()),
+      tally(samples, &GradientStatus::kind, kind_names.size()),
+      tally(samples, &GradientStatus::adjoint, status_names.size()), evaluations,
+      largest(samples, &GradientStatus::adjoint_residual),
+      doubtful > 0 ? fmt::format("; {} too inexact in z, or at a singular root", doubtful) : "",
+      hint.empty() ? "" : "; hint: ", hint);
 }
 
 const AdjointReport& AdjointLog::last() const {

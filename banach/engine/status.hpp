@@ -32,7 +32,8 @@ std::string_view name(Status status);
 enum class Policy : std::uint8_t {
   report,  ///< nothing but say so in the report
   raise,   ///< throw SolveError
-  nan,     ///< fill the value, or the exact rule's gradient, of those samples with NaN
+  nan,     ///< fill with NaN: the value, and every gradient through it; or only the exact rule's gradient,
+           ///< if that failed. A sample whose cotangent is zero stays out of it
 };
 
 struct SampleReport {
@@ -76,6 +77,8 @@ struct SolveReport {
   int nstep = 0;                   ///< evaluations of f over the whole batch (the largest of the samples')
   std::int64_t history_bytes = 0;  ///< memory of the solver's own history
   std::string_view solver = "";
+  /// What the tolerance is on: "relative residual", or of a root "||F||", of a minimum "||gradient||".
+  std::string_view measure = "relative residual";
 
   bool converged() const;
   int count(Status status) const;
@@ -106,13 +109,19 @@ struct GradientStatus {
   /// may be negative). NaN for other rules.
   double variance = std::numeric_limits<double>::quiet_NaN();
   bool fell_back = false;  ///< Shine: its estimate was too long, and lambda is that of JacobianFree
+  /// ||lambda' - lambda||_2 / ||lambda||_2, lambda' being the adjoint at z + d, with d Newton's correction of
+  /// z: how far the gradient is off, relative, since z is. About 1 near a double root, however small the
+  /// residual there; above 1/4 an exact rule's gradient is called approximate, and the policy holds. NaN
+  /// where it was not measured: that is done where the forward solve left a large error beside its residual.
+  double sensitivity = std::numeric_limits<double>::quiet_NaN();
 };
 
 /// One backward sweep through an implicit node.
 struct AdjointReport {
   std::string_view rule = "";
   PoolVector<GradientStatus> samples;
-  int evaluations = 0;  ///< vector-Jacobian products of f
+  int evaluations = 0;         ///< vector-Jacobian products of f
+  std::string_view hint = "";  ///< a likely cause, where the gradient failed and one was found
 
   bool exact() const;
   std::string to_string() const;

@@ -1,5 +1,6 @@
 #include <banach/engine/random.hpp>
 #include <banach/ops/elementwise.hpp>
+#include <banach/ops/implicit/iteration.hpp>
 #include <banach/ops/implicit/node.hpp>
 #include <banach/ops/implicit/replay.hpp>
 #include <banach/solvers/vector.hpp>
@@ -13,6 +14,8 @@
 
 namespace banach {
 namespace {
+
+constexpr double sensitivity_limit = 0.25;  // of a gradient called exact
 
 // What a node keeps for its backward sweeps.
 struct NodeAttrs {
@@ -115,6 +118,55 @@ AdjointReport judge(const NodeAttrs& attrs, const Linearized& f, const Adjoint& 
   return report;
 }
 
+// Whether a sample may stand beside a singular root for all that its solve could see. The theorem of Newton
+// and Kantorovich has h = |(I - J)^-1|^2 r L below 1/2 at a regular one, r being the residual and L the
+// Lipschitz constant of J. The inverse is at least as long as the estimated error over the residual, and as
+// lambda over g
+// (`gain`); L is not known, but seldom far above 1 / ||z||. The residual of a root has units of its own:
+// there it is the error alone, which Newton's steps leave small.
+bool doubtful(const SampleReport& sample, double gain, double size, bool root) {
+  if (root) return sample.error_estimate > 1e-5 * size;
+  const double residual = sample.abs_lowest, larger = std::max(gain, sample.error_estimate / residual);
+  return larger * larger * residual > (larger > 10.0 ? 0.002 : 0.01) * size && larger > 3.0;
+}
+
+// GradientStatus::sensitivity of those samples, for two linear solves.
+void check_sensitivity(const NodeAttrs& attrs, const VjpContext& c, const Var& lambda,
+                       AdjointReport& report) {
+  const PoolVector<SampleReport>& forward = attrs.body->forward;
+  if (attrs.node.backward.kind() != GradientKind::exact || !c.out.value().same_storage(attrs.z)) return;
+  const NoGrad off;
+  Vars theta;
+  for (const Var& input : c.inputs) theta.push_back(input.detach());
+  const Linearized f(attrs.body, c.out.detach(), theta);
+  const Var adjoint = lambda.detach();
+  const PoolVector<double> size = f.norms(f.state()), scale = f.norms(adjoint), right = f.norms(c.cotangent);
+  const auto chosen = [&](std::size_t i) {
+    return report.samples[i].kind == GradientKind::exact && scale[i] > 0.0 &&
+           doubtful(forward[i], scale[i] / right[i], size[i], attrs.node.tolerance == 0.0);
+  };
+  bool any = false;
+  for (std::size_t i = 0; i < forward.size(); ++i) any = any || chosen(i);
+  if (!any) return;
+
+  const auto solve = [&](const Linearized& at, const Var& rhs, bool transposed) {
+    const auto product = [&](const Tensor& v) { return at.product(v, transposed); };
+    const Var b = choose_rows(f.rows(), chosen, rhs, Var(Tensor::zeros(rhs.shape(), rhs.dtype())));
+    return solve_linear(Gmres{.tolerance = 1e-2}, std::ref(product), b.value().reshape(f.rows())).x;
+  };
+  const Tensor newton = solve(f, f.value() - f.state(), false);
+  const Linearized there = f.at(f.state() + Var(newton.reshape(c.out.shape())));
+  const PoolVector<double> change =
+      vec::row_norms(solve(there, there.vjp_state(adjoint) - f.vjp_state(adjoint), true));
+  for (std::size_t i = 0; i < forward.size(); ++i) {
+    if (!chosen(i)) continue;
+    GradientStatus& sample = report.samples[i];
+    sample.sensitivity = change[i] / scale[i];
+    if (!(sample.sensitivity <= sensitivity_limit)) sample.kind = GradientKind::approximate;
+  }
+  report.evaluations += f.evaluations();
+}
+
 Vars backward(const VjpContext& c) {
   const auto& attrs = c.attrs.as<NodeAttrs>();
   const Linearized f(attrs.body, c.out, c.inputs);
@@ -125,13 +177,15 @@ Vars backward(const VjpContext& c) {
   // little more.
   Linearized::Pulled pulled = f.pull(adjoint.lambda, adjoint.theta.empty() ? c.needed : 0);
   if (!adjoint.theta.empty()) pulled.theta = adjoint.theta;
-  attrs.body->log.add(judge(attrs, f, adjoint, pulled.state, c.cotangent));
+  AdjointReport judged = judge(attrs, f, adjoint, pulled.state, c.cotangent);
+  check_sensitivity(attrs, c, adjoint.lambda, judged);
+  attrs.body->log.add(std::move(judged));
 
   // A rule that did not keep its promise, or a derivative that does not exist.
   const AdjointReport& report = attrs.body->log.last();
   const auto failed = [&](std::size_t i) {
     const GradientStatus& sample = report.samples[i];
-    return sample.kind == GradientKind::non_differentiable ||
+    return sample.kind == GradientKind::non_differentiable || sample.sensitivity > sensitivity_limit ||
            (attrs.node.backward.kind() != GradientKind::approximate && sample.adjoint != Status::converged);
   };
   bool any = false;
