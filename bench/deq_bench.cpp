@@ -74,9 +74,21 @@ const bool registered = [] {
   add("deq_step_picard_unrolled/banach", step, {.solver = Picard{}, .backward = Unrolled{}});
   add("deq_step_anderson_exact/banach", step, exact(Anderson{.memory = 6}));
   add("deq_step_broyden_exact/banach", step, exact(Broyden{}));
+  const auto replayed = [](FixedPointOptions options) {
+    options.body = Body::replayed;
+    return options;
+  };
+  add("deq_step_picard_exact_replayed/banach", step, replayed(exact(Picard{})));
+  add("deq_step_picard_jacobian_free_replayed/banach", step,
+      replayed({.solver = Picard{}, .backward = JacobianFree{}}));
+  add("deq_step_picard_phantom_5_replayed/banach", step,
+      replayed({.solver = Picard{}, .backward = Phantom{5, 0.5}}));
+  add("deq_step_anderson_exact_replayed/banach", step, replayed(exact(Anderson{.memory = 6})));
+  add("deq_step_broyden_exact_replayed/banach", step, replayed(exact(Broyden{})));
   add("deq_forward_picard/banach", forward_only, {.solver = Picard{}});
   add("deq_forward_anderson/banach", forward_only, {.solver = Anderson{.memory = 6}});
   add("deq_forward_broyden/banach", forward_only, {.solver = Broyden{}});
+  add("deq_forward_picard_replayed/banach", forward_only, replayed({.solver = Picard{}}));
   return true;
 }();
 

@@ -14,9 +14,13 @@ Tensor scale_rows(const Tensor& t, const PoolVector<double>& factors, bool divid
   const std::int64_t n = t.shape()[1];
   const T* in = t.data<T>();
   T* out = result.mutable_data<T>();
-  for (std::int64_t i = 0; i < t.size(); ++i) {
-    const double factor = factors[static_cast<std::size_t>(i / n)], value = static_cast<double>(in[i]);
-    out[i] = static_cast<T>(divide ? value / factor : value * factor);
+  for (const double factor : factors) {
+    for (std::int64_t i = 0; i < n; ++i) {
+      const auto value = static_cast<double>(in[i]);  // a factor may lie outside the range of T
+      out[i] = static_cast<T>(divide ? value / factor : value * factor);
+    }
+    in += n;
+    out += n;
   }
   return result;
 }

@@ -86,7 +86,7 @@ void SampleMonitor::resume() {
 void SampleMonitor::stop(Status status) {
   report_.status = status;
   report_.amplification_exponent = regularity_.exponent();
-  report_.singular_root = regularity_.singular();
+  report_.singular_root = report_.amplification_exponent > Regularity::threshold;
   stopped_ = true;
 }
 

@@ -9,11 +9,13 @@ namespace {
 
 constexpr double unknown = std::numeric_limits<double>::quiet_NaN();
 
-// q with (r2^q - 1) / (r1^q - 1) = quotient, for r2 > r1 > 1, within 0 ... 4: the left side grows with q.
+// q with (r2^q - 1) / (r1^q - 1) = quotient, for r2 > r1 > 1, within 0 ... 1 and to 1e-4: the left side grows
+// with q.
 double solve_power(double r1, double r2, double quotient) {
+  if (quotient >= (r2 - 1.0) / (r1 - 1.0)) return 1.0;
   const double a = std::log(r1), b = std::log(r2);
-  double low = 1e-3, high = 4.0;
-  for (int i = 0; i < 40; ++i) {
+  double low = 1e-3, high = 1.0;
+  for (int i = 0; i < 14; ++i) {
     const double q = 0.5 * (low + high);
     (std::expm1(q * b) < quotient * std::expm1(q * a) ? low : high) = q;
   }
@@ -65,7 +67,7 @@ double Regularity::path_exponent() const {
     if (at[i].residual > 100.0 * at[i - 1].residual) return 0.0;
   }
   double exponent = 1.0;
-  for (std::size_t i = 0; i + 2 < at.size(); ++i) {
+  for (std::size_t i = 0; i + 2 < at.size() && exponent > 0.0; ++i) {
     const double quotient = 1.0 + at[i + 2].value / at[i + 1].value;
     if (std::isnan(quotient)) return unknown;
     exponent = std::min(exponent, 1.0 - solve_power(at[i + 1].residual / at[i].residual,
