@@ -9,17 +9,20 @@ namespace {
 
 constexpr double unknown = std::numeric_limits<double>::quiet_NaN();
 
-// q with (r2^q - 1) / (r1^q - 1) = quotient, for r2 > r1 > 1, within 0 ... 1 and to 1e-4: the left side grows
-// with q.
+// q with (r2^q - 1) / (r1^q - 1) = quotient, for r2 > r1 > 1, within 0 ... 1: the left side grows with q.
 double solve_power(double r1, double r2, double quotient) {
   if (quotient >= (r2 - 1.0) / (r1 - 1.0)) return 1.0;
   const double a = std::log(r1), b = std::log(r2);
-  double low = 1e-3, high = 1.0;
-  for (int i = 0; i < 14; ++i) {
-    const double q = 0.5 * (low + high);
-    (std::expm1(q * b) < quotient * std::expm1(q * a) ? low : high) = q;
+  double low = 1e-3, high = 1.0, q = 0.5;
+  for (int i = 0; i < 40; ++i) {  // Newton's method; where it leaves the bracket, bisection
+    const double left = std::expm1(q * b), right = std::expm1(q * a), excess = left - quotient * right;
+    (excess < 0.0 ? low : high) = q;
+    const double last = q;
+    q -= excess / (b * (left + 1.0) - quotient * a * (right + 1.0));
+    if (!(q > low && q < high)) q = 0.5 * (low + high);
+    if (std::abs(q - last) < 1e-9) break;
   }
-  return low;
+  return q;
 }
 
 }  // namespace
