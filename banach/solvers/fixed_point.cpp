@@ -7,6 +7,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 
 namespace banach {
@@ -148,6 +149,18 @@ FixedPointSolution unsolved(const Tensor& z0, const StopOptions& options) {
   return solution;
 }
 
+// A solver whose memory, where it is a large one, is no larger than a solve of so many steps can fill.
+Solver capped(const Solver& solver, int max_steps) {
+  const auto cap = [&](auto options) -> Solver {
+    options.memory = std::min(options.memory, std::max(64, max_steps));
+    return options;
+  };
+  if (const auto* anderson = solver.get_if<Anderson>()) return cap(*anderson);
+  if (const auto* broyden = solver.get_if<Broyden>()) return cap(*broyden);
+  if (const auto* adjoint = solver.get_if<AdjointBroyden>()) return cap(*adjoint);
+  return solver;
+}
+
 }  // namespace
 
 FixedPointSolution solve_fixed_point(const Solver& solver, const StateMap& f, const Tensor& z0,
@@ -160,7 +173,7 @@ FixedPointSolution solve_fixed_point(const Solver& solver, const FixedPointProbl
   check_options(options);
   check_state(op, "z0", z0);
   const std::int64_t batch = z0.shape()[0], n = z0.shape()[1];
-  const auto stepper = solver.start(problem, batch, n, z0.dtype());
+  const auto stepper = capped(solver, options.max_steps).start(problem, batch, n, z0.dtype());
   FixedPointSolution solution = dispatch_floating(z0.dtype(), [&](auto zero) {
     if (batch == 0 || options.max_steps == 0) return unsolved(z0, options);
     return Solve<decltype(zero)>(z0, options).run(*stepper, problem.f);

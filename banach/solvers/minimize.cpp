@@ -1,6 +1,7 @@
 #include <banach/solvers/check.hpp>
 #include <banach/solvers/minimize.hpp>
 #include <banach/solvers/monitor.hpp>
+#include <banach/solvers/trace_recorder.hpp>
 #include <banach/solvers/vector.hpp>
 
 #include <algorithm>
@@ -90,6 +91,7 @@ struct Sample {
   SampleMonitor monitor;
   Model model;
   double radius, value = 0.0, gradient_norm = 0.0;
+  int accepted = 0;  // the evaluation of the iterate; 0 if nothing finite was measured
 };
 
 template <class T>
@@ -102,6 +104,7 @@ class Minimization {
         batch_(z0.shape()[0]),
         n_(z0.shape()[1]),
         max_steps_(options.max_steps),
+        trace_(static_cast<std::size_t>(batch_), options.whole_trace),
         z_(z0.clone()),
         gradient_(Tensor::zeros(z0.shape(), z0.dtype())),
         samples_(static_cast<std::size_t>(batch_),
@@ -111,6 +114,7 @@ class Minimization {
   FixedPointSolution run() {
     if (batch_ > 0 && max_steps_ > 0) begin();
     int evaluations = batch_ > 0 && max_steps_ > 0 ? 1 : 0;
+    if (evaluations > 0) keep_trace(1);
     for (; evaluations > 0 && any_active(); ++evaluations) {
       find_steps();
       Tensor trial = z_.clone();
@@ -120,6 +124,7 @@ class Minimization {
           z[i] = static_cast<T>(z[i] + sample.model.step()[static_cast<std::size_t>(i)]);
       });
       judge(trial, problem_.evaluate(trial));
+      keep_trace(evaluations + 1);
     }
     FixedPointSolution solution{z_, z_.clone(), {}};
     T* fz = solution.fz.template mutable_data<T>();
@@ -127,7 +132,8 @@ class Minimization {
     for (std::int64_t s = 0; s < batch_; ++s) {
       const Sample& sample = samples_[static_cast<std::size_t>(s)];
       SampleReport report = sample.monitor.report();
-      if (report.best_step > 0) {  // else nothing finite was measured
+      report.best_step = sample.accepted;
+      if (report.best_step > 0) {
         const double size = vec::norm(fz + s * n_, n_);
         report.abs_lowest = sample.gradient_norm;
         report.rel_lowest = sample.gradient_norm == 0.0 ? 0.0 : sample.gradient_norm / size;
@@ -135,6 +141,7 @@ class Minimization {
       solution.report.samples.push_back(report);
     }
     solution.report.nstep = evaluations;
+    solution.report.trace = trace_.take();
     solution.report.solver = TrustRegion::name;
     return solution;
   }
@@ -169,6 +176,13 @@ class Minimization {
                             .norm = vec::distance(at, g, n_),
                             .step_length = length,
                             .finite = finite});
+    if (finite) sample.accepted = sample.monitor.report().nstep;
+  }
+
+  void keep_trace(int evaluation) {
+    trace_.record(
+        evaluation, [&](std::size_t s) { return samples_[s].monitor.residual(); },
+        [&](std::size_t s) { return samples_[s].monitor.relative_residual(); });
   }
 
   void find_steps() {
@@ -233,6 +247,7 @@ class Minimization {
   const MinimizationProblem& problem_;
   std::int64_t batch_, n_;
   int max_steps_;
+  TraceRecorder trace_;
   Tensor z_, gradient_;
   std::vector<Sample> samples_;
 };
