@@ -1,8 +1,13 @@
 #include <banach/ops/implicit/iteration.hpp>
 #include <banach/ops/implicit/node.hpp>
+#include <banach/solvers/vector.hpp>
+
+#include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <functional>
+#include <limits>
 
 namespace banach {
 namespace {
@@ -24,6 +29,23 @@ struct CheckpointAttrs : IterationAttrs {
   }
 };
 
+// The replayed steps must be those of the solve: an f that decides by values what it does was recorded at the
+// answer, and does there what it may not have done before.
+void check_replayed(const Tensor& replayed, const Tensor& kept, const CheckpointAttrs& attrs, int segment) {
+  const PoolVector<double> off = vec::row_norms(replayed.reshape(attrs.rows), kept.reshape(attrs.rows)),
+                           size = vec::row_norms(kept.reshape(attrs.rows));
+  const double epsilon = kept.dtype() == DType::f32 ? std::numeric_limits<float>::epsilon()
+                                                    : std::numeric_limits<double>::epsilon();
+  for (std::size_t i = 0; i < off.size(); ++i)
+    if (off[i] > std::sqrt(epsilon) * size[i])
+      fail<ValueError>(
+          Unrolled::name,
+          fmt::format("f must do the same operations at every iterate, as checkpoints replay what it "
+                      "did at the answer: evaluations {} to {} of problem {} went another way; use "
+                      "Unrolled{{}} for an f that decides by values",
+                      attrs.begin(segment), attrs.end(segment), i));
+}
+
 // Sweeps segment after segment, the last first, each recorded afresh. The cotangents of theta so far are
 // seeds of the next sweep, so that they are summed in the order in which one sweep over all steps sums them.
 Vars backward(const VjpContext& c) {
@@ -36,7 +58,9 @@ Vars backward(const VjpContext& c) {
       for (int s = 0; s < attrs.segments(); ++s) z = attrs.advance(std::move(z), s, std::span(at).subspan(1));
       return Vars{z};
     };
-    return vjp(run, Vars(c.inputs.begin(), c.inputs.end()), {c.cotangent}).cotangents;
+    VjpResult result = vjp(run, Vars(c.inputs.begin(), c.inputs.end()), {c.cotangent});
+    check_replayed(result.outputs.front().value(), c.out.value(), attrs, std::max(0, attrs.segments() - 1));
+    return std::move(result.cotangents);
   }
 
   PoolVector<std::size_t> needed{0};
@@ -49,6 +73,9 @@ Vars backward(const VjpContext& c) {
     for (const Var& value : theta) at.push_back(value.value());
     const Trace segment = trace(
         [&](const Vars& in) { return Vars{attrs.advance(in.front(), s, std::span(in).subspan(1))}; }, at);
+    const bool newest = s == attrs.segments() - 1;
+    check_replayed(segment.results.front().value(),
+                   (newest ? c.out : c.outputs[static_cast<std::size_t>(s + 1)]).value(), attrs, s);
 
     PoolVector<std::int32_t> outputs{segment.outputs.front()}, wrt;
     Vars seeds{std::exchange(cotangents[0], Var())};
