@@ -57,6 +57,12 @@ FixedPoint fixed_point(FunctionRef<Var(const Var&)> f, const Var& z0, const Fixe
 
 FixedPoints fixed_point(FunctionRef<Vars(const Vars&)> f, const Vars& z0, const FixedPointOptions& options) {
   if (z0.empty()) fail<ValueError>("fixed_point", "expects at least one state");
+  for (const Var& z : z0) {
+    check_start("fixed_point", z);
+    if (z.dtype() != z0.front().dtype())
+      fail<DTypeError>("fixed_point", fmt::format("states must share their dtype: got {} with {}; cast them",
+                                                  name(z0.front().dtype()), name(z.dtype())));
+  }
   const auto columns = [&](const Var& z) {
     return z.rank() == 0                  ? std::int64_t{1}
            : options.batch == Batch::none ? z.size()
@@ -75,6 +81,11 @@ FixedPoints fixed_point(FunctionRef<Vars(const Vars&)> f, const Vars& z0, const 
                        fmt::format("f must return its {} states: got {}", z0.size(), states.size()));
     Vars parts;
     for (std::size_t i = 0; i < states.size(); ++i) {
+      if (!states[i].defined() || states[i].dtype() != z0[i].dtype())
+        fail<DTypeError>(
+            "fixed_point",
+            fmt::format("f must keep the dtype of state {}: {} became {}", i, name(z0[i].dtype()),
+                        states[i].defined() ? name(states[i].dtype()) : std::string_view("an empty Var")));
       if (!(states[i].shape() == z0[i].shape()))
         fail<ShapeError>("fixed_point",
                          fmt::format("f must keep the shape of state {}: {} became {}", i,

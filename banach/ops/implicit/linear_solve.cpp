@@ -37,6 +37,21 @@ Tensor product(const StateMap& f, const Tensor& b, const PoolVector<double>& b_n
   });
 }
 
+// Where products contradict each other: whether that is since A mixes systems, seen by a right-hand side that
+// is zero but in one of them.
+std::string mixing_hint(const StateMap& apply, const Tensor& b) {
+  const std::int64_t batch = b.shape()[0], n = b.shape()[1];
+  if (batch < 2) return "";
+  Tensor one = Tensor::zeros(b.shape(), b.dtype());
+  dispatch_floating(b.dtype(), [&](auto zero) {
+    using T = decltype(zero);
+    std::fill_n(one.mutable_data<T>(), n, T{1});
+  });
+  const PoolVector<double> image = vec::row_norms(apply(one));
+  const bool mixed = std::any_of(image.begin() + 1, image.end(), [](double norm) { return norm > 0.0; });
+  return mixed ? "; hint: A mixes systems of axis 0: set .batch = Batch::none" : "";
+}
+
 // A b and A (-b / 2) must agree.
 void check_linear(const Tensor& whole, const Tensor& half) {
   const PoolVector<double> size = vec::row_norms(whole),
@@ -84,8 +99,8 @@ FixedPointSolution solve(const LinearSolver& solver, const StateMap& apply, cons
     if (std::abs(residual[s] - expected) > 0.01 * b_norms[s] + 1e4 * epsilon * x_norms[s])
       fail<ValueError>(
           "linear_solve",
-          fmt::format("A must be linear: ||A(x) - b|| of system {} is {:.3g}, but {:.3g} by A's products", s,
-                      residual[s], expected));
+          fmt::format("A must be linear: ||A(x) - b|| of system {} is {:.3g}, but {:.3g} by A's products{}",
+                      s, residual[s], expected, mixing_hint(apply, b)));
     SampleReport report;
     report.status = solved.status[s];
     const double rounding = std::min(16.0 * epsilon * ((1.0 + gain[s]) * x_norms[s] + b_norms[s]),

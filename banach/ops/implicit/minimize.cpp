@@ -2,6 +2,7 @@
 #include <banach/ops/implicit/minimize.hpp>
 #include <banach/ops/implicit/node.hpp>
 #include <banach/ops/shape_ops.hpp>
+#include <banach/solvers/check.hpp>
 #include <banach/solvers/fallback.hpp>
 
 #include <fmt/format.h>
@@ -24,6 +25,7 @@ Differentiated differentiate(FunctionRef<Var(const Var&)> phi, const Var& z, Bat
   const Shape values{state_rows(z.shape(), batch)[0]};
   const auto function = [&](const Vars& at) {
     const Var value = phi(at.front());
+    if (!value.defined()) fail<ValueError>("minimize", "phi must return a value: got an empty Var");
     if (batch == Batch::axis0 && z.rank() > 0 ? !(value.shape() == values) : value.size() != 1)
       fail<ShapeError>("minimize",
                        fmt::format("phi must have one value for each problem, shape {}: got {} for z of {}",
@@ -42,6 +44,8 @@ Differentiated differentiate(FunctionRef<Var(const Var&)> phi, const Var& z, Bat
 // A stationary point of phi is a root of its gradient.
 ImplicitSolution minimize(FunctionRef<Var(const Var&)> phi, const Var& z0, const MinimizeOptions& options) {
   check_start("minimize", z0);
+  check_inverse("minimize", options.backward, false, TrustRegion::name);
+  check_budget("minimize", options.max_steps, options.tolerance.value_or(0.0));
   const double tolerance = options.tolerance.value_or(z0.dtype() == DType::f32 ? 1e-4 : 1e-8);
   const StopOptions stop{.max_steps = options.max_steps,
                          .tolerance = 0.0,
@@ -64,6 +68,7 @@ ImplicitSolution minimize(FunctionRef<Var(const Var&)> phi, const Var& z0, const
               };
             };
             FixedPointSolution found = solve_minimum(options.solver, {evaluate, hessian}, start, stop);
+            found.report.measure = "||gradient||";
             if (!options.tolerance) accept_rounding(gradient, z0.shape(), options.batch, found);
             return found;
           },

@@ -14,6 +14,7 @@ const Op monotone_op{implicit_op("monotone_fixed_point", "z = relu(z W^T + c): i
 ImplicitSolution monotone_fixed_point(const Var& W, const Var& c, const MonotoneOptions& options) {
   check_start("monotone_fixed_point", c);
   check_rule("monotone_fixed_point", options.backward);
+  check_inverse("monotone_fixed_point", options.backward, false, "operator splitting");
   const StopOptions stop{.max_steps = options.max_steps, .tolerance = options.tolerance};
   const auto f = [&](const Var& z) { return relu(matmul(z, W, {.transpose_b = true}) + c); };
   return implicit_node(f, Var(Tensor::zeros(c.shape(), c.dtype())),

@@ -167,6 +167,33 @@ void check_sensitivity(const NodeAttrs& attrs, const VjpContext& c, const Var& l
   report.evaluations += f.evaluations();
 }
 
+// The commonest mistake: a body that mixes the entries of axis 0, which are solved one by one. Asked where an
+// exact rule has not kept its promise, for one product: J^T u of a u that is zero but in one problem must be
+// so too.
+bool mixes(const NodeAttrs& attrs, const Linearized& f, const AdjointReport& report) {
+  const std::size_t problems = report.samples.size();
+  if (attrs.node.backward.kind() != GradientKind::exact || attrs.body->batch != Batch::axis0 || problems < 2)
+    return false;
+  const auto broken = std::find_if(report.samples.begin(), report.samples.end(), [](const GradientStatus& s) {
+    return s.adjoint != Status::converged || s.adjoint_residual > 1e-5;
+  });
+  if (broken == report.samples.end()) return false;
+  const auto chosen = static_cast<std::size_t>(broken - report.samples.begin());
+  const Shape rows = f.rows();
+  Tensor u = Tensor::zeros(rows, f.state().dtype());
+  dispatch_floating(u.dtype(), [&](auto zero) {
+    Random(0).fill_normal(u.mutable_data<decltype(zero)>() + static_cast<std::int64_t>(chosen) * rows[1],
+                          rows[1]);
+  });
+  const PoolVector<double> image = vec::row_norms(f.product(u, true));
+  const double epsilon = u.dtype() == DType::f32 ? std::numeric_limits<float>::epsilon()
+                                                 : std::numeric_limits<double>::epsilon();
+  double outside = 0.0;
+  for (std::size_t i = 0; i < problems; ++i)
+    if (i != chosen && std::isfinite(image[i])) outside = std::max(outside, image[i]);
+  return outside > 1e3 * epsilon * std::max(image[chosen], vec::row_norms(u)[chosen]);
+}
+
 Vars backward(const VjpContext& c) {
   const auto& attrs = c.attrs.as<NodeAttrs>();
   const Linearized f(attrs.body, c.out, c.inputs);
@@ -178,6 +205,11 @@ Vars backward(const VjpContext& c) {
   Linearized::Pulled pulled = f.pull(adjoint.lambda, adjoint.theta.empty() ? c.needed : 0);
   if (!adjoint.theta.empty()) pulled.theta = adjoint.theta;
   AdjointReport judged = judge(attrs, f, adjoint, pulled.state, c.cotangent);
+  if (mixes(attrs, f, judged)) {
+    judged.hint = "f mixes samples of axis 0: set .batch = Batch::none";
+    for (GradientStatus& sample : judged.samples)
+      if (sample.kind == GradientKind::exact) sample.kind = GradientKind::approximate;
+  }
   check_sensitivity(attrs, c, adjoint.lambda, judged);
   attrs.body->log.add(std::move(judged));
 
@@ -185,7 +217,8 @@ Vars backward(const VjpContext& c) {
   const AdjointReport& report = attrs.body->log.last();
   const auto failed = [&](std::size_t i) {
     const GradientStatus& sample = report.samples[i];
-    return sample.kind == GradientKind::non_differentiable || sample.sensitivity > sensitivity_limit ||
+    return sample.kind == GradientKind::non_differentiable || !report.hint.empty() ||
+           sample.sensitivity > sensitivity_limit ||
            (attrs.node.backward.kind() != GradientKind::approximate && sample.adjoint != Status::converged);
   };
   bool any = false;
@@ -196,6 +229,39 @@ Vars backward(const VjpContext& c) {
     pulled = f.pull(adjoint.lambda + nan_rows(adjoint.lambda, attrs.body->batch, failed), c.needed);
   return pulled.theta;
 }
+
+// z with NaN in the rows of failed problems; so is the cotangent there, where it is not zero: a gradient
+// through an answer that is none.
+struct MarkAttrs {
+  Batch batch;
+  PoolVector<char> failed;
+};
+
+const Op mark_op{{
+    .name = "mark_failed",
+    .doc = "The identity, but NaN in the rows of solves that failed: Policy::nan.",
+    .shape = same_shape,
+    .kernel =
+        [](const KernelContext& c) {
+          const auto& attrs = c.attrs.as<MarkAttrs>();
+          const NoGrad off;
+          const Var z(c.in());
+          c.out() =
+              (z + nan_rows(z, attrs.batch, [&](std::size_t i) { return attrs.failed[i] != 0; })).value();
+        },
+    .kind = OpKind::implicit,
+    .saves = Saves::nothing,
+    .vjp =
+        [](const VjpContext& c) {
+          const auto& attrs = c.attrs.as<MarkAttrs>();
+          const Shape rows = state_rows(c.cotangent.shape(), attrs.batch);
+          const PoolVector<double> size = vec::row_norms(c.cotangent.value().reshape(rows));
+          return Vars{c.cotangent + nan_rows(c.cotangent, attrs.batch, [&](std::size_t i) {
+                        return attrs.failed[i] != 0 && size[i] != 0.0;
+                      })};
+        },
+    .view = true,
+}};
 
 // What a replay does, a node being in the body of another one.
 void solve_again(const KernelContext& c) {
@@ -331,23 +397,39 @@ void check_rule(std::string_view op, const BackwardRule& rule) {
     fail<ValueError>(op, fmt::format("expects a rule that linearises f at a state: got {}", rule.name()));
 }
 
+void check_inverse(std::string_view op, const BackwardRule& rule, bool kept, std::string_view solver) {
+  if (rule.needs_inverse() && !kept)
+    fail<ValueError>(op,
+                     fmt::format("the rule {} uses the estimate of the inverse that a quasi-Newton solver "
+                                 "leaves, and {} leaves none: use root or fixed_point by Broyden{{}} or "
+                                 "AdjointBroyden{{}}, or another rule",
+                                 rule.name(), solver));
+}
+
 Var held_to_policy(std::string_view op, const Var& z, const SolveReport& report, Batch batch, Policy policy) {
   if (policy == Policy::report || report.converged()) return z;
   if (policy == Policy::raise) fail<SolveError>(op, "the solve did not converge: " + report.to_string());
-  return z + nan_rows(z, batch, [&](std::size_t i) { return report.samples[i].status != Status::converged; });
+  MarkAttrs attrs{batch, {}};
+  for (const SampleReport& sample : report.samples)
+    attrs.failed.push_back(sample.status != Status::converged);
+  return apply(mark_op, {z}, attrs);
 }
 
 void check_start(std::string_view op, const Var& z0) {
-  if (!z0.defined() || !is_floating(z0.dtype())) fail<DTypeError>(op, "z0 must be f32 or f64");
+  if (!z0.defined()) fail<ValueError>(op, "the start must be defined: got an empty Var");
+  if (!is_floating(z0.dtype()))
+    fail<DTypeError>(op, fmt::format("the start must be f32 or f64: got {}", name(z0.dtype())));
 }
 
 void check_body(std::string_view op, const Var& z, const Var& fz) {
+  const std::string_view f = op == "linear_solve" ? "A" : op == "root" ? "F" : "f";
+  if (!fz.defined()) fail<ValueError>(op, fmt::format("{} must return a value: got an empty Var", f));
   if (!(fz.shape() == z.shape()))
-    fail<ShapeError>(op, "f must keep the shape of its state: " + z.shape().to_string() + " became " +
-                             fz.shape().to_string());
+    fail<ShapeError>(op, fmt::format("{} must keep the shape of its argument: {} became {}", f,
+                                     z.shape().to_string(), fz.shape().to_string()));
   if (fz.dtype() != z.dtype())
-    fail<DTypeError>(op, fmt::format("f must keep the dtype of its state: {} became {}", name(z.dtype()),
-                                     name(fz.dtype())));
+    fail<DTypeError>(op, fmt::format("{} must keep the dtype of its argument: {} became {}", f,
+                                     name(z.dtype()), name(fz.dtype())));
 }
 
 Tensor at_rows(std::string_view op, FunctionRef<Var(const Var&)> f, const Shape& state, const Tensor& z) {

@@ -83,11 +83,13 @@ OpDef implicit_op(const char* name, const char* doc);
 /// z, held to the policy about samples that did not converge.
 Var held_to_policy(std::string_view op, const Var& z, const SolveReport& report, Batch batch, Policy policy);
 
-/// Throws DTypeError unless z0 is f32 or f64.
+/// Throws ValueError unless z0 is defined, DTypeError unless it is f32 or f64.
 void check_start(std::string_view op, const Var& z0);
 /// Throws ValueError for a rule that differentiates an iteration of its own.
 void check_rule(std::string_view op, const BackwardRule& rule);
-/// Throws ShapeError or DTypeError unless f(z) is like z.
+/// Throws ValueError for a rule that needs an inverse estimate where this solver has not `kept` one.
+void check_inverse(std::string_view op, const BackwardRule& rule, bool kept, std::string_view solver);
+/// Throws ShapeError or DTypeError unless f(z) is like z, ValueError if it is undefined.
 void check_body(std::string_view op, const Var& z, const Var& fz);
 
 /// f at z, both as the solvers see them: (problems, elements each). f itself sees `state`, and must keep it.

@@ -1,6 +1,7 @@
 #include <banach/ops/elementwise.hpp>
 #include <banach/ops/implicit/node.hpp>
 #include <banach/ops/implicit/root.hpp>
+#include <banach/solvers/check.hpp>
 #include <banach/solvers/vector.hpp>
 
 #include <limits>
@@ -32,18 +33,22 @@ void check_residuals(FunctionRef<Var(const Var&)> F, const Shape& shape, FixedPo
 
 ImplicitSolution root(FunctionRef<Var(const Var&)> F, const Var& z0, const RootOptions& options) {
   check_start("root", z0);
+  check_inverse("root", options.backward, options.solver.keeps_inverse(), options.solver.name());
+  check_budget("root", options.max_steps, options.tolerance.value_or(0.0));
   const double tolerance = options.tolerance.value_or(z0.dtype() == DType::f32 ? 1e-4 : 1e-8);
   const StopOptions stop{.max_steps = options.max_steps,
                          .tolerance = 0.0,
                          .absolute_tolerance = tolerance,
                          .divergence_factor = 1e12,  // Newton's way may lead over large residuals
                          .whole_trace = options.whole_trace,
+                         .keep_inverse = options.backward.needs_inverse(),
                          .accept_rounding = false};
   return root_node(F, z0,
                    {.op = &root_op,
                     .solve =
                         [&](const FixedPointProblem& problem, const Tensor& start) {
                           FixedPointSolution found = solve_fixed_point(options.solver, problem, start, stop);
+                          found.report.measure = "||F||";
                           check_residuals(F, z0.shape(), found, tolerance);
                           if (!options.tolerance) accept_rounding(F, z0.shape(), options.batch, found);
                           return found;

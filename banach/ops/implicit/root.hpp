@@ -10,7 +10,8 @@ struct RootOptions {
   /// Any solver; those of newton.hpp are given exact products with dF/dz.
   Solver solver = Fallback{};
   /// Any rule but those with an iteration of their own. The approximate ones are built for fixed points: with
-  /// f(z) = z - F(z), JacobianFree takes dF/dz for the identity.
+  /// f(z) = z - F(z), JacobianFree takes dF/dz for the identity. Shine needs Broyden or AdjointBroyden as
+  /// solver.
   BackwardRule backward = Implicit{Gmres{.tolerance = 1e-10}};
   /// On ||F(z)||_2, each sample. Unless given, 1e-8 for f64 and 1e-4 for f32, or the rounding of F where that
   /// is more: ||F|| <= 4 eps ||dF/dz|| ||z||.
