@@ -238,3 +238,29 @@ TEST_CASE("a memory beyond the steps of a solve costs nothing and changes nothin
   CHECK(same_bits(solve(Broyden{.memory = huge}), solve(Broyden{.memory = 60})));
   CHECK(same_bits(solve(AdjointBroyden{.memory = huge}), solve(AdjointBroyden{.memory = 60})));
 }
+
+TEST_CASE(
+    "a gradient at a maximum is refused by Cg, and an energy's own dynamics has the minimum's gradient") {
+  const Tape tape;
+  const Var theta = leaf(normal({2, 3}, 8));
+  const auto hill = [&](const Var& z) { return sum(cos(z - theta), {1}); };
+  const auto top = minimize(hill, theta.detach());
+  REQUIRE(top.report.converged());
+  grad(sum(top.z), {theta});
+  CHECK(top.adjoint.last().samples[0].adjoint == Status::indefinite);
+  CHECK(top.adjoint.last().samples[0].kind == GradientKind::non_differentiable);
+
+  const auto energy = [&](const Var& z) {
+    return sum(0.5 * square(z) + 0.1 * square(square(z)) - z * theta, {1});
+  };
+  const auto flow = [&](const Var& z) {
+    const auto E = [&](const Vars& at) { return Vars{energy(at.front())}; };
+    return z - 0.5 * vjp(E, {z}, {ones({2})}).cotangents.front();
+  };
+  const auto rest = fixed_point(flow, zeros_like(theta), {.tolerance = 1e-12});
+  const auto low = minimize(energy, zeros_like(theta), {.tolerance = 1e-12});
+  const Var first = grad(sum(square(rest.z)), {theta}, {.create_graph = true})[0],
+            other = grad(sum(square(low.z)), {theta}, {.create_graph = true})[0];
+  CHECK(largest_difference(first, other) < 1e-9);
+  CHECK(largest_difference(grad(sum(first), {theta})[0], grad(sum(other), {theta})[0]) < 1e-7);
+}

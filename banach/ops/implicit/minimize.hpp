@@ -9,7 +9,8 @@ namespace banach {
 struct MinimizeOptions {
   TrustRegion solver = {};
   /// Of the adjoint equation H lambda = g: at a minimum the Hessian H is positive definite, and Cg says if
-  /// not.
+  /// not. A start on a maximum or a saddle converges there at once: other solvers than Cg give its gradient
+  /// without a word.
   BackwardRule backward = Implicit{Cg{.tolerance = 1e-10}};
   /// On the gradient's norm, each sample. Unless given, 1e-8 for f64 and 1e-4 for f32, or the rounding of the
   /// gradient where that is more: 4 eps ||H|| ||z||.
