@@ -45,6 +45,7 @@ class Tape {
   explicit Tape(Captures captures);
   /// A leaf on which what is replayed depends; on an outline it has no elements.
   Var input(const Tensor& value);
+  bool replays() const { return replays_; }
   bool outlines() const { return outlines_; }
   /// Whether the node depends on an input. Known to tapes made for replays.
   bool varies(std::int32_t node) const { return varies_[static_cast<std::size_t>(node)] != 0; }

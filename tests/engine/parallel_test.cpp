@@ -163,6 +163,23 @@ TEST_CASE("loops started by several threads at once stay apart", "[parallel]") {
   CHECK(wrong == 0);
 }
 
+TEST_CASE("loops under SerialLoops run in order on their thread, and only there", "[parallel]") {
+  const banach::test::KeepThreads keep;
+  set_threads(4);
+  const auto self = std::this_thread::get_id();
+  std::vector<std::int64_t> order;
+  {
+    const banach::SerialLoops serial;
+    { const banach::SerialLoops inner; }
+    parallel_for(50, 3, [&](std::int64_t begin, std::int64_t) {
+      REQUIRE(std::this_thread::get_id() == self);
+      order.push_back(begin);
+    });
+  }
+  CHECK(order.size() == 17);
+  CHECK(std::is_sorted(order.begin(), order.end()));
+}
+
 TEST_CASE("numbers of threads and loops outside the domain are refused", "[parallel]") {
   const banach::test::KeepThreads keep;
   const auto nothing = [](std::int64_t, std::int64_t) {};

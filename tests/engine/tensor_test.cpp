@@ -171,3 +171,27 @@ TEST_CASE("shapes: products of ranges, what is left of a reduction, eight axes",
   CHECK(Shape{half, 0}.size() == 0);
   CHECK_THROWS_AS((Shape{half, half, half, 0}), ShapeError);  // no strides either
 }
+
+TEST_CASE("a tensor over somebody else's memory writes there, whoever shares it", "[tensor]") {
+  double memory[6] = {0, 1, 2, 3, 4, 5}, other[6] = {};
+  Tensor x = Tensor::over(memory, {2, 3}, DType::f64);
+  const Tensor shared = x;
+  CHECK_FALSE(x.unique());
+  x.mutable_data<double>()[4] = 7.0;
+  CHECK(memory[4] == 7.0);
+  CHECK(shared.at(4) == 7.0);
+  // What is derived from it is a value like any other.
+  Tensor view = x.reshape({6});
+  view.mutable_data<double>()[0] = 9.0;
+  CHECK(memory[0] == 0.0);
+  Tensor row = x.rows(1, 2);
+  row.mutable_data<double>()[0] = 9.0;
+  CHECK(memory[3] == 3.0);
+
+  x.move_to(other);
+  x.mutable_data<double>()[1] = 1.5;
+  CHECK(other[1] == 1.5);
+  CHECK(shared.at(1) == 1.5);
+  Tensor own = Tensor::zeros({2});
+  CHECK_THROWS_AS(own.move_to(other), ValueError);
+}

@@ -295,8 +295,14 @@ TEST_CASE("f is called twice, and an f that changes is solved eagerly or named",
   const Var z0(Tensor::zeros({20, 2}, DType::f64));
   int calls = 0;
   const FixedPointOptions replayed{.solver = Picard{}, .tolerance = 1e-9, .body = Body::replayed};
-  fixed_point([&](const Var& z) { return ++calls, 0.5 * z + 1.0; }, z0, replayed);
+  const auto counted = [&](const Var& z) { return ++calls, 0.5 * z + 1.0; };
+  fixed_point(counted, z0, replayed);
   CHECK(calls == 2);
+  {
+    Tape tape;
+    fixed_point(counted, leaf(z0.value()), replayed);
+    CHECK(calls == 4);
+  }
 
   // Its operations depend on values: what was recorded at z0 is another map than that at the answer.
   const auto branch = [](const Var& z) { return z.value().at(0) < 1.5 ? 0.5 * z + 1.0 : 0.25 * z + 2.25; };
@@ -305,6 +311,14 @@ TEST_CASE("f is called twice, and an f that changes is solved eagerly or named",
   FixedPointOptions checked = replayed;
   checked.body = Body::checked;
   CHECK_THROWS_WITH(fixed_point(branch, z0, checked), Contains("[fixed_point]") && Contains("Body::eager"));
+  {
+    Tape tape;
+    const Var c = leaf(scalar(2.25, DType::f64));
+    const auto solved = fixed_point(
+        [&](const Var& z) { return z.value().at(0) < 1.5 ? 0.5 * z + 1.0 : 0.25 * z + c; }, z0, replayed);
+    CHECK(largest_difference(solved.z, Var(Tensor::full({20, 2}, 3.0, DType::f64))) <= 1e-8);
+    CHECK(grad(sum(solved.z), {c})[0].item() == Approx(40.0 / 0.75));
+  }
   // Constants in disguise.
   const auto detached = [](const Var& z) { return Var(z.detach().value().clone()) * 0.5 + 1.0; };
   CHECK(largest_difference(fixed_point(detached, z0, replayed).z,

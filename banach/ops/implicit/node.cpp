@@ -304,7 +304,10 @@ Linearization linearize(FunctionRef<Var(const Var&)> f, const Var& z, Batch batc
 
 FixedPointSolution solve_body(FunctionRef<Var(const Var&)> f, const Tensor& z0, const ImplicitNode& node) {
   const NoGrad off;
-  if (node.body != Body::eager && z0.size() > 0) return solve_replayed(f, z0, node);
+  if (node.body != Body::eager && z0.size() > 0) {
+    FixedPointSolution solution = solve_replayed(f, z0, node);
+    if (confirms(at_rows(node.op->name(), f, z0.shape(), solution.z), solution)) return solution;
+  }
   const Shape rows = state_rows(z0.shape(), node.batch);
   const auto map = [&](const Tensor& z) { return at_rows(node.op->name(), f, z0.shape(), z); };
   const auto derivative = [&](const Tensor& z) {
@@ -313,27 +316,72 @@ FixedPointSolution solve_body(FunctionRef<Var(const Var&)> f, const Tensor& z0, 
   return node.solve({.f = std::ref(map), .linearize = std::ref(derivative)}, z0.reshape(rows));
 }
 
-Var record_solution(FunctionRef<Var(const Var&)> f, const Shape& shape, const FixedPointSolution& solution,
-                    const ImplicitNode& node, const AdjointLog& log) {
-  const Tensor z = solution.z.reshape(shape);
-  if (!recording()) return Var(z);
+namespace {
+
+Trace trace_body(std::string_view op, FunctionRef<Var(const Var&)> f, const Tensor& z) {
+  const auto body = [&](const Vars& state) {
+    const Var value = f(state.front());
+    check_body(op, state.front(), value);
+    return Vars{value};
+  };
+  return trace(body, {&z, 1});
+}
+
+Var record_traced(Trace traced, const Tensor& z, const FixedPointSolution& solution, const ImplicitNode& node,
+                  const AdjointLog& log) {
   auto body = std::allocate_shared<ImplicitBody>(memory::PoolAllocator<char>());
   body->batch = node.batch;
   body->policy = node.policy;
   body->forward = solution.report.samples;
   if (node.backward.needs_inverse()) body->inverse = solution.inverse;
   body->log = log;
-  body->trace = trace([&](const Vars& state) { return Vars{f(state.front())}; }, {&z, 1});
+  body->trace = std::move(traced);
   const Vars theta = body->trace.captured;
   ImplicitNode kept = node;
   if (kept.solve_again) kept.solve = *node.solve_again;
   return record(*node.op, theta, {&z, 1}, NodeAttrs{std::move(body), std::move(kept), z}).front();
 }
 
+// A replayed solve whose answer the recording there, made anyway, confirms; else it is done again with f.
+FixedPointSolution solve_and_trace(FunctionRef<Var(const Var&)> f, const Tensor& z0, const ImplicitNode& node,
+                                   Trace& traced) {
+  const std::string_view op = node.op->name();
+  if (node.body == Body::replayed && z0.size() > 0) {
+    FixedPointSolution solution = [&] {
+      const NoGrad off;
+      return solve_replayed(f, z0, node);
+    }();
+    traced = trace_body(op, f, solution.z.reshape(z0.shape()));
+    if (confirms(traced.results.front().value().reshape(solution.z.shape()), solution)) return solution;
+  }
+  ImplicitNode eager = node;
+  eager.body = node.body == Body::checked ? Body::checked : Body::eager;
+  FixedPointSolution solution = solve_body(f, z0, eager);
+  traced = trace_body(op, f, solution.z.reshape(z0.shape()));
+  return solution;
+}
+
+}  // namespace
+
+Var record_solution(FunctionRef<Var(const Var&)> f, const Shape& shape, const FixedPointSolution& solution,
+                    const ImplicitNode& node, const AdjointLog& log) {
+  const Tensor z = solution.z.reshape(shape);
+  if (!recording()) return Var(z);
+  return record_traced(trace_body(node.op->name(), f, z), z, solution, node, log);
+}
+
 ImplicitSolution implicit_node(FunctionRef<Var(const Var&)> f, const Var& z0, const ImplicitNode& node) {
   ImplicitSolution result;
-  FixedPointSolution solution = solve_body(f, z0.value(), node);
-  result.z = record_solution(f, z0.shape(), solution, node, result.adjoint);
+  FixedPointSolution solution;
+  if (recording()) {
+    Trace traced;
+    solution = solve_and_trace(f, z0.value(), node, traced);
+    result.z =
+        record_traced(std::move(traced), solution.z.reshape(z0.shape()), solution, node, result.adjoint);
+  } else {
+    solution = solve_body(f, z0.value(), node);
+    result.z = Var(solution.z.reshape(z0.shape()));
+  }
   result.report = std::move(solution.report);
   result.z = held_to_policy(node.op->name(), result.z, result.report, node.batch, node.policy);
   return result;

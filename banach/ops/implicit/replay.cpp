@@ -86,9 +86,11 @@ FixedPointSolution solve_replayed(FunctionRef<Var(const Var&)> f, const Tensor& 
     if (all) problem.linearize = std::ref(derivative);
     parts[static_cast<std::size_t>(tile)] = node.solve(problem, from);
   });
-  FixedPointSolution solution = joined(parts);
-  if (node.body == Body::checked || agree(solution.fz, eager(solution.z), solution.z)) return solution;
-  return node.solve({.f = std::ref(eager), .linearize = std::ref(derivative)}, start);
+  return joined(parts);
+}
+
+bool confirms(const Tensor& value, const FixedPointSolution& solution) {
+  return agree(solution.fz, value, solution.z);
 }
 
 }  // namespace banach

@@ -6,8 +6,10 @@
 
 namespace banach {
 
-/// solve_body (node.hpp) with f replayed as node.body says. An answer that f itself, called there, does not
-/// confirm is thrown away, and the solve done with f.
+/// solve_body (node.hpp) with f replayed as node.body says. Whether f at the answer confirms it is left to
+/// the caller.
 FixedPointSolution solve_replayed(FunctionRef<Var(const Var&)> f, const Tensor& z0, const ImplicitNode& node);
+/// Whether f at the answer, of the solution's shape, is what the solve took it for, to rounding.
+bool confirms(const Tensor& value, const FixedPointSolution& solution);
 
 }  // namespace banach

@@ -65,6 +65,7 @@ FixedPointTrajectory fixed_point_trajectory(FunctionRef<Var(const Var&)> f, cons
   check_rule(name, options.backward);
 
   ImplicitNode node = fixed_point_node(options);
+  node.body = Body::eager;  // the solve keeps iterates of the whole batch
   Recording recording;
   node.solve = [&](const FixedPointProblem& problem, const Tensor& start) {
     recording = solve_recording(options, problem, start, steps);
