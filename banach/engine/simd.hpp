@@ -65,6 +65,8 @@ struct Kernels {
   // Reductions: sums in vector lanes over blocks of 2048, blocks added in double with compensation.
   T (*sum)(const T* x, std::int64_t n);
   T (*dot)(const T* a, const T* b, std::int64_t n);
+  /// Products and sums in double, for f32 too.
+  double (*wide_dot)(const T* a, const T* b, std::int64_t n);
   T (*max)(const T* x, std::int64_t n);  ///< NaN if any is NaN; -infinity for n = 0
   T (*min)(const T* x, std::int64_t n);  ///< NaN if any is NaN; infinity for n = 0
   T (*squared_distance)(const T* a, const T* b, std::int64_t n);

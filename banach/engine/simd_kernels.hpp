@@ -296,6 +296,34 @@ Scalar<B> dot(const Scalar<B>* a, const Scalar<B>* b, std::int64_t n) {
   return static_cast<Scalar<B>>(
       sum_of<B>(n, [=](B s, auto load) { return multiply_add(load(a), load(b), s); }));
 }
+/// Eight lanes a vector, so that all instruction sets add in the same order; products of floats are exact.
+inline double wide_dot_of_floats(const float* a, const float* b, std::int64_t n) {
+  typedef float Narrow __attribute__((vector_size(32)));
+  typedef double Wide __attribute__((vector_size(64)));
+  Wide sums[4] = {};
+  const auto add = [&](Wide& sum, const float* x, const float* y) {
+    Narrow nx, ny;
+    __builtin_memcpy(&nx, x, sizeof nx);
+    __builtin_memcpy(&ny, y, sizeof ny);
+    sum += __builtin_convertvector(nx, Wide) * __builtin_convertvector(ny, Wide);
+  };
+  std::int64_t i = 0;
+  for (; i + 32 <= n; i += 32)
+    for (int k = 0; k < 4; ++k) add(sums[k], a + i + 8 * k, b + i + 8 * k);
+  for (; i + 8 <= n; i += 8) add(sums[0], a + i, b + i);
+  const Wide all = (sums[0] + sums[1]) + (sums[2] + sums[3]);
+  double result = 0.0;
+  for (; i < n; ++i) result += static_cast<double>(a[i]) * static_cast<double>(b[i]);
+  for (int lane = 0; lane < 8; ++lane) result += all[lane];
+  return result;
+}
+template <class B>
+double wide_dot(const Scalar<B>* a, const Scalar<B>* b, std::int64_t n) {
+  if constexpr (sizeof(Scalar<B>) == sizeof(float))
+    return wide_dot_of_floats(a, b, n);
+  else
+    return dot<B>(a, b, n);
+}
 template <class B>
 Scalar<B> squared_norm(const Scalar<B>* x, std::int64_t n) {
   return dot<B>(x, x, n);
@@ -449,6 +477,7 @@ constexpr Kernels<T> table() {
       .add_to = add_to<B>,
       .sum = sum<B>,
       .dot = dot<B>,
+      .wide_dot = wide_dot<B>,
       .max = maximum_of<B>,
       .min = minimum_of<B>,
       .squared_distance = squared_distance<B>,

@@ -15,23 +15,11 @@
 
 namespace banach::vec {
 
-inline double dot(const double* a, const double* b, std::int64_t n) {
-  return simd::kernels<double>().dot(a, b, n);
-}
-
 /// Summed in double: a Gram matrix squares the condition of its vectors, which single precision does not
 /// stand.
-inline double dot(const float* a, const float* b, std::int64_t n) {
-  constexpr std::int64_t lanes = 8;
-  double sums[lanes] = {};
-  std::int64_t i = 0;
-  for (; i + lanes <= n; i += lanes)
-    for (std::int64_t l = 0; l < lanes; ++l)
-      sums[l] += static_cast<double>(a[i + l]) * static_cast<double>(b[i + l]);
-  double result = 0.0;
-  for (; i < n; ++i) result += static_cast<double>(a[i]) * static_cast<double>(b[i]);
-  for (const double sum : sums) result += sum;
-  return result;
+template <class T>
+double dot(const T* a, const T* b, std::int64_t n) {
+  return simd::kernels<T>().wide_dot(a, b, n);
 }
 
 /// The square root of the sum of value(i)^2, which is NaN or infinite only if a value is, or the root itself.

@@ -386,6 +386,9 @@ TEMPLATE_TEST_CASE("reductions agree with long double", "[simd]", float, double)
       };
       REQUIRE(close(k.sum(a.data(), n), sum));
       REQUIRE(close(k.dot(a.data(), b.data(), n), dot));
+      REQUIRE(
+          std::abs(static_cast<double>(static_cast<long double>(k.wide_dot(a.data(), b.data(), n)) - dot)) <=
+          4 * std::numeric_limits<double>::epsilon() * static_cast<double>(size));
       REQUIRE(static_cast<double>(k.squared_distance(a.data(), b.data(), n)) ==
               Approx(static_cast<double>(distance)).epsilon(20 * eps));
       REQUIRE(static_cast<double>(k.squared_norm(a.data(), n)) ==
