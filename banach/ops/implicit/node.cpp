@@ -130,7 +130,7 @@ bool doubtful(const SampleReport& sample, double gain, double size, bool root) {
   return larger * larger * residual > (larger > 10.0 ? 0.002 : 0.01) * size && larger > 3.0;
 }
 
-// GradientStatus::sensitivity of those samples, for two linear solves.
+// GradientStatus::sensitivity of those samples, for one product or two linear solves.
 void check_sensitivity(const NodeAttrs& attrs, const VjpContext& c, const Var& lambda,
                        AdjointReport& report) {
   const PoolVector<SampleReport>& forward = attrs.body->forward;
@@ -145,26 +145,52 @@ void check_sensitivity(const NodeAttrs& attrs, const VjpContext& c, const Var& l
     return report.samples[i].kind == GradientKind::exact && scale[i] > 0.0 &&
            doubtful(forward[i], scale[i] / right[i], size[i], attrs.node.tolerance == 0.0);
   };
-  bool any = false;
-  for (std::size_t i = 0; i < forward.size(); ++i) any = any || chosen(i);
-  if (!any) return;
+  const std::size_t problems = forward.size();
+  PoolVector<char> doubted(problems, 0);
+  for (std::size_t i = 0; i < problems; ++i) doubted[i] = chosen(i);
+  const auto is_doubted = [&](std::size_t i) { return doubted[i] != 0; };
+  const auto any = [&] { return std::find(doubted.begin(), doubted.end(), 1) != doubted.end(); };
+  if (!any()) return;
 
+  // Most doubts are settled by one product: J does not change much over the estimated error, along the
+  // residual.
+  const Var residual = f.value() - f.state(), pulled = f.vjp_state(adjoint);
+  const PoolVector<double> length = f.norms(residual);
+  PoolVector<double> gain(problems, 0.0);
+  Tensor moved = f.state().value().clone();
+  dispatch_floating(moved.dtype(), [&](auto zero) {
+    using T = decltype(zero);
+    const std::int64_t n = f.rows()[1];
+    for (std::int64_t i = 0; i < moved.size(); ++i) {
+      const auto k = static_cast<std::size_t>(i / n);
+      if (!doubted[k]) continue;
+      gain[k] = std::max(scale[k] / right[k], forward[k].error_estimate / length[k]);
+      moved.mutable_data<T>()[i] +=
+          static_cast<T>(gain[k] * static_cast<double>(residual.value().data<T>()[i]));
+    }
+  });
+  const PoolVector<double> along = f.norms(f.at(Var(moved)).vjp_state(adjoint) - pulled);
+  for (std::size_t i = 0; i < problems; ++i)
+    if (gain[i] * along[i] <= 0.03 * scale[i]) doubted[i] = 0;
+  report.evaluations += f.evaluations();
+  if (!any()) return;
+
+  const int before = f.evaluations();
   const auto solve = [&](const Linearized& at, const Var& rhs, bool transposed) {
     const auto product = [&](const Tensor& v) { return at.product(v, transposed); };
-    const Var b = choose_rows(f.rows(), chosen, rhs, Var(Tensor::zeros(rhs.shape(), rhs.dtype())));
+    const Var b = choose_rows(f.rows(), is_doubted, rhs, Var(Tensor::zeros(rhs.shape(), rhs.dtype())));
     return solve_linear(Gmres{.tolerance = 1e-2}, std::ref(product), b.value().reshape(f.rows())).x;
   };
-  const Tensor newton = solve(f, f.value() - f.state(), false);
+  const Tensor newton = solve(f, residual, false);
   const Linearized there = f.at(f.state() + Var(newton.reshape(c.out.shape())));
-  const PoolVector<double> change =
-      vec::row_norms(solve(there, there.vjp_state(adjoint) - f.vjp_state(adjoint), true));
-  for (std::size_t i = 0; i < forward.size(); ++i) {
-    if (!chosen(i)) continue;
+  const PoolVector<double> change = vec::row_norms(solve(there, there.vjp_state(adjoint) - pulled, true));
+  for (std::size_t i = 0; i < problems; ++i) {
+    if (!doubted[i]) continue;
     GradientStatus& sample = report.samples[i];
     sample.sensitivity = change[i] / scale[i];
     if (!(sample.sensitivity <= sensitivity_limit)) sample.kind = GradientKind::approximate;
   }
-  report.evaluations += f.evaluations();
+  report.evaluations += f.evaluations() - before;
 }
 
 // The commonest mistake: a body that mixes the entries of axis 0, which are solved one by one. Asked where an
