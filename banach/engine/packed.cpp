@@ -4,31 +4,32 @@
 #include <cstddef>
 #include <limits>
 #include <string>
-#include <type_traits>
 
 #include <banach/engine/error.hpp>
 #include <banach/engine/panel_product.hpp>
 #include <banach/engine/simd.hpp>
 
 namespace banach {
+
+template <>
+const simd::PanelProduct<float>& simd::product<float>() {
+  using namespace detail;
+  static constexpr const PanelProduct<float>* all[] = {&sse2_product_float, &avx2_product_float,
+                                                       &avx512_product_float};
+  return *all[static_cast<std::size_t>(active())];
+}
+
+template <>
+const simd::PanelProduct<double>& simd::product<double>() {
+  using namespace detail;
+  static constexpr const PanelProduct<double>* all[] = {&sse2_product_double, &avx2_product_double,
+                                                        &avx512_product_double};
+  return *all[static_cast<std::size_t>(active())];
+}
+
 namespace {
 
 constexpr const char* name = "packed_matrix";
-
-template <class T>
-const simd::PanelProduct<T>* active_product() {
-  using namespace simd::detail;
-  const auto isa = static_cast<std::size_t>(simd::active());
-  if constexpr (std::is_same_v<T, float>) {
-    static constexpr const simd::PanelProduct<float>* all[] = {&sse2_product_float, &avx2_product_float,
-                                                               &avx512_product_float};
-    return all[isa];
-  } else {
-    static constexpr const simd::PanelProduct<double>* all[] = {&sse2_product_double, &avx2_product_double,
-                                                                &avx512_product_double};
-    return all[isa];
-  }
-}
 
 void check_size(const char* what, std::int64_t size) {
   if (size < 0) fail<ValueError>(name, std::string(what) + " must be at least 0: " + std::to_string(size));
@@ -56,7 +57,7 @@ std::size_t panel_entries(std::int64_t k, std::int64_t n, std::int64_t width) {
 
 template <class T>
 PackedMatrix<T>::PackedMatrix(bool transpose, std::int64_t k, std::int64_t n, const T* b, std::int64_t ldb)
-    : kernel_(active_product<T>()), k_(k), n_(n) {
+    : kernel_(&simd::product<T>()), k_(k), n_(n) {
   const std::int64_t width = kernel_->width;
   const std::size_t entries = panel_entries<T>(k, n, width);
   check_leading("ldb", ldb, transpose ? k : n);

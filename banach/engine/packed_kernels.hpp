@@ -1,7 +1,7 @@
 #pragma once
-// Internal: the product with a packed matrix, templated on the xsimd architecture; included only by the
-// sources built per instruction set, after <xsimd/xsimd.hpp> in a namespace of their own. All in an anonymous
-// namespace, see simd_math.hpp.
+// Internal: products with a packed matrix, and of gathered matrices, templated on the xsimd architecture;
+// included only by the sources built per instruction set, after <xsimd/xsimd.hpp> in a namespace of their
+// own. All in an anonymous namespace, see simd_math.hpp.
 //
 // C is cut into tiles that live in registers; a tile reads its panels of B once, from the cache they happen
 // to be in, and broadcasts the entries of A from where they are. Cutting k, or long A, into blocks that fit a
@@ -30,18 +30,74 @@ constexpr TileShape tile_shape{4, 12};  // of 16 registers
 constexpr TileShape tile_shape{4, 8};  // of 16 registers; a product needs one before it is added
 #endif
 
-/// C = start + A B for one shape of tile, the panels being panel_size entries apart.
+// Where the factors of a product lie. `rows` and `load` are what a tile reads, `from` starts further on.
+
+/// A at constant distances.
 template <class T>
-using Tile = void (*)(std::int64_t k, const T* a, std::int64_t a_row, std::int64_t a_column, const T* panels,
-                      std::int64_t panel_size, const T* start, std::int64_t ld_start, T* c, std::int64_t ldc);
+struct Strided {
+  const T* data;
+  std::int64_t row, column;
+  Strided from(std::int64_t i) const { return {data + i * row, row, column}; }
+  template <int count>
+  Strided rows() const {
+    return *this;
+  }
+  T operator()(int r, std::int64_t p) const { return data[r * row + p * column]; }
+};
+
+/// A at row_starts[i] + columns[p].
+template <class T>
+struct Gathered {
+  const T* data;
+  const std::int64_t *row_starts, *columns;
+  template <int count>
+  struct Rows {
+    const T* starts[count];
+    const std::int64_t* columns;
+    T operator()(int r, std::int64_t p) const { return starts[r][columns[p]]; }
+  };
+  Gathered from(std::int64_t i) const { return {data, row_starts + i, columns}; }
+  template <int count>
+  Rows<count> rows() const {
+    Rows<count> result{{}, columns};
+    for (int r = 0; r < count; ++r) result.starts[r] = data + row_starts[r];
+    return result;
+  }
+};
+
+/// B in panels of k rows.
+template <class B>
+struct Panels {
+  const Scalar<B>* data;
+  std::int64_t k;
+  Panels from(std::int64_t j) const { return {data + j * k, k}; }
+  B load(std::int64_t p, int v) const { return B::load_aligned(data + (v * k + p) * std::int64_t{B::size}); }
+};
+
+/// B in rows that begin at starts[p].
+template <class B>
+struct GatheredRows {
+  const Scalar<B>* data;
+  const std::int64_t* starts;
+  GatheredRows from(std::int64_t j) const { return {data + j, starts}; }
+  B load(std::int64_t p, int v) const {
+    return B::load_unaligned(data + starts[p] + v * std::int64_t{B::size});
+  }
+};
+
+/// C = start + A B for one shape of tile.
+template <class B, class Left, class Right>
+using Tile = void (*)(std::int64_t k, const Left& a, const Right& b, const Scalar<B>* start,
+                      std::int64_t ld_start, Scalar<B>* c, std::int64_t ldc);
 
 // The loops over rows and vectors are unrolled from the start: only then does the compiler see registers in
 // `sums`, and not memory.
-template <class B, int rows, int vectors>
-void tile(std::int64_t k, const Scalar<B>* a, std::int64_t a_row, std::int64_t a_column,
-          const Scalar<B>* panels, std::int64_t panel_size, const Scalar<B>* start, std::int64_t ld_start,
+template <class B, class Left, class Right, int rows, int vectors>
+void tile(std::int64_t k, const Left& left, const Right& right, const Scalar<B>* start, std::int64_t ld_start,
           Scalar<B>* c, std::int64_t ldc) {
   constexpr std::int64_t width = B::size;
+  const auto a = left.template rows<rows>();
+  const Right of_b = right;
   B sums[rows][vectors];
 #pragma GCC unroll 8
   for (int r = 0; r < rows; ++r)
@@ -50,10 +106,10 @@ void tile(std::int64_t k, const Scalar<B>* a, std::int64_t a_row, std::int64_t a
   for (std::int64_t p = 0; p < k; ++p) {
     B b[vectors];
 #pragma GCC unroll 8
-    for (int v = 0; v < vectors; ++v) b[v] = B::load_aligned(panels + v * panel_size + p * width);
+    for (int v = 0; v < vectors; ++v) b[v] = of_b.load(p, v);
 #pragma GCC unroll 8
     for (int r = 0; r < rows; ++r) {
-      const B entry(a[r * a_row + p * a_column]);
+      const B entry(a(r, p));
 #pragma GCC unroll 8
       for (int v = 0; v < vectors; ++v) sums[r][v] = multiply_add(entry, b[v], sums[r][v]);
     }
@@ -65,16 +121,16 @@ void tile(std::int64_t k, const Scalar<B>* a, std::int64_t a_row, std::int64_t a
 }
 
 /// The tiles of all shapes, by rows - 1 and vectors - 1.
-template <class B>
+template <class B, class Left, class Right>
 struct Tiles {
-  Tile<Scalar<B>> of[tile_shape.rows][most_vectors] = {};
+  Tile<B, Left, Right> of[tile_shape.rows][most_vectors] = {};
 
   constexpr Tiles() { add<1, 1>(); }
 
  private:
   template <int rows, int vectors>
   constexpr void add() {
-    of[rows - 1][vectors - 1] = tile<B, rows, vectors>;
+    of[rows - 1][vectors - 1] = tile<B, Left, Right, rows, vectors>;
     if constexpr (vectors < tile_shape.vectors(rows)) {
       add<rows, vectors + 1>();
     } else if constexpr (rows < tile_shape.rows) {
@@ -84,27 +140,26 @@ struct Tiles {
 };
 
 /// A tile that reaches past the last column, by way of a copy of C.
-template <class B>
-void edge_tile(Tile<Scalar<B>> whole, std::int64_t rows, std::int64_t columns, std::int64_t k,
-               const Scalar<B>* a, std::int64_t a_row, std::int64_t a_column, const Scalar<B>* panels,
-               std::int64_t panel_size, const Scalar<B>* start, std::int64_t ld_start, Scalar<B>* c,
+template <class B, class Left, class Right>
+void edge_tile(Tile<B, Left, Right> whole, std::int64_t rows, std::int64_t columns, std::int64_t k,
+               const Left& a, const Right& b, const Scalar<B>* start, std::int64_t ld_start, Scalar<B>* c,
                std::int64_t ldc) {
   constexpr std::int64_t ld = most_vectors * B::size;
   alignas(64) Scalar<B> copy[tile_shape.rows * ld] = {};
   for (std::int64_t r = 0; r < rows; ++r)
     for (std::int64_t j = 0; j < columns; ++j) copy[r * ld + j] = start[r * ld_start + j];
-  whole(k, a, a_row, a_column, panels, panel_size, copy, ld, copy, ld);
+  whole(k, a, b, copy, ld, copy, ld);
   for (std::int64_t r = 0; r < rows; ++r)
     for (std::int64_t j = 0; j < columns; ++j) c[r * ldc + j] = copy[r * ld + j];
 }
 
 constexpr std::int64_t pieces(std::int64_t size, std::int64_t most) { return (size + most - 1) / most; }
 
-template <class B>
-void panel_product(std::int64_t m, std::int64_t n, std::int64_t k, const Scalar<B>* a, std::int64_t a_row,
-                   std::int64_t a_column, const Scalar<B>* panels, const Scalar<B>* start,
-                   std::int64_t ld_start, Scalar<B>* c, std::int64_t ldc) {
-  static constexpr Tiles<B> tiles;
+/// C = start + A B, cut into tiles.
+template <class B, class Left, class Right>
+void tiled_product(std::int64_t m, std::int64_t n, std::int64_t k, const Left& a, const Right& b,
+                   const Scalar<B>* start, std::int64_t ld_start, Scalar<B>* c, std::int64_t ldc) {
+  static constexpr Tiles<B, Left, Right> tiles;
   static constexpr Scalar<B> zeros[most_vectors * B::size] = {};
   constexpr std::int64_t width = B::size;
   if (m == 0 || n == 0) return;
@@ -118,24 +173,39 @@ void panel_product(std::int64_t m, std::int64_t n, std::int64_t k, const Scalar<
     const std::int64_t j = panel * width, columns = vectors * width < n - j ? vectors * width : n - j;
     for (std::int64_t h = 0; h < row_groups; ++h) {
       const std::int64_t i = h * m / row_groups, rows = (h + 1) * m / row_groups - i;
-      const Tile<Scalar<B>> whole = tiles.of[rows - 1][vectors - 1];
-      const Scalar<B>* a_rows = a + i * a_row;
-      const Scalar<B>* b = panels + j * k;
+      const auto whole = tiles.of[rows - 1][vectors - 1];
       const Scalar<B>* first = start == nullptr ? zeros : start + i * ld_start + j;
       Scalar<B>* corner = c + i * ldc + j;
       if (columns == vectors * width)
-        whole(k, a_rows, a_row, a_column, b, width * k, first, ld_start, corner, ldc);
+        whole(k, a.from(i), b.from(j), first, ld_start, corner, ldc);
       else
-        edge_tile<B>(whole, rows, columns, k, a_rows, a_row, a_column, b, width * k, first, ld_start, corner,
-                     ldc);
+        edge_tile<B, Left, Right>(whole, rows, columns, k, a.from(i), b.from(j), first, ld_start, corner,
+                                  ldc);
     }
   }
 }
 
+template <class B>
+void panel_product(std::int64_t m, std::int64_t n, std::int64_t k, const Scalar<B>* a, std::int64_t a_row,
+                   std::int64_t a_column, const Scalar<B>* panels, const Scalar<B>* start,
+                   std::int64_t ld_start, Scalar<B>* c, std::int64_t ldc) {
+  tiled_product<B>(m, n, k, Strided<Scalar<B>>{a, a_row, a_column}, Panels<B>{panels, k}, start, ld_start, c,
+                   ldc);
+}
+
+template <class B>
+void gathered_product(std::int64_t m, std::int64_t n, std::int64_t k, const Scalar<B>* a,
+                      const std::int64_t* a_rows, const std::int64_t* a_columns, const Scalar<B>* b,
+                      const std::int64_t* b_rows, const Scalar<B>* start, std::int64_t ld_start, Scalar<B>* c,
+                      std::int64_t ldc) {
+  tiled_product<B>(m, n, k, Gathered<Scalar<B>>{a, a_rows, a_columns}, GatheredRows<B>{b, b_rows}, start,
+                   ld_start, c, ldc);
+}
+
 template <class T, class Arch>
-constexpr PanelProduct<T> product() {
+constexpr PanelProduct<T> products_of() {
   using B = xsimd::batch<T, Arch>;
-  return {.width = B::size, .run = panel_product<B>};
+  return {.width = B::size, .run = panel_product<B>, .run_gathered = gathered_product<B>};
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
 #pragma once
-// Internal: the product behind PackedMatrix (packed.hpp), built once per instruction set.
+// Internal: the products behind PackedMatrix (packed.hpp) and convolutions, built once per instruction set.
 
 #include <cstdint>
 
@@ -18,7 +18,22 @@ struct PanelProduct {
   void (*run)(std::int64_t m, std::int64_t n, std::int64_t k, const T* a, std::int64_t a_row,
               std::int64_t a_column, const T* panels, const T* start, std::int64_t ld_start, T* c,
               std::int64_t ldc);
+
+  /// The same without copies, for factors whose entries stand anywhere: (i, p) of A at a[a_rows[i] +
+  /// a_columns[p]], (p, j) of B at b[b_rows[p] + j]. Reads (and ignores) up to width - 1 entries past the end
+  /// of a row of B.
+  void (*run_gathered)(std::int64_t m, std::int64_t n, std::int64_t k, const T* a, const std::int64_t* a_rows,
+                       const std::int64_t* a_columns, const T* b, const std::int64_t* b_rows, const T* start,
+                       std::int64_t ld_start, T* c, std::int64_t ldc);
 };
+
+/// The products of the active instruction set; T is float or double.
+template <class T>
+const PanelProduct<T>& product();
+template <>
+const PanelProduct<float>& product<float>();
+template <>
+const PanelProduct<double>& product<double>();
 
 // Constant data, safe to link on any processor.
 namespace detail {

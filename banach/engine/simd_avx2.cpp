@@ -12,7 +12,7 @@ namespace banach::simd::detail {
 constinit const Kernels<float> avx2_float = table<float, xsimd::fma3<xsimd::avx2>>();
 constinit const Kernels<double> avx2_double = table<double, xsimd::fma3<xsimd::avx2>>();
 
-constinit const PanelProduct<float> avx2_product_float = product<float, xsimd::fma3<xsimd::avx2>>();
-constinit const PanelProduct<double> avx2_product_double = product<double, xsimd::fma3<xsimd::avx2>>();
+constinit const PanelProduct<float> avx2_product_float = products_of<float, xsimd::fma3<xsimd::avx2>>();
+constinit const PanelProduct<double> avx2_product_double = products_of<double, xsimd::fma3<xsimd::avx2>>();
 
 }  // namespace banach::simd::detail

@@ -19,7 +19,7 @@ namespace banach::simd::detail {
 constinit const Kernels<float> avx512_float = table<float, xsimd::avx512bw>();
 constinit const Kernels<double> avx512_double = table<double, xsimd::avx512bw>();
 
-constinit const PanelProduct<float> avx512_product_float = product<float, xsimd::avx512bw>();
-constinit const PanelProduct<double> avx512_product_double = product<double, xsimd::avx512bw>();
+constinit const PanelProduct<float> avx512_product_float = products_of<float, xsimd::avx512bw>();
+constinit const PanelProduct<double> avx512_product_double = products_of<double, xsimd::avx512bw>();
 
 }  // namespace banach::simd::detail

@@ -11,7 +11,7 @@ namespace banach::simd::detail {
 constinit const Kernels<float> sse2_float = table<float, xsimd::sse2>();
 constinit const Kernels<double> sse2_double = table<double, xsimd::sse2>();
 
-constinit const PanelProduct<float> sse2_product_float = product<float, xsimd::sse2>();
-constinit const PanelProduct<double> sse2_product_double = product<double, xsimd::sse2>();
+constinit const PanelProduct<float> sse2_product_float = products_of<float, xsimd::sse2>();
+constinit const PanelProduct<double> sse2_product_double = products_of<double, xsimd::sse2>();
 
 }  // namespace banach::simd::detail

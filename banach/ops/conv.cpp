@@ -1,4 +1,4 @@
-#include <banach/engine/blas.hpp>
+#include <banach/engine/panel_product.hpp>
 #include <banach/engine/parallel.hpp>
 #include <banach/engine/samples.hpp>
 #include <banach/engine/simd.hpp>
@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cstring>
 #include <limits>
+#include <numeric>
 #include <string>
 
 namespace banach {
@@ -72,294 +73,307 @@ void check_y(std::string_view op, const Shape& y, const Geometry& g) {
 }
 
 // ----------------------------------------------------------------------------------------------------------
-// Convolution as matrix products. The columns of a tile of output pixels, (taps, pixels of the tile), hold
-// for each pixel the inputs it sees (Chellapilla et al. 2006, "im2col"); y = w columns for each group of
-// channels. A tile is a range of rows of one image, or several whole images where these are small.
+// Convolution as a product of matrices, the larger of which is never formed. Along an axis, output r reads
+// input s r + e for each tap, with stride s and e = tap * dilation - padding. Inputs of one remainder modulo
+// s, a *phase*, are kept together: then output r reads entry r + floor(e / s) of the phase e mod s, so that
+// all taps read one after another what outputs one after another need. That holds across the ends of rows and
+// images too, if rows lie a period apart that leaves room for zeros between them; the few sums in these gaps
+// are dropped. So y is w times a matrix whose rows are ranges of the kept inputs, one for each channel and
+// tap. The input gradient is the same with the roles exchanged: entry u of the phase e mod s of the inputs
+// reads outputs u - floor(e / s).
 
-struct Tile {
-  std::int64_t image, images, row, rows;
-  std::int64_t pixels(const Geometry& g) const { return images * rows * g.output.w; }
+std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+
+// One axis; `result` entries are sums of `source` entries.
+struct Axis {
+  bool transposed;  // the source is the output of the convolution
+  std::int64_t source, result, kernel, stride, dilation, padding;
+  std::int64_t cycle = stride / std::gcd(stride, dilation);  // taps whose phases are equal lie so far apart
+  std::int64_t phases = std::min(kernel, cycle);             // that some tap has
+  std::int64_t source_lines = transposed ? source : ceil_div(source, stride);
+  std::int64_t lines = transposed ? ceil_div(result, stride) : result;  // entries of a result phase, at most
+  std::int64_t least = std::min(shift(0), shift(kernel - 1)), most = std::max(shift(0), shift(kernel - 1));
+  std::int64_t period = std::max({lines, lines + most, source_lines + std::max<std::int64_t>(0, -least)});
+
+  std::int64_t phase(std::int64_t tap) const {
+    const std::int64_t e = (tap * dilation - padding) % stride;
+    return e < 0 ? e + stride : e;
+  }
+  std::int64_t shift(std::int64_t tap) const {
+    const std::int64_t down = (tap * dilation - padding - phase(tap)) / stride;
+    return transposed ? -down : down;
+  }
+  std::int64_t source_phases() const { return transposed ? 1 : phases; }
+  std::int64_t result_phases() const { return transposed ? phases : 1; }
 };
 
-struct Tiling {
+// A range of rows of the result in one image, or several whole images where these are small.
+struct Tile {
+  std::int64_t image, images, row, rows;
+};
+
+// What both directions need to know, and how the result is cut. A value's bits do not depend on the cut.
+struct Plan {
+  const Geometry& g;
+  Axis h, w;
+  std::int64_t sources, results;        // channels of a group
   std::int64_t images, rows;            // of a tile
   std::int64_t image_tiles, row_tiles;  // number of them
 
-  explicit Tiling(const Geometry& g) {
-    constexpr std::int64_t few_pixels = 64, cached = 1 << 16;  // elements of the columns: half of a usual L2
-    images = g.pixels() < few_pixels ? std::min(g.images, 2 * few_pixels / g.pixels()) : 1;
-    const std::int64_t most = std::max<std::int64_t>(1, std::max(few_pixels, cached / g.taps()) / g.output.w);
-    row_tiles = images > 1 ? 1 : (g.output.h + most - 1) / most;
-    rows = (g.output.h + row_tiles - 1) / row_tiles;
-    row_tiles = (g.output.h + rows - 1) / rows;
-    image_tiles = (g.images + images - 1) / images;
+  Plan(const Geometry& geometry, bool transposed)
+      : g(geometry),
+        h{transposed,
+          transposed ? g.output.h : g.input.h,
+          transposed ? g.input.h : g.output.h,
+          g.kernel.h,
+          g.stride.h,
+          g.dilation.h,
+          g.padding.h},
+        w{transposed,
+          transposed ? g.output.w : g.input.w,
+          transposed ? g.input.w : g.output.w,
+          g.kernel.w,
+          g.stride.w,
+          g.dilation.w,
+          g.padding.w},
+        sources(transposed ? g.group_outputs() : g.group_channels()),
+        results(transposed ? g.group_channels() : g.group_outputs()) {
+    constexpr std::int64_t few = 64, cached = 1 << 17;  // elements of a tile: half of a usual L2
+    const std::int64_t area = h.lines * w.lines;
+    images = area < few ? std::min(g.images, 2 * few / area) : 1;
+    const std::int64_t fits =
+        cached / ((sources * h.source_phases() * w.source_phases() + results) * w.period);
+    const std::int64_t shared = ceil_div(g.images * h.lines, 4);  // so that a few threads have work
+    row_tiles = images > 1 ? 1 : ceil_div(h.lines, std::max(ceil_div(few, w.lines), std::min(fits, shared)));
+    rows = ceil_div(h.lines, row_tiles);
+    row_tiles = ceil_div(h.lines, rows);
+    image_tiles = ceil_div(g.images, images);
   }
-  std::int64_t count() const { return image_tiles * row_tiles; }
-  std::int64_t pixels(const Geometry& g) const { return images * rows * g.output.w; }  // at most, of a tile
-  Tile tile(const Geometry& g, std::int64_t i) const {
+
+  std::int64_t tiles() const { return image_tiles * row_tiles; }
+  Tile tile(std::int64_t i) const {
     const std::int64_t image = i / row_tiles * images, row = i % row_tiles * rows;
-    return {image, std::min(images, g.images - image), row, std::min(rows, g.output.h - row)};
+    return {image, std::min(images, g.images - image), row, std::min(rows, h.lines - row)};
+  }
+  // How many tiles are worth a task.
+  std::int64_t grain() const {
+    constexpr double piece = 1 << 19;  // multiplications
+    const double work = static_cast<double>(g.taps()) * static_cast<double>(g.outputs) *
+                        static_cast<double>(images * rows) * static_cast<double>(w.lines);
+    return std::max<std::int64_t>(1, static_cast<std::int64_t>(piece / work));
+  }
+
+  // Where a tile's sums stand, gaps included: how many there are, and the first of a row.
+  std::int64_t position(std::int64_t image, std::int64_t row) const {
+    return (image * h.period + row) * w.period;
+  }
+  std::int64_t positions(const Tile& tile) const {
+    return position(tile.images - 1, tile.rows - 1) + w.lines;
   }
 };
 
-// A matrix inside a larger array.
-template <class T>
-struct Matrix {
-  T* data;
-  std::int64_t stride;  // from row to row
-};
-
-// Rows are copied in whole vectors of 16 bytes; what is written too much is overwritten next, by the
-// following row.
-constexpr std::int64_t slack = 16 / sizeof(float);
-
-template <std::size_t vectors, class T>
-void copy_rows(T* to, const T* from, std::int64_t rows, std::int64_t length, std::int64_t stride) {
-  constexpr std::size_t lanes = 16 / sizeof(T);
-  for (std::int64_t r = 0; r < rows; ++r, to += length, from += stride)
-    for (std::size_t v = 0; v < vectors; ++v) std::memcpy(to + v * lanes, from + v * lanes, 16);
-}
+using Offsets = PoolVector<std::int64_t>;
 
 template <class T>
-void copy_rows(T* to, const T* from, std::int64_t rows, std::int64_t length, std::int64_t stride) {
-  switch ((static_cast<std::size_t>(length) * sizeof(T) + 15) / 16) {
-    case 1:
-      return copy_rows<1>(to, from, rows, length, stride);
-    case 2:
-      return copy_rows<2>(to, from, rows, length, stride);
-    case 3:
-      return copy_rows<3>(to, from, rows, length, stride);
-    case 4:
-      return copy_rows<4>(to, from, rows, length, stride);
-    case 5:
-      return copy_rows<5>(to, from, rows, length, stride);
-    case 6:
-      return copy_rows<6>(to, from, rows, length, stride);
-    case 7:
-      return copy_rows<7>(to, from, rows, length, stride);
-    case 8:
-      return copy_rows<8>(to, from, rows, length, stride);
-    default:
-      for (std::int64_t r = 0; r < rows; ++r, to += length, from += stride) std::copy_n(from, length, to);
+void copy_row(const T* from, T* to, std::int64_t n) {
+  constexpr std::int64_t lanes = 16 / sizeof(T);
+  if (n < lanes) {
+    for (std::int64_t i = 0; i < n; ++i) to[i] = from[i];
+    return;
   }
+  for (std::int64_t i = 0; i < n - lanes; i += lanes) std::memcpy(to + i, from + i, 16);
+  std::memcpy(to + n - lanes, from + n - lanes, 16);
 }
 
-// Scratch memory that makes the columns of one tile and group after the other.
+// `to` (columns, rows) is the transpose of `from` (rows, columns), whose rows begin `stride` apart.
 template <class T>
-class Columns {
+void transpose(const T* from, std::int64_t stride, std::int64_t rows, std::int64_t columns, T* to) {
+  constexpr std::int64_t block = 16;
+  for (std::int64_t i = 0; i < rows; i += block)
+    for (std::int64_t j = 0; j < columns; ++j)
+      for (std::int64_t r = i; r < std::min(i + block, rows); ++r) to[j * rows + r] = from[r * stride + j];
+}
+
+// The kept sources of one tile and group after the other: for each channel and phase a plane of rows, a
+// period apart.
+template <class T>
+class Planes {
  public:
-  Columns(const Geometry& g, const Tiling& tiling)
-      : g_(g),
-        window_((tiling.rows - 1) * g.stride.h + g.dilation.h * (g.kernel.h - 1) + 1),
-        width_(g.input.w + 2 * g.padding.w),
-        padded_(scratch({tiling.images, g.group_channels(), window_, width_})),
-        columns_(scratch({g.taps(), tiling.images, tiling.rows, g.output.w})) {}
+  explicit Planes(const Plan& plan)
+      : plan_(plan),
+        data_(Tensor::empty({plan.sources * channel(plan) + simd::product<T>().width}, dtype_of<T>())) {}
 
-  Matrix<const T> fill(const T* x, const Tile& tile, std::int64_t group) {
-    const Pair one = 1;
-    if (g_.kernel == one && g_.stride == one && g_.padding == Pair(0) && tile.images == 1)  // already columns
-      return {image(x, tile.image, group) + tile.row * g_.output.w, g_.pixels()};
-    pad(x, tile, group);
-    const std::int64_t stride = tile.images * tile.rows * g_.output.w;
-    const T* from = padded_.template data<T>();
-    T* to = columns_.template mutable_data<T>();
-    for (std::int64_t c = 0; c < g_.group_channels(); ++c)
-      for (std::int64_t kh = 0; kh < g_.kernel.h; ++kh)
-        for (std::int64_t kw = 0; kw < g_.kernel.w; ++kw)
-          for (std::int64_t i = 0; i < tile.images; ++i, to += tile.rows * g_.output.w)
-            copy_tap(to,
-                     from + ((i * g_.group_channels() + c) * window_ + kh * g_.dilation.h) * width_ +
-                         kw * g_.dilation.w,
-                     tile.rows);
-    return {columns_.template data<T>(), stride};
+  static std::int64_t plane(const Plan& p) {
+    const std::int64_t window = p.position(p.images - 1, p.rows + p.h.most - p.h.least);
+    return window + std::max<std::int64_t>(0, -p.w.least);
+  }
+  static std::int64_t channel(const Plan& p) { return p.h.source_phases() * p.w.source_phases() * plane(p); }
+  // Where a tap reads for the first sum.
+  static std::int64_t offset(const Plan& p, std::int64_t c, std::int64_t kh, std::int64_t kw) {
+    const std::int64_t slot_h = p.h.transposed ? 0 : kh % p.h.cycle,
+                       slot_w = p.w.transposed ? 0 : kw % p.w.cycle;
+    return c * channel(p) + (slot_h * p.w.source_phases() + slot_w) * plane(p) +
+           (p.h.shift(kh) - p.h.least) * p.w.period + p.w.shift(kw) - p.w.least;
+  }
+
+  const T* fill(const T* source, const Tile& tile, std::int64_t group) {
+    const Axis &h = plan_.h, &w = plan_.w;
+    T* to = data_.template mutable_data<T>();
+    std::memset(to, 0, static_cast<std::size_t>(data_.size()) * sizeof(T));
+    const std::int64_t all = plan_.sources * plan_.g.groups, area = h.source * w.source;
+    for (std::int64_t c = 0; c < plan_.sources; ++c)
+      for (std::int64_t i = 0; i < h.source_phases(); ++i)
+        for (std::int64_t j = 0; j < w.source_phases(); ++j, to += plane(plan_))
+          for (std::int64_t image = 0; image < tile.images; ++image)
+            copy_phase(source + ((tile.image + image) * all + group * plan_.sources + c) * area,
+                       h.transposed ? 0 : h.phase(i), w.transposed ? 0 : w.phase(j), tile,
+                       to + plan_.position(image, 0));
+    return data_.template data<T>();
   }
 
  private:
-  static Tensor scratch(const Shape& shape) { return Tensor::empty({shape.size() + slack}, dtype_of<T>()); }
-
-  const T* image(const T* x, std::int64_t i, std::int64_t group) const {
-    return x + (i * g_.channels + group * g_.group_channels()) * g_.input.h * g_.input.w;
-  }
-
-  // The rows of the input that the tile sees, with their margins of zeros.
-  void pad(const T* x, const Tile& tile, std::int64_t group) {
-    T* to = padded_.template mutable_data<T>();
-    if (!(g_.padding == Pair(0))) std::memset(to, 0, static_cast<std::size_t>(padded_.size()) * sizeof(T));
-    const std::int64_t top = tile.row * g_.stride.h - g_.padding.h;
-    const std::int64_t first = std::max<std::int64_t>(0, -top), last = std::min(window_, g_.input.h - top);
-    for (std::int64_t i = 0; i < tile.images; ++i) {
-      const T* from = image(x, tile.image + i, group);
-      for (std::int64_t c = 0; c < g_.group_channels();
-           ++c, from += g_.input.h * g_.input.w, to += window_ * width_) {
-        if (g_.padding.w == 0) {
-          if (first < last)
-            std::copy_n(from + (top + first) * width_, (last - first) * width_, to + first * width_);
-          continue;
-        }
-        for (std::int64_t r = first; r < last; ++r)
-          std::copy_n(from + (top + r) * g_.input.w, g_.input.w, to + r * width_ + g_.padding.w);
-      }
+  void copy_phase(const T* from, std::int64_t phase_h, std::int64_t phase_w, const Tile& tile, T* to) const {
+    const Axis &h = plan_.h, &w = plan_.w;
+    const std::int64_t step_h = h.transposed ? 1 : h.stride, step_w = w.transposed ? 1 : w.stride;
+    const std::int64_t top = tile.row + h.least, first = std::max<std::int64_t>(0, w.least);
+    const std::int64_t last = std::min(ceil_div(w.source - phase_w, step_w), w.lines + w.most);
+    const std::int64_t begin = std::max<std::int64_t>(0, top);
+    const std::int64_t end = std::min(ceil_div(h.source - phase_h, step_h), tile.row + tile.rows + h.most);
+    if (begin >= end || first >= last) return;
+    to += (begin - top) * w.period + first - w.least;
+    from += (begin * step_h + phase_h) * w.source + phase_w;
+    if (step_h == 1 && step_w == 1 && w.period == w.source)  // rows without gaps
+      return copy_row(from + first, to, (end - begin - 1) * w.period + last - first);
+    for (std::int64_t v = begin; v < end; ++v, from += step_h * w.source, to += w.period) {
+      if (step_w == 1)
+        copy_row(from + first, to, last - first);
+      else
+        for (std::int64_t i = first; i < last; ++i) to[i - first] = from[i * step_w];
     }
   }
 
-  void copy_tap(T* to, const T* from, std::int64_t rows) const {
-    if (g_.stride.w == 1 && g_.output.w == width_ * g_.stride.h) {  // rows without gaps
-      std::copy_n(from, rows * g_.output.w, to);
-      return;
-    }
-    if (g_.stride.w == 1) return copy_rows(to, from, rows, g_.output.w, width_ * g_.stride.h);
-    for (std::int64_t r = 0; r < rows; ++r, to += g_.output.w, from += width_ * g_.stride.h)
-      for (std::int64_t i = 0; i < g_.output.w; ++i) to[i] = from[i * g_.stride.w];
-  }
-
-  const Geometry& g_;
-  std::int64_t window_, width_;  // rows and columns of the padded part of an image
-  Tensor padded_, columns_;
+  const Plan& plan_;
+  Tensor data_;
 };
 
-// The part of y that belongs to a tile and group is a matrix already, (outputs of the group, pixels), if the
-// tile lies in one image; if not, it passes through scratch memory.
+// Copies the sums of a tile, `ld` apart for each channel, to their phase of the result.
 template <class T>
-Matrix<T> part_of_y(T* y, const Geometry& g, const Tile& tile, std::int64_t group) {
-  return {y + (tile.image * g.outputs + group * g.group_outputs()) * g.pixels() + tile.row * g.output.w,
-          g.pixels()};
-}
-
-template <class T>
-Tensor part_scratch(const Geometry& g, const Tiling& tiling) {
-  return Tensor::empty({tiling.images > 1 ? g.group_outputs() * tiling.pixels(g) : 0}, dtype_of<T>());
-}
-
-// Calls copy(place in y, place in the matrix) for each image of the tile and output of the group.
-template <class Y, class Part, class Copy>
-void for_images(Y* y, Part* part, const Geometry& g, const Tile& tile, std::int64_t group, const Copy& copy) {
-  for (std::int64_t i = 0; i < tile.images; ++i)
-    for (std::int64_t o = 0; o < g.group_outputs(); ++o)
-      copy(part_of_y(y, g, {tile.image + i, 1, 0, 0}, group).data + o * g.pixels(),
-           part + (o * tile.images + i) * g.pixels());
-}
-
-template <class T>
-Matrix<const T> collect(const T* y, const Geometry& g, const Tile& tile, std::int64_t group,
-                        Tensor& scratch) {
-  if (tile.images == 1) return part_of_y(y, g, tile, group);
-  T* part = scratch.mutable_data<T>();
-  for_images(y, part, g, tile, group, [&](const T* from, T* to) { std::copy_n(from, g.pixels(), to); });
-  return {part, tile.pixels(g)};
-}
-
-// How many tiles of so many pixels are worth a task.
-std::int64_t grain(const Geometry& g, std::int64_t pixels) {
-  constexpr double piece = 1 << 19;  // multiplications
-  const double work =
-      static_cast<double>(g.taps()) * static_cast<double>(g.outputs) * static_cast<double>(pixels);
-  return std::max<std::int64_t>(1, static_cast<std::int64_t>(piece / work));
-}
-
-template <class T>
-void convolve(const T* x, const T* w, T* y, const Geometry& g) {
-  const Tiling tiling(g);
-  const std::int64_t taps = g.taps(), outputs = g.group_outputs();
-  parallel_for(tiling.count(), grain(g, tiling.pixels(g)), [&](std::int64_t begin, std::int64_t end) {
-    Columns<T> columns(g, tiling);
-    Tensor scratch = part_scratch<T>(g, tiling);
-    for (std::int64_t i = begin; i < end; ++i) {
-      const Tile tile = tiling.tile(g, i);
-      const std::int64_t pixels = tile.pixels(g);
-      const bool direct = tile.images == 1;
-      for (std::int64_t group = 0; group < g.groups; ++group) {
-        const Matrix<const T> from = columns.fill(x, tile, group);
-        const Matrix<T> to =
-            direct ? part_of_y(y, g, tile, group) : Matrix<T>{scratch.mutable_data<T>(), pixels};
-        blas::gemm(false, false, outputs, pixels, taps, T{1}, w + group * outputs * taps, taps, from.data,
-                   from.stride, T{0}, to.data, to.stride);
-        if (!direct)
-          for_images(y, to.data, g, tile, group,
-                     [&](T* image, const T* part) { std::copy_n(part, g.pixels(), image); });
+void copy_sums(const T* sums, std::int64_t ld, const Plan& plan, const Tile& tile, std::int64_t group,
+               std::int64_t phase_h, std::int64_t phase_w, T* result) {
+  const Axis &h = plan.h, &w = plan.w;
+  const std::int64_t step_h = h.transposed ? h.stride : 1, step_w = w.transposed ? w.stride : 1;
+  const std::int64_t all = plan.results * plan.g.groups, columns = ceil_div(w.result - phase_w, step_w);
+  for (std::int64_t image = 0; image < tile.images; ++image)
+    for (std::int64_t c = 0; c < plan.results; ++c) {
+      T* to =
+          result + ((tile.image + image) * all + group * plan.results + c) * h.result * w.result + phase_w;
+      const T* from = sums + c * ld + plan.position(image, 0);
+      if (step_h == 1 && step_w == 1 && w.period == w.result) {  // rows without gaps
+        copy_row(from, to + tile.row * w.result, tile.rows * w.result);
+        continue;
       }
-    }
-  });
-}
-
-// Sums over images in a number of parts that the sizes decide; the parts are then added in order.
-template <class T>
-void weight_gradient(const T* x, const T* y, T* dw, const Geometry& g) {
-  constexpr std::int64_t most_parts = 16, most_elements = 1 << 22;
-  const Tiling tiling(g);
-  const std::int64_t taps = g.taps(), outputs = g.group_outputs(), size = g.outputs * taps;
-  const std::int64_t parts =
-      std::clamp<std::int64_t>(std::min(most_parts, most_elements / size), 1, tiling.count());
-  Tensor partial = Tensor::empty({(parts - 1) * size}, dtype_of<T>());
-  T* more = partial.mutable_data<T>();
-  parallel_for(parts, 1, [&](std::int64_t first, std::int64_t last) {
-    Columns<T> columns(g, tiling);
-    Tensor scratch = part_scratch<T>(g, tiling);
-    for (std::int64_t part = first; part < last; ++part) {
-      T* to = part == 0 ? dw : more + (part - 1) * size;
-      const std::int64_t begin = tiling.count() * part / parts, end = tiling.count() * (part + 1) / parts;
-      for (std::int64_t i = begin; i < end; ++i) {
-        const Tile tile = tiling.tile(g, i);
-        for (std::int64_t group = 0; group < g.groups; ++group) {
-          const Matrix<const T> from = columns.fill(x, tile, group);
-          const Matrix<const T> values = collect(y, g, tile, group, scratch);
-          blas::gemm(false, true, outputs, taps, tile.pixels(g), T{1}, values.data, values.stride, from.data,
-                     from.stride, i == begin ? T{0} : T{1}, to + group * outputs * taps, taps);
-        }
-      }
-    }
-  });
-  parallel_for(size, 1 << 14, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t part = 1; part < parts; ++part)
-      simd::kernels<T>().add_to(more + (part - 1) * size + begin, dw + begin, end - begin);
-  });
-}
-
-// Adds the columns of a tile's rows, of one image and channel, back to where they came from; `columns` holds
-// one row for each tap.
-template <class T>
-void add_columns(Matrix<const T> columns, const Tile& tile, T* dx, const Geometry& g) {
-  for (std::int64_t kh = 0; kh < g.kernel.h; ++kh)
-    for (std::int64_t kw = 0; kw < g.kernel.w; ++kw, columns.data += columns.stride) {
-      const std::int64_t shift = kw * g.dilation.w - g.padding.w;  // the input column of output column 0
-      const std::int64_t first = shift >= 0 ? 0 : (-shift + g.stride.w - 1) / g.stride.w;
-      const std::int64_t last =
-          shift >= g.input.w ? 0 : std::min(g.output.w, (g.input.w - 1 - shift) / g.stride.w + 1);
-      const T* from = columns.data;
-      for (std::int64_t r = tile.row; r < tile.row + tile.rows; ++r, from += g.output.w) {
-        const std::int64_t h = r * g.stride.h + kh * g.dilation.h - g.padding.h;
-        if (h < 0 || h >= g.input.h) continue;
-        T* to = dx + h * g.input.w;
-        for (std::int64_t i = first; i < last; ++i) to[shift + i * g.stride.w] += from[i];
+      for (std::int64_t row = 0; row < tile.rows; ++row, from += w.period) {
+        const std::int64_t r = (tile.row + row) * step_h + phase_h;
+        if (r >= h.result) break;
+        if (step_w == 1)
+          copy_row(from, to + r * w.result, columns);
+        else
+          for (std::int64_t i = 0; i < columns; ++i) to[r * w.result + i * step_w] = from[i];
       }
     }
 }
 
+// The convolution of x or, transposed, the gradient in x from one in y.
 template <class T>
-void input_gradient(const T* y, const T* w, T* dx, const Geometry& g) {
-  const Tiling tiling(g);
-  const std::int64_t taps = g.taps(), outputs = g.group_outputs(), channels = g.group_channels();
-  const std::int64_t area = g.input.h * g.input.w, most = tiling.pixels(g);
-  // The tiles of an image write to the same pixels: they belong to one task.
-  parallel_for(
-      tiling.image_tiles, grain(g, most * tiling.row_tiles), [&](std::int64_t begin, std::int64_t end) {
-        Tensor columns = Tensor::empty({taps * most}, dtype_of<T>()), collected = part_scratch<T>(g, tiling);
-        for (std::int64_t i = begin * tiling.row_tiles; i < end * tiling.row_tiles; ++i) {
-          const Tile tile = tiling.tile(g, i);
-          const std::int64_t pixels = tile.pixels(g);
-          T* images = dx + tile.image * g.channels * area;
-          if (tile.row == 0) std::fill_n(images, tile.images * g.channels * area, T{0});
+void convolve(const T* source, const T* w, T* result, const Geometry& g, bool transposed) {
+  const Plan plan(g, transposed);
+  const simd::PanelProduct<T>& product = simd::product<T>();
+  const std::int64_t area = g.kernel.h * g.kernel.w, taps = g.taps();
+  if (transposed && plan.h.phases * plan.w.phases < g.stride.h * g.stride.w)  // some inputs are never read
+    std::fill_n(result, g.x().size(), T{0});
+  Offsets w_rows;
+  for (std::int64_t i = 0; i < plan.results; ++i) w_rows.push_back(i * (transposed ? area : taps));
+  const Tile first = plan.tile(0);
+  const std::int64_t ld = ceil_div(plan.positions(first), product.width) * product.width;
+  for (std::int64_t i = 0; i < plan.h.result_phases(); ++i) {
+    for (std::int64_t j = 0; j < plan.w.result_phases(); ++j) {
+      Offsets w_columns, reads;  // of the taps that this phase has
+      for (std::int64_t c = 0; c < plan.sources; ++c)
+        for (std::int64_t kh = i; kh < g.kernel.h; kh += transposed ? plan.h.cycle : 1)
+          for (std::int64_t kw = j; kw < g.kernel.w; kw += transposed ? plan.w.cycle : 1) {
+            w_columns.push_back(c * (transposed ? taps : area) + kh * g.kernel.w + kw);
+            reads.push_back(Planes<T>::offset(plan, c, kh, kw));
+          }
+      const std::int64_t phase_h = transposed ? plan.h.phase(i) : 0,
+                         phase_w = transposed ? plan.w.phase(j) : 0;
+      parallel_for(plan.tiles(), plan.grain(), [&](std::int64_t begin, std::int64_t end) {
+        Planes<T> planes(plan);
+        Tensor scratch = Tensor::empty({plan.results * ld}, dtype_of<T>());
+        T* sums = scratch.mutable_data<T>();
+        for (std::int64_t t = begin; t < end; ++t) {
+          const Tile tile = plan.tile(t);
+          const std::int64_t n = ceil_div(plan.positions(tile), product.width) * product.width;
           for (std::int64_t group = 0; group < g.groups; ++group) {
-            const Matrix<const T> part = collect(y, g, tile, group, collected);
-            T* to = columns.mutable_data<T>();
-            blas::gemm(true, false, taps, pixels, outputs, T{1}, w + group * outputs * taps, taps, part.data,
-                       part.stride, T{0}, to, pixels);
-            for (std::int64_t c = 0; c < channels; ++c)
-              for (std::int64_t image = 0; image < tile.images; ++image)
-                add_columns<T>({to + c * g.kernel.h * g.kernel.w * pixels + image * g.pixels(), pixels}, tile,
-                               images + (image * g.channels + group * channels + c) * area, g);
+            const T* read = planes.fill(source, tile, group);
+            product.run_gathered(plan.results, n, static_cast<std::int64_t>(reads.size()),
+                                 w + group * g.group_outputs() * taps, w_rows.data(), w_columns.data(), read,
+                                 reads.data(), nullptr, 0, sums, ld);
+            copy_sums(sums, ld, plan, tile, group, phase_h, phase_w, result);
           }
         }
       });
+    }
+  }
+}
+
+// Sums over images in a number of parts that the sizes decide; the parts are then added in order. A part is
+// the transpose of its share of dw, (taps, outputs) for each group: the taps' ranges of the kept inputs times
+// y, which is turned to (pixels, outputs) for that.
+template <class T>
+void weight_gradient(const T* x, const T* y, T* dw, const Geometry& g) {
+  constexpr std::int64_t most_parts = 16, most_elements = 1 << 22;
+  const Plan plan(g, false);
+  const simd::PanelProduct<T>& product = simd::product<T>();
+  const std::int64_t taps = g.taps(), outputs = g.group_outputs(), size = g.outputs * taps;
+  const std::int64_t parts =
+      std::clamp<std::int64_t>(std::min(most_parts, most_elements / size), 1, plan.tiles());
+  Offsets reads;
+  for (std::int64_t c = 0; c < g.group_channels(); ++c)
+    for (std::int64_t kh = 0; kh < g.kernel.h; ++kh)
+      for (std::int64_t kw = 0; kw < g.kernel.w; ++kw) reads.push_back(Planes<T>::offset(plan, c, kh, kw));
+  Offsets pixels, y_rows;  // the first tile's, which is as large as any
+  for (std::int64_t image = 0; image < plan.images; ++image)
+    for (std::int64_t row = 0; row < plan.rows; ++row)
+      for (std::int64_t i = 0; i < g.output.w; ++i) {
+        y_rows.push_back(static_cast<std::int64_t>(pixels.size()) * outputs);
+        pixels.push_back(plan.position(image, row) + i);
+      }
+  Tensor partial = Tensor::zeros({parts * size}, dtype_of<T>());
+  T* sums = partial.mutable_data<T>();
+  parallel_for(parts, 1, [&](std::int64_t begin, std::int64_t end) {
+    Planes<T> planes(plan);
+    Tensor scratch = Tensor::empty({std::ssize(y_rows) * outputs + product.width}, dtype_of<T>());
+    T* turned = scratch.mutable_data<T>();
+    std::fill_n(turned, scratch.size(), T{0});
+    for (std::int64_t part = begin; part < end; ++part)
+      for (std::int64_t t = plan.tiles() * part / parts; t < plan.tiles() * (part + 1) / parts; ++t) {
+        const Tile tile = plan.tile(t);
+        const std::int64_t length = tile.rows * g.output.w;
+        for (std::int64_t group = 0; group < g.groups; ++group) {
+          const T* read = planes.fill(x, tile, group);
+          for (std::int64_t image = 0; image < tile.images; ++image)
+            transpose(
+                y + ((tile.image + image) * g.outputs + group * outputs) * g.pixels() + tile.row * g.output.w,
+                g.pixels(), outputs, length, turned + image * length * outputs);
+          T* c = sums + part * size + group * outputs * taps;
+          product.run_gathered(taps, outputs, tile.images * length, read, reads.data(), pixels.data(), turned,
+                               y_rows.data(), c, outputs, c, outputs);
+        }
+      }
+  });
+  for (std::int64_t part = 1; part < parts; ++part) simd::kernels<T>().add_to(sums + part * size, sums, size);
+  for (std::int64_t group = 0; group < g.groups; ++group)
+    transpose(sums + group * outputs * taps, outputs, taps, outputs, dw + group * outputs * taps);
 }
 
 // ----------------------------------------------------------------------------------------------------------
@@ -438,7 +452,7 @@ const Op conv2d_op{{
           const DType dtype = common_floating(c);
           return Spec{geometry(c.op, c.inputs, c.attrs).y(), dtype};
         },
-    .kernel = [](const KernelContext& c) { run("conv2d", c, [](auto... a) { convolve(a...); }); },
+    .kernel = [](const KernelContext& c) { run("conv2d", c, [](auto... a) { convolve(a..., false); }); },
     .saves = Saves::inputs,
     .vjp =
         [](const VjpContext& c) {
@@ -513,7 +527,7 @@ const Op conv2d_input_grad_op{{
           return Spec{geometry(c.op, c.inputs, c.attrs).x(), dtype};
         },
     .kernel =
-        [](const KernelContext& c) { run("conv2d_input_grad", c, [](auto... a) { input_gradient(a...); }); },
+        [](const KernelContext& c) { run("conv2d_input_grad", c, [](auto... a) { convolve(a..., true); }); },
     .saves = Saves::inputs,
     .vjp =
         [](const VjpContext& c) {
