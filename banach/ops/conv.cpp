@@ -5,6 +5,7 @@
 #include <banach/ops/conv.hpp>
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <limits>
 #include <numeric>
@@ -326,6 +327,39 @@ void convolve(const T* source, const T* w, T* result, const Geometry& g, bool tr
   }
 }
 
+// Adds what one weight, entry `index` of w, sends back from y.
+template <class T>
+void add_tap(const T* y, T weight, std::int64_t index, T* dx, const Geometry& g) {
+  const std::int64_t o = index / g.taps(), area = g.kernel.h * g.kernel.w;
+  const std::int64_t c = o / g.group_outputs() * g.group_channels() + index % g.taps() / area;
+  const std::int64_t down = index % area / g.kernel.w * g.dilation.h - g.padding.h;
+  const std::int64_t right = index % g.kernel.w * g.dilation.w - g.padding.w;
+  for (std::int64_t image = 0; image < g.images; ++image)
+    for (std::int64_t r = 0; r < g.output.h; ++r)
+      for (std::int64_t i = 0; i < g.output.w; ++i) {
+        const std::int64_t h = r * g.stride.h + down, w = i * g.stride.w + right;
+        if (h >= 0 && h < g.input.h && w >= 0 && w < g.input.w)
+          dx[((image * g.channels + c) * g.input.h + h) * g.input.w + w] +=
+              weight * y[((image * g.outputs + o) * g.output.h + r) * g.output.w + i];
+      }
+}
+
+// Inputs near a border are read by fewer taps, where the product has zeros: no weight but a finite one may
+// meet them.
+template <class T>
+void input_gradient(const T* y, const T* w, T* dx, const Geometry& g) {
+  const std::int64_t size = g.w().size();
+  const simd::Kernels<T>& kernels = simd::kernels<T>();
+  if (std::isfinite(kernels.max(w, size)) && std::isfinite(kernels.min(w, size)))
+    return convolve(y, w, dx, g, true);
+  PoolVector<T> finite(w, w + size);
+  for (T& weight : finite)
+    if (!std::isfinite(weight)) weight = 0;
+  convolve(y, finite.data(), dx, g, true);
+  for (std::int64_t i = 0; i < size; ++i)
+    if (!std::isfinite(w[i])) add_tap(y, w[i], i, dx, g);
+}
+
 // Sums over images in a number of parts that the sizes decide; the parts are then added in order. A part is
 // the transpose of its share of dw, (taps, outputs) for each group: the taps' ranges of the kept inputs times
 // y, which is turned to (pixels, outputs) for that.
@@ -527,7 +561,7 @@ const Op conv2d_input_grad_op{{
           return Spec{geometry(c.op, c.inputs, c.attrs).x(), dtype};
         },
     .kernel =
-        [](const KernelContext& c) { run("conv2d_input_grad", c, [](auto... a) { convolve(a..., true); }); },
+        [](const KernelContext& c) { run("conv2d_input_grad", c, [](auto... a) { input_gradient(a...); }); },
     .saves = Saves::inputs,
     .vjp =
         [](const VjpContext& c) {
