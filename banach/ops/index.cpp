@@ -1,4 +1,5 @@
 #include <banach/engine/parallel.hpp>
+#include <banach/engine/simd.hpp>
 #include <banach/ops/entries.hpp>
 #include <banach/ops/index.hpp>
 
@@ -66,56 +67,72 @@ Shape related(const ShapeContext& c, int axis, std::int64_t extent) {
 void check_indices(std::string_view op, const Tensor& index, std::int64_t extent) {
   const auto values = index.values<std::int64_t>();
   parallel_for(index.size(), 1 << 15, [&](std::int64_t begin, std::int64_t end) {
-    bool fits = true;
+    bool fits = true;  // without a branch, so that it is looked at in vectors
     for (std::int64_t i = begin; i < end; ++i)
-      fits = fits && static_cast<std::uint64_t>(values[static_cast<std::size_t>(i)]) <
-                         static_cast<std::uint64_t>(extent);
+      fits &= static_cast<std::uint64_t>(values[static_cast<std::size_t>(i)]) <
+              static_cast<std::uint64_t>(extent);
     for (std::int64_t i = begin; !fits && i < end; ++i)
       if (const std::int64_t v = values[static_cast<std::size_t>(i)]; v < 0 || v >= extent)
         refuse_index(op, index, i, extent);
   });
 }
 
-// Calls body(o, j, begin, end) for all rows, in the order of j, with [begin, end) a part of the inner axis.
-// The parts are independent and shared out.
-template <class Body>
-void for_rows(const Layout& l, const Body& body) {
-  constexpr std::int64_t piece = 1 << 14;
-  const std::int64_t width =
-      std::clamp<std::int64_t>(piece / std::max<std::int64_t>(l.count, 1), 16, 1 << 14);
+constexpr std::int64_t piece = 1 << 14;  // elements worth a task
+
+template <class T>
+void gather_rows(const T* x, const std::int64_t* index, T* out, const Layout& l) {
+  const auto gather_some = [&](std::int64_t o, std::int64_t begin, std::int64_t end) {  // of the rows of o
+    const T* from = x + o * l.extent * l.inner;
+    const std::int64_t* at = index + l.index(o, begin);
+    T* to = out + (o * l.count + begin) * l.inner;
+    if (l.inner == 1) {
+      for (std::int64_t j = 0; j < end - begin; ++j) to[j] = from[at[j]];
+      return;
+    }
+    for (std::int64_t j = begin; j < end; ++j, to += l.inner, at += l.common ? 1 : l.inner) {
+      if (l.common)
+        std::copy_n(from + *at * l.inner, l.inner, to);
+      else
+        for (std::int64_t i = 0; i < l.inner; ++i) to[i] = from[at[i] * l.inner + i];
+    }
+  };
+  const std::int64_t grain = std::max<std::int64_t>(1, piece / std::max<std::int64_t>(1, l.inner));
+  parallel_for(l.outer * l.count, grain, [&](std::int64_t first, std::int64_t last) {
+    while (first < last) {
+      const std::int64_t o = first / l.count, stop = std::min(last, (o + 1) * l.count);
+      gather_some(o, first - o * l.count, stop - o * l.count);
+      first = stop;
+    }
+  });
+}
+
+// Rows that share a place are added in order, so parts of the inner axis are shared out, never rows.
+template <class T>
+void scatter_rows(const T* source, const std::int64_t* index, T* out, const Layout& l) {
+  std::fill_n(out, l.outer * l.extent * l.inner, T{0});
+  constexpr std::int64_t least = 64;  // some cache lines
+  const std::int64_t width = std::clamp(piece / std::max<std::int64_t>(l.count, 1), least, piece);
   const std::int64_t parts = (l.inner + width - 1) / width;
   const std::int64_t work = std::max<std::int64_t>(1, l.count * std::min(width, l.inner));
   parallel_for(l.outer * parts, std::max<std::int64_t>(1, piece / work),
                [&](std::int64_t first, std::int64_t last) {
-                 for (std::int64_t i = first; i < last; ++i) {
-                   const std::int64_t begin = i % parts * width, end = std::min(begin + width, l.inner);
-                   for (std::int64_t j = 0; j < l.count; ++j) body(i / parts, j, begin, end);
+                 for (std::int64_t n = first; n < last; ++n) {
+                   const std::int64_t o = n / parts, begin = n % parts * width;
+                   const std::int64_t length = std::min(width, l.inner - begin);
+                   const std::int64_t step = l.common ? 1 : l.inner;
+                   const std::int64_t* at = index + l.index(o, 0) + (l.common ? 0 : begin);
+                   const T* from = source + o * l.count * l.inner + begin;
+                   T* to = out + o * l.extent * l.inner + begin;
+                   for (std::int64_t j = 0; j < l.count; ++j, from += l.inner, at += step) {
+                     if (length == 1)
+                       to[*at * l.inner] += *from;
+                     else if (l.common)
+                       simd::kernels<T>().add_to(from, to + *at * l.inner, length);
+                     else
+                       for (std::int64_t i = 0; i < length; ++i) to[at[i] * l.inner + i] += from[i];
+                   }
                  }
                });
-}
-
-template <class T>
-void gather_rows(const T* x, const std::int64_t* index, T* out, const Layout& l) {
-  for_rows(l, [&](std::int64_t o, std::int64_t j, std::int64_t begin, std::int64_t end) {
-    const std::int64_t* at = index + l.index(o, j);
-    const T* from = x + o * l.extent * l.inner;
-    T* to = out + (o * l.count + j) * l.inner;
-    if (l.common)
-      std::copy(from + *at * l.inner + begin, from + *at * l.inner + end, to + begin);
-    else
-      for (std::int64_t i = begin; i < end; ++i) to[i] = from[at[i] * l.inner + i];
-  });
-}
-
-template <class T>
-void scatter_rows(const T* source, const std::int64_t* index, T* out, const Layout& l) {
-  std::fill_n(out, l.outer * l.extent * l.inner, T{0});
-  for_rows(l, [&](std::int64_t o, std::int64_t j, std::int64_t begin, std::int64_t end) {
-    const std::int64_t* at = index + l.index(o, j);
-    const T* from = source + (o * l.count + j) * l.inner;
-    T* to = out + o * l.extent * l.inner;
-    for (std::int64_t i = begin; i < end; ++i) to[(l.common ? *at : at[i]) * l.inner + i] += from[i];
-  });
 }
 
 const Op gather_op{{
