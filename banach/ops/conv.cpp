@@ -202,7 +202,9 @@ class Planes {
  public:
   explicit Planes(const Plan& plan)
       : plan_(plan),
-        data_(Tensor::empty({plan.sources * channel(plan) + simd::product<T>().width}, dtype_of<T>())) {}
+        data_(Tensor::empty({plan.sources * channel(plan) + simd::product<T>().width}, dtype_of<T>())) {
+    clear();
+  }
 
   static std::int64_t plane(const Plan& p) {
     const std::int64_t window = p.position(p.images - 1, p.rows + p.h.most - p.h.least);
@@ -220,7 +222,7 @@ class Planes {
   const T* fill(const T* source, const Tile& tile, std::int64_t group) {
     const Axis &h = plan_.h, &w = plan_.w;
     T* to = data_.template mutable_data<T>();
-    std::memset(to, 0, static_cast<std::size_t>(data_.size()) * sizeof(T));
+    if (plan_.row_tiles > 1) clear();  // the margins move
     const std::int64_t all = plan_.sources * plan_.g.groups, area = h.source * w.source;
     for (std::int64_t c = 0; c < plan_.sources; ++c)
       for (std::int64_t i = 0; i < h.source_phases(); ++i)
@@ -233,6 +235,10 @@ class Planes {
   }
 
  private:
+  void clear() {
+    std::memset(data_.template mutable_data<T>(), 0, static_cast<std::size_t>(data_.size()) * sizeof(T));
+  }
+
   void copy_phase(const T* from, std::int64_t phase_h, std::int64_t phase_w, const Tile& tile, T* to) const {
     const Axis &h = plan_.h, &w = plan_.w;
     const std::int64_t step_h = h.transposed ? 1 : h.stride, step_w = w.transposed ? 1 : w.stride;

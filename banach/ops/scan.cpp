@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <type_traits>
 
 namespace banach {
 namespace {
@@ -39,6 +40,33 @@ void running_sums(const T* x, T* out, std::int64_t outer, std::int64_t n, std::i
                });
 }
 
+// The same along the last axis: some rows at a time, since each addition waits for the one before it.
+template <class T>
+void running_row_sums(const T* x, T* out, std::int64_t rows, std::int64_t n, bool reverse) {
+  constexpr std::int64_t block = 8, piece = 1 << 14;
+  const std::int64_t blocks = (rows + block - 1) / block;
+  const auto run = [&]<int count>(std::integral_constant<int, count>, std::int64_t begin) {
+    std::array<double, count> sums{};
+    for (std::int64_t j = 0; j < n; ++j) {
+      const std::int64_t at = begin * n + (reverse ? n - 1 - j : j);
+      for (std::size_t r = 0; r < count; ++r) {
+        sums[r] += static_cast<double>(x[at + static_cast<std::int64_t>(r) * n]);
+        out[at + static_cast<std::int64_t>(r) * n] = static_cast<T>(sums[r]);
+      }
+    }
+  };
+  parallel_for(blocks, std::max<std::int64_t>(1, piece / std::max<std::int64_t>(1, n * block)),
+               [&](std::int64_t first, std::int64_t last) {
+                 for (std::int64_t b = first; b < last; ++b) {
+                   const std::int64_t begin = b * block, end = std::min(begin + block, rows);
+                   if (end - begin == block)
+                     run(std::integral_constant<int, block>{}, begin);
+                   else
+                     for (std::int64_t r = begin; r < end; ++r) run(std::integral_constant<int, 1>{}, r);
+                 }
+               });
+}
+
 const Op cumsum_op{{
     .name = "cumsum",
     .doc = "Sums of the first 1, 2, ... entries along one axis, or of the last ones.",
@@ -54,8 +82,13 @@ const Op cumsum_op{{
           const int axis = normalize_axis(scan.axis, shape.rank(), "cumsum");
           dispatch_floating(c.in().dtype(), [&](auto zero) {
             using T = decltype(zero);
-            running_sums(c.in().data<T>(), c.out().mutable_data<T>(), shape.size(0, axis), shape[axis],
-                         shape.size(axis + 1, shape.rank()), scan.reverse);
+            const T* x = c.in().data<T>();
+            T* out = c.out().mutable_data<T>();
+            const std::int64_t outer = shape.size(0, axis), inner = shape.size(axis + 1, shape.rank());
+            if (inner == 1)
+              running_row_sums(x, out, outer, shape[axis], scan.reverse);
+            else
+              running_sums(x, out, outer, shape[axis], inner, scan.reverse);
           });
         },
     .saves = Saves::nothing,
