@@ -61,6 +61,10 @@ template <class T>
 void put_in_order(PoolVector<Entry<T>>& line, std::int64_t count, bool falling) {
   const auto before = falling ? falls<T> : rises<T>;
   const auto end = line.begin() + count;
+  if (count <= std::ssize(line) / 8) {  // few: most entries are only compared with the last of these
+    std::partial_sort(line.begin(), end, line.end(), before);
+    return;
+  }
   if (end != line.end()) std::nth_element(line.begin(), end, line.end(), before);
   std::sort(line.begin(), end, before);
 }

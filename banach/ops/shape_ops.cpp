@@ -182,6 +182,10 @@ void sum_walk(T* out, const T* in, const Walk& walk) {
       const auto [to, from] = offsets(kept, kept.extents.count(), i / strips);
       const std::int64_t column = i % strips * strip,
                          width = sum_columns ? 1 : std::min(strip, columns - column);
+      if (sum_columns && rows == 1) {
+        out[to] = add(in + from, columns);
+        continue;
+      }
       double total[strip] = {};
       for (std::int64_t r = 0; r < rows; ++r) {
         const T* row = in + from + column + (r % inner) * stride;

@@ -85,7 +85,8 @@ void transpose_plane(T* out, const T* in, const Plane& p) {
 
 template <class T>
 void copy_plane(T* out, const T* in, const Plane& p) {
-  if (p.out_column == 1 && p.in_row == 1 && p.in_column != 1) return transpose_plane(out, in, p);
+  if (p.out_column == 1 && p.in_row == 1 && p.in_column != 1 && p.in_column != 0)
+    return transpose_plane(out, in, p);
   for (std::int64_t r = 0; r < p.rows; ++r, out += p.out_row, in += p.in_row) {
     if (p.out_column == 1 && p.in_column == 1)
       std::copy_n(in, p.columns, out);
