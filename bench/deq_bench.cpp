@@ -46,6 +46,28 @@ void forward_only(benchmark::State& state, const FixedPointOptions& options) {
         [&](const Var& z) { return tanh(matmul(z, w, {.transpose_b = true}) + u); }, zeros_like(u), options));
 }
 
+// Little arithmetic an operation: what dispatch and allocation cost. Two layers with a norm, d 16, batch 16.
+void small_step(benchmark::State& state, Body body) {
+  constexpr std::int64_t n = 16;
+  Random random(4);
+  const auto normal = [&](const Shape& shape, float deviation) {
+    Tensor x = Tensor::empty(shape, DType::f32);
+    random.fill_normal(x.mutable_data<float>(), x.size(), 0.0f, deviation);
+    return x;
+  };
+  const Tensor w1 = normal({n, n}, 0.1f), w2 = normal({n, n}, 0.1f), u = normal({n, n}, 1.0f);
+  for (auto _ : state) {
+    Tape tape;
+    const Var a = leaf(w1), b = leaf(w2), x = leaf(u);
+    const auto f = [&](const Var& z) {
+      const Var hidden = silu(matmul(z, a) + x);
+      return normalize(z + matmul(hidden, b)) * 0.3 + x;
+    };
+    const auto solved = fixed_point(f, zeros_like(x), {.solver = Picard{}, .tolerance = 1e-5, .body = body});
+    benchmark::DoNotOptimize(grad(sum(solved.z), {a, b, x}));
+  }
+}
+
 // The arithmetic alone: what the products with W of one evaluation of f cost.
 void product(benchmark::State& state) {
   const Layer layer;
@@ -85,6 +107,12 @@ const bool registered = [] {
       replayed({.solver = Picard{}, .backward = Phantom{5, 0.5}}));
   add("deq_step_anderson_exact_replayed/banach", step, replayed(exact(Anderson{.memory = 6})));
   add("deq_step_broyden_exact_replayed/banach", step, replayed(exact(Broyden{})));
+  benchmark::RegisterBenchmark("deq_small_step/banach", [](benchmark::State& s) {
+    small_step(s, Body::eager);
+  })->Unit(benchmark::kMillisecond);
+  benchmark::RegisterBenchmark("deq_small_step_replayed/banach", [](benchmark::State& s) {
+    small_step(s, Body::replayed);
+  })->Unit(benchmark::kMillisecond);
   add("deq_forward_picard/banach", forward_only, {.solver = Picard{}});
   add("deq_forward_anderson/banach", forward_only, {.solver = Anderson{.memory = 6}});
   add("deq_forward_broyden/banach", forward_only, {.solver = Broyden{}});
