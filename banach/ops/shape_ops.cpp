@@ -152,9 +152,9 @@ const Op broadcast_to_op{{
     .rows = broadcast_rows,
 }};
 
-// Adds rows to double accumulators, a strip of columns at a time; so sums of many rows keep their accuracy in
-// f32.
-constexpr std::int64_t strip = 256;
+// Adds rows to double accumulators, some rows and a strip of columns at a time; so sums of many rows keep
+// their accuracy in f32.
+constexpr std::int64_t strip = 256, few_rows = 16;
 
 // The walk's input is contiguous, its output stride 0 along the axes that are summed away.
 template <class T>
@@ -176,24 +176,31 @@ void sum_walk(T* out, const T* in, const Walk& walk) {
       std::max<std::int64_t>(1, rows * (sum_columns ? columns : std::min(columns, strip)));
   const int last = std::max(summed.extents.count() - 1, 0);  // the innermost of the axes that are summed away
   const std::int64_t inner = rows == 1 ? 1 : summed.extents[last], stride = rows == 1 ? 0 : summed.in[last];
-  const auto add = simd::kernels<T>().sum;
+  const simd::Kernels<T>& kernels = simd::kernels<T>();
   parallel_for(count, std::max<std::int64_t>(1, piece / work), [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t i = begin; i < end; ++i) {
       const auto [to, from] = offsets(kept, kept.extents.count(), i / strips);
       const std::int64_t column = i % strips * strip,
                          width = sum_columns ? 1 : std::min(strip, columns - column);
       if (sum_columns && rows == 1) {
-        out[to] = add(in + from, columns);
+        out[to] = kernels.sum(in + from, columns);
         continue;
       }
       double total[strip] = {};
+      T some[strip];  // the sum of up to few_rows rows
       for (std::int64_t r = 0; r < rows; ++r) {
         const T* row = in + from + column + (r % inner) * stride;
         if (rows > inner) row += offsets(summed, last, r / inner).second;
-        if (sum_columns)
-          total[0] += static_cast<double>(add(row, columns));
+        if (sum_columns) {
+          total[0] += static_cast<double>(kernels.sum(row, columns));
+          continue;
+        }
+        if (r % few_rows == 0)
+          std::copy_n(row, width, some);
         else
-          for (std::int64_t c = 0; c < width; ++c) total[c] += static_cast<double>(row[c]);
+          kernels.add_to(row, some, width);
+        if ((r + 1) % few_rows == 0 || r + 1 == rows)
+          for (std::int64_t c = 0; c < width; ++c) total[c] += static_cast<double>(some[c]);
       }
       for (std::int64_t c = 0; c < width; ++c) out[to + column + c] = static_cast<T>(total[c]);
     }
