@@ -12,6 +12,7 @@
 #include <vector>
 
 #include <banach/engine/error.hpp>
+#include <banach/engine/panel_product.hpp>
 #include <banach/engine/simd.hpp>
 
 using banach::PackedMatrix;
@@ -258,4 +259,30 @@ TEST_CASE("a packed matrix refuses sizes that cannot be", "[packed]") {
   CHECK_THROWS_AS(product.multiply(2, a.data(), 3, c.data(), 3), ValueError);
   CHECK_THROWS_AS(product.multiply(2, a.data(), 1, c.data(), 4, true), ValueError);
   CHECK_THROWS_AS(product.multiply_add(2, a.data(), 3, b.data(), 3, c.data(), 4), ValueError);
+}
+
+TEMPLATE_TEST_CASE("a gathered product is the chain of multiply-adds of the entries named", "[packed]", float,
+                   double) {
+  using T = TestType;
+  for_each_isa([] {
+    for (const auto [m, n, k] : {std::array<std::int64_t, 3>{1, 1, 1}, {9, 50, 5}, {4, 16, 0}, {17, 3, 20}}) {
+      // Rows of both in falling order, columns of A in twos: neither lies as a matrix does.
+      const auto slack = simd::product<T>().width;
+      const auto a = random_matrix<T>(m, 2 * k, 1), b = random_matrix<T>(k, n, 2, slack);
+      Matrix<T> a_named(m, k), b_named(k, n);
+      std::vector<std::int64_t> a_rows, a_columns, b_rows;
+      for (std::int64_t i = 0; i < m; ++i) a_rows.push_back((m - 1 - i) * a.ld);
+      for (std::int64_t p = 0; p < k; ++p) {
+        a_columns.push_back(2 * p);
+        b_rows.push_back((k - 1 - p) * b.ld);
+        for (std::int64_t i = 0; i < m; ++i) a_named(i, p) = a(m - 1 - i, 2 * p);
+        for (std::int64_t j = 0; j < n; ++j) b_named(p, j) = b(k - 1 - p, j);
+      }
+      const auto start = random_matrix<T>(m, n, 3);
+      Matrix<T> c = start;
+      simd::product<T>().run_gathered(m, n, k, a.entries.data(), a_rows.data(), a_columns.data(),
+                                      b.entries.data(), b_rows.data(), c.row(0), c.ld, c.row(0), c.ld);
+      CHECK(same_bits(c, expected(a_named, b_named, start)));
+    }
+  });
 }

@@ -1,5 +1,6 @@
 #include <banach/engine/samples.hpp>
 #include <banach/ops/conv.hpp>
+#include <banach/ops/shape_ops.hpp>
 #include <tests/tensors.hpp>
 #include <tests/threads.hpp>
 
@@ -228,4 +229,20 @@ TEST_CASE("convolutions refuse what does not fit", "[conv]") {
   CHECK_THROWS_AS(conv2d_input_grad(Tensor::ones({1, 2, 4, 4}), w, 5, {.groups = 2}), ShapeError);
   CHECK_THROWS_AS(conv2d_weight_grad(x, Tensor::ones({2, 2, 3, 3}), 3, {.groups = 2}), ShapeError);
   CHECK_THROWS_AS(conv2d_weight_grad(x, Tensor::ones({3, 3}), 3), ShapeError);
+}
+
+TEST_CASE("the bits of an image's convolution and input gradient do not depend on the images beside it",
+          "[conv]") {
+  for (const Case& c : cases()) {
+    INFO(c.x.to_string() << " with " << c.w.to_string());
+    const Var x(normal(c.x, 1)), w(normal(c.w, 2));
+    const Var y = conv2d(x, w, c.options);
+    const Pair extent{c.x[2], c.x[3]};
+    const Var dx = conv2d_input_grad(y, w, extent, c.options);
+    for (std::int64_t i = 0; i < c.x[0]; ++i) {
+      const auto alone = [i](const Var& all) { return slice(all, 0, i, i + 1); };
+      REQUIRE(same_bits(conv2d(alone(x), w, c.options), alone(y)));
+      REQUIRE(same_bits(conv2d_input_grad(alone(y), w, extent, c.options), alone(dx)));
+    }
+  }
 }
