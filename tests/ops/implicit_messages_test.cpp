@@ -64,6 +64,22 @@ TEST_CASE(
   CHECK(hints >= 3);
 }
 
+TEST_CASE("a root of an F that mixes equal samples is named so too") {
+  const Tape tape;
+  const Var theta = leaf(Tensor::full({4, 3}, 0.3, DType::f64));
+  const auto solved = root([&](const Var& z) { return z + 3.0 * mean(z, {0}, true) + 0.3 * sin(z) - theta; },
+                           zeros_like(theta));
+  const Var found = grad(sum(square(solved.z)), {theta})[0];
+  const AdjointReport& report = solved.adjoint.last();
+  INFO(report.to_string());
+  // (1 + 3 + 0.3 cos z) lambda = 2 z, for four equal samples.
+  const double z = solved.z.value().at(0), truth = 2.0 * z / (4.0 + 0.3 * std::cos(z));
+  if (std::abs(found.value().at(0) - truth) > 1e-6 * truth) {
+    CHECK_FALSE(report.exact());
+    CHECK_THAT(report.to_string(), Contains("set .batch = Batch::none"));
+  }
+}
+
 TEST_CASE("an adjoint that fails for another reason is not said to mix samples") {
   const Tape tape;
   const Var theta = leaf(normal({3, 8}, 6));
