@@ -52,7 +52,7 @@ class Gaps {
 Plan plan(const Code& code, std::int64_t part, std::int64_t rows) {
   const auto bytes_of = [&](std::int32_t i) {
     const Value& value = code.value(i);
-    const std::int64_t elements = value.shape.size() / rows * part;
+    const std::int64_t elements = part == rows ? value.shape.size() : value.shape.size() / rows * part;
     return (elements * static_cast<std::int64_t>(size_of(value.dtype)) + alignment - 1) / alignment *
            alignment;
   };

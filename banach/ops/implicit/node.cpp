@@ -211,8 +211,7 @@ bool mixes(const NodeAttrs& attrs, const Linearized& f, const AdjointReport& rep
     Random(0).fill_normal(u.mutable_data<decltype(zero)>() + static_cast<std::int64_t>(chosen) * rows[1],
                           rows[1]);
   });
-  const NoGrad off;  // and no replay, which may take the rows one by one
-  const PoolVector<double> image = f.norms(f.pull(Var(u.reshape(f.state().shape())), 0).state);
+  const PoolVector<double> image = vec::row_norms(f.product(u, true));
   const double epsilon = u.dtype() == DType::f32 ? std::numeric_limits<float>::epsilon()
                                                  : std::numeric_limits<double>::epsilon();
   double outside = 0.0;
