@@ -113,6 +113,16 @@ struct Tile {
   std::int64_t image, images, row, rows;
 };
 
+Axis axis(const Geometry& g, bool transposed, std::int64_t Pair::*of) {
+  return {transposed,
+          (transposed ? g.output : g.input).*of,
+          (transposed ? g.input : g.output).*of,
+          g.kernel.*of,
+          g.stride.*of,
+          g.dilation.*of,
+          g.padding.*of};
+}
+
 // What both directions need to know, and how the result is cut. A value's bits do not depend on the cut.
 struct Plan {
   const Geometry& g;
@@ -123,20 +133,8 @@ struct Plan {
 
   Plan(const Geometry& geometry, bool transposed)
       : g(geometry),
-        h{transposed,
-          transposed ? g.output.h : g.input.h,
-          transposed ? g.input.h : g.output.h,
-          g.kernel.h,
-          g.stride.h,
-          g.dilation.h,
-          g.padding.h},
-        w{transposed,
-          transposed ? g.output.w : g.input.w,
-          transposed ? g.input.w : g.output.w,
-          g.kernel.w,
-          g.stride.w,
-          g.dilation.w,
-          g.padding.w},
+        h(axis(geometry, transposed, &Pair::h)),
+        w(axis(geometry, transposed, &Pair::w)),
         sources(transposed ? g.group_outputs() : g.group_channels()),
         results(transposed ? g.group_channels() : g.group_outputs()) {
     constexpr std::int64_t few = 64, cached = 1 << 17;  // elements of a tile: half of a usual L2

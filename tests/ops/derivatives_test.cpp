@@ -8,6 +8,7 @@
 #include <banach/ops/implicit/minimize.hpp>
 #include <banach/ops/implicit/root.hpp>
 #include <banach/ops/ops.hpp>
+#include <tests/ops/counting.hpp>
 #include <tests/tensors.hpp>
 
 #include <catch2/catch.hpp>
@@ -362,34 +363,12 @@ TEST_CASE("forward mode is the transpose of reverse mode, whatever the rule esti
   both_ways(Reversible{});
 }
 
-namespace {
-
-int swept = 0;
-
-// The identity, which counts the sweeps that pass through it.
-const Op counted_op{{
-    .name = "counted",
-    .doc = "The identity; counts its vjps.",
-    .shape = same_shape,
-    .kernel = [](const KernelContext& c) { c.out() = c.in(); },
-    .kind = OpKind::implicit,  // no subject of the registry's walk
-    .saves = Saves::nothing,
-    .vjp =
-        [](const VjpContext& c) {
-          ++swept;
-          return Vars{c.cotangent};
-        },
-    .view = true,
-}};
-
-}  // namespace
-
 TEST_CASE("a Jacobian takes a sweep an output or an input, whichever are fewer", "[derivatives]") {
   const Vars at{Var(tensor({1.0, 2.0, 3.0})), Var(tensor({0.5}))};
   const auto sweeps = [&](const std::function<Vars(const Vars&)>& f, JacobianMode mode) {
-    swept = 0;
-    jacobian([&](const Vars& in) { return f({apply(counted_op, {in[0]}), in[1]}); }, at, {.mode = mode});
-    return swept;
+    sweeps_counted = 0;
+    jacobian([&](const Vars& in) { return f({apply(counting_op, {in[0]}), in[1]}); }, at, {.mode = mode});
+    return sweeps_counted;
   };
   const auto narrow = [](const Vars& in) { return Vars{sum(in[0]) * in[1], in[1] * in[1] * sum(in[0])}; };
   const auto wide = [](const Vars& in) {

@@ -4,6 +4,7 @@
 #include <banach/engine/random.hpp>
 #include <banach/ops/implicit/fixed_point.hpp>
 #include <banach/ops/ops.hpp>
+#include <tests/ops/counting.hpp>
 #include <tests/tensors.hpp>
 
 #include <catch2/catch.hpp>
@@ -832,38 +833,6 @@ TEST_CASE("a sweep leaves out nodes that depend on nothing wanted, also those af
 
 namespace {
 
-int products_counted = 0;
-
-// The identity, which counts the sweeps that pass through it.
-const Op counted_op{{
-    .name = "counted",
-    .doc = "The identity; counts its evaluations.",
-    .shape = same_shape,
-    .kernel =
-        [](const KernelContext& c) {
-          ++products_counted;
-          c.out() = c.in();
-        },
-    .kind = OpKind::implicit,  // no subject of the registry's walk
-    .vjp = [](const VjpContext& c) { return Vars{c.cotangent}; },
-    .view = true,
-}};
-
-const Op counting_op{{
-    .name = "counting",
-    .doc = "The identity; the products with its Jacobian are counted.",
-    .shape = same_shape,
-    .kernel = [](const KernelContext& c) { c.out() = c.in(); },
-    .kind = OpKind::implicit,  // no subject of the registry's walk
-    .saves = Saves::nothing,
-    .vjp = [](const VjpContext& c) { return Vars{apply(counted_op, {c.cotangent})}; },
-    .view = true,
-}};
-
-}  // namespace
-
-namespace {
-
 const std::vector<BackwardRule>& all_rules() {
   static const std::vector<BackwardRule> rules{Implicit{},
                                                Implicit{Dense{}},
@@ -903,11 +872,11 @@ TEST_CASE("a sweep reports as many products as it takes, recorded or not", "[fix
     const auto f = [&](const Var& z) { return apply(counting_op, {0.4 * sin(z) + b}); };
     const auto solved = fixed_point(f, Var(Tensor::zeros({2, 2}, DType::f64)), options_for(rule));
     REQUIRE(solved.report.converged());
-    products_counted = 0;
+    evaluations_counted = 0;
     grad(sum(solved.z), {b}, {.create_graph = recorded});
     REQUIRE(solved.adjoint.sweeps().size() == 1);
-    CHECK(products_counted > 0);
-    CHECK(solved.adjoint.last().evaluations == products_counted);
+    CHECK(evaluations_counted > 0);
+    CHECK(solved.adjoint.last().evaluations == evaluations_counted);
   }
 }
 

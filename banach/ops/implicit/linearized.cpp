@@ -1,6 +1,7 @@
 #include <banach/engine/program/program.hpp>
 #include <banach/ops/elementwise.hpp>
 #include <banach/ops/implicit/linearized.hpp>
+#include <banach/ops/implicit/replay.hpp>
 #include <banach/ops/matmul.hpp>
 #include <banach/ops/shape_ops.hpp>
 #include <banach/solvers/join.hpp>
@@ -12,9 +13,6 @@
 
 namespace banach {
 namespace {
-
-// What a solver keeps for each entry of the state, roughly: what tiles are cut for.
-constexpr std::int64_t solver_copies = 16;
 
 struct SolveAttrs {
   std::shared_ptr<const ImplicitBody> body;
@@ -229,8 +227,7 @@ const program::Program& Linearized::replayed(const Var& u) const {
     values();  // on no tape that is made for the replay
     program::Recorded recorded = program::outline([&](const Var& at) { return pulled_state(at); }, u.value());
     replayed_ = std::allocate_shared<const program::Program>(
-        memory::PoolAllocator<char>(), std::move(recorded.code), all[0],
-        solver_copies * all[1] * static_cast<std::int64_t>(size_of(z_.dtype())));
+        memory::PoolAllocator<char>(), std::move(recorded.code), all[0], solver_row_bytes(all, z_.dtype()));
   }
   return *replayed_;
 }

@@ -41,10 +41,12 @@ bool agree(const Tensor& a, const Tensor& b, const Tensor& z) {
   });
 }
 
-// What a solver keeps for each entry of the state, roughly: what tiles are cut for.
-constexpr std::int64_t solver_copies = 16;
-
 }  // namespace
+
+std::int64_t solver_row_bytes(const Shape& state, DType dtype) {
+  constexpr std::int64_t copies = 16;
+  return copies * state[1] * static_cast<std::int64_t>(size_of(dtype));
+}
 
 FixedPointSolution solve_replayed(FunctionRef<Var(const Var&)> f, const Tensor& z0,
                                   const ImplicitNode& node) {
@@ -63,7 +65,7 @@ FixedPointSolution solve_replayed(FunctionRef<Var(const Var&)> f, const Tensor& 
   const Tensor first = recorded.value.reshape(rows);
   const bool whole = node.needs_derivatives || node.body == Body::checked;
   const program::Program program(std::move(recorded.code), whole ? 1 : rows[0],
-                                 solver_copies * rows[1] * static_cast<std::int64_t>(size_of(z0.dtype())));
+                                 solver_row_bytes(rows, z0.dtype()));
   const auto derivative = [&](const Tensor& z) {
     return linearize(f, Var(z.reshape(z0.shape())), node.batch);
   };

@@ -6,6 +6,9 @@
 
 namespace banach {
 
+/// Bytes that a solver keeps for each row of a state of shape (rows, n), roughly: what tiles are cut for.
+std::int64_t solver_row_bytes(const Shape& state, DType dtype);
+
 /// solve_body (node.hpp) with f replayed as node.body says. Whether f at the answer confirms it is left to
 /// the caller.
 FixedPointSolution solve_replayed(FunctionRef<Var(const Var&)> f, const Tensor& z0, const ImplicitNode& node);
