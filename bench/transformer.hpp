@@ -1,0 +1,90 @@
+#pragma once
+// The equilibrium transformer of the benchmarks: one causal self-attention layer with injection of its input
+// as the body of a fixed point, in f32. For the programs of this folder, and for peers, which read its
+// parameters.
+
+#include <banach/banach.hpp>
+
+#include <cmath>
+#include <vector>
+
+namespace transformer {
+
+using namespace banach;
+
+constexpr std::int64_t batch = 16, length = 64, d = 128, heads = 4, hidden = 256;
+constexpr double tolerance = 1e-5;  // about 12 evaluations of f by Anderson, and 12 of its vjp
+
+/// Matrices multiply from the right: x W.
+struct Parameters {
+  Tensor x;                               // (batch, length, d): the input
+  Tensor wq, wk, wv, wo, bq, bk, bv, bo;  // (d, d) and (d)
+  Tensor w1, b1, w2, b2;                  // (d, hidden), (hidden), (hidden, d), (d)
+  Tensor gamma1, beta1, gamma2, beta2;    // (d)
+
+  Parameters() {
+    Random random(7);
+    const auto normal = [&](const Shape& shape, double deviation) {
+      Tensor t = Tensor::empty(shape, DType::f32);
+      random.fill_normal(t.mutable_data<float>(), t.size(), 0.0f, static_cast<float>(deviation));
+      return t;
+    };
+    const double narrow = 0.5 / std::sqrt(static_cast<double>(d)),
+                 wide = 0.5 / std::sqrt(static_cast<double>(hidden));
+    x = normal({batch, length, d}, 1.0);
+    for (Tensor* w : {&wq, &wk, &wv, &wo}) *w = normal({d, d}, narrow);
+    w1 = normal({d, hidden}, narrow), w2 = normal({hidden, d}, wide), b1 = normal({hidden}, 0.1);
+    for (Tensor* b : {&bq, &bk, &bv, &bo, &b2, &beta1, &beta2}) *b = normal({d}, 0.1);
+    gamma1 = gamma2 = Tensor::ones({d}, DType::f32);
+  }
+
+  /// All of them, in the order above.
+  std::vector<Tensor> all() const {
+    return {x, wq, wk, wv, wo, bq, bk, bv, bo, w1, b1, w2, b2, gamma1, beta1, gamma2, beta2};
+  }
+};
+
+/// The same on a tape, or as constants.
+struct Layer {
+  Var x, wq, wk, wv, wo, bq, bk, bv, bo, w1, b1, w2, b2, gamma1, beta1, gamma2, beta2;
+
+  /// `make` turns a tensor into a Var: leaf, or Var itself.
+  template <class Make>
+  Layer(const Parameters& p, Make make)
+      : x(make(p.x)),
+        wq(make(p.wq)),
+        wk(make(p.wk)),
+        wv(make(p.wv)),
+        wo(make(p.wo)),
+        bq(make(p.bq)),
+        bk(make(p.bk)),
+        bv(make(p.bv)),
+        bo(make(p.bo)),
+        w1(make(p.w1)),
+        b1(make(p.b1)),
+        w2(make(p.w2)),
+        b2(make(p.b2)),
+        gamma1(make(p.gamma1)),
+        beta1(make(p.beta1)),
+        gamma2(make(p.gamma2)),
+        beta2(make(p.beta2)) {}
+
+  Vars all() const {
+    return {x, wq, wk, wv, wo, bq, bk, bv, bo, w1, b1, w2, b2, gamma1, beta1, gamma2, beta2};
+  }
+
+  /// (batch, length, d) -> (batch, heads, length, d / heads)
+  static Var split(const Var& y) {
+    return permute(reshape(y, {y.size(0), length, heads, d / heads}), {0, 2, 1, 3});
+  }
+
+  Var operator()(const Var& z) const {
+    const Var heard = scaled_dot_product_attention(split(matmul(z, wq) + bq), split(matmul(z, wk) + bk),
+                                                   split(matmul(z, wv) + bv), {.causal = true});
+    const Var joined = reshape(permute(heard, {0, 2, 1, 3}), z.shape());
+    const Var a = layer_norm(z + x + (matmul(joined, wo) + bo), gamma1, beta1);
+    return layer_norm(a + (matmul(relu(matmul(a, w1) + b1), w2) + b2), gamma2, beta2);
+  }
+};
+
+}  // namespace transformer
