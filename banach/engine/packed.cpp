@@ -58,23 +58,11 @@ std::size_t panel_entries(std::int64_t k, std::int64_t n, std::int64_t width) {
 template <class T>
 PackedMatrix<T>::PackedMatrix(bool transpose, std::int64_t k, std::int64_t n, const T* b, std::int64_t ldb)
     : kernel_(&simd::product<T>()), k_(k), n_(n) {
-  const std::int64_t width = kernel_->width;
-  const std::size_t entries = panel_entries<T>(k, n, width);
+  const std::size_t entries = panel_entries<T>(k, n, kernel_->width);
   check_leading("ldb", ldb, transpose ? k : n);
-  panels_.resize(entries);  // with zeros, which fill up the last panel
-  T* panel = panels_.data();
-  for (std::int64_t first = 0; first < n; first += width, panel += k * width) {
-    const std::int64_t columns = std::min(width, n - first);
-    if (!transpose) {
-      for (std::int64_t p = 0; p < k; ++p) std::copy_n(b + p * ldb + first, columns, panel + p * width);
-      continue;
-    }
-    constexpr std::int64_t line = 16;  // entries read in one go from a row of b: a cache line or two
-    for (std::int64_t p = 0; p < k; p += line)
-      for (std::int64_t j = 0; j < columns; ++j)
-        for (std::int64_t q = p; q < std::min(p + line, k); ++q)
-          panel[q * width + j] = b[(first + j) * ldb + q];
-  }
+  const std::size_t bytes = entries * sizeof(T);
+  panels_ = {static_cast<T*>(memory::allocate(bytes)), Release{bytes}};
+  kernel_->pack(transpose, k, n, b, ldb, panels_.get());
 }
 
 template <class T>
@@ -96,8 +84,8 @@ void PackedMatrix<T>::run(std::int64_t m, const T* a, std::int64_t lda, const T*
   check_size("m", m);
   check_leading("lda", lda, transpose_a ? m : k_);
   check_leading("ldc", ldc, n_);
-  kernel_->run(m, n_, k_, a, transpose_a ? 1 : lda, transpose_a ? lda : 1, panels_.data(), start, ld_start, c,
-               ldc);
+  kernel_->run(m, n_, k_, a, transpose_a ? 1 : lda, transpose_a ? lda : 1, panels_.get(), k_, start, ld_start,
+               c, ldc);
 }
 
 template class PackedMatrix<float>;

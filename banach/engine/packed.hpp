@@ -4,7 +4,9 @@
 
 #include <banach/engine/memory.hpp>
 
+#include <cstddef>
 #include <cstdint>
+#include <memory>
 
 namespace banach {
 
@@ -41,12 +43,16 @@ class PackedMatrix {
                     std::int64_t ldc, bool transpose_a = false) const;
 
  private:
+  struct Release {
+    std::size_t bytes = 0;
+    void operator()(T* panels) const { memory::release(panels, bytes); }
+  };
   void run(std::int64_t m, const T* a, std::int64_t lda, const T* start, std::int64_t ld_start, T* c,
            std::int64_t ldc, bool transpose_a) const;
 
   const simd::PanelProduct<T>* kernel_;
   std::int64_t k_, n_;
-  PoolVector<T> panels_;
+  std::unique_ptr<T[], Release> panels_;
 };
 
 extern template class PackedMatrix<float>;

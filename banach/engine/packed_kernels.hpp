@@ -65,13 +65,15 @@ struct Gathered {
   }
 };
 
-/// B in panels of k rows.
+/// B in panels of so many rows.
 template <class B>
 struct Panels {
   const Scalar<B>* data;
-  std::int64_t k;
-  Panels from(std::int64_t j) const { return {data + j * k, k}; }
-  B load(std::int64_t p, int v) const { return B::load_aligned(data + (v * k + p) * std::int64_t{B::size}); }
+  std::int64_t rows;
+  Panels from(std::int64_t j) const { return {data + j * rows, rows}; }
+  B load(std::int64_t p, int v) const {
+    return B::load_aligned(data + (v * rows + p) * std::int64_t{B::size});
+  }
 };
 
 /// B in rows that begin at starts[p].
@@ -187,10 +189,10 @@ void tiled_product(std::int64_t m, std::int64_t n, std::int64_t k, const Left& a
 
 template <class B>
 void panel_product(std::int64_t m, std::int64_t n, std::int64_t k, const Scalar<B>* a, std::int64_t a_row,
-                   std::int64_t a_column, const Scalar<B>* panels, const Scalar<B>* start,
-                   std::int64_t ld_start, Scalar<B>* c, std::int64_t ldc) {
-  tiled_product<B>(m, n, k, Strided<Scalar<B>>{a, a_row, a_column}, Panels<B>{panels, k}, start, ld_start, c,
-                   ldc);
+                   std::int64_t a_column, const Scalar<B>* panels, std::int64_t panel_rows,
+                   const Scalar<B>* start, std::int64_t ld_start, Scalar<B>* c, std::int64_t ldc) {
+  tiled_product<B>(m, n, k, Strided<Scalar<B>>{a, a_row, a_column}, Panels<B>{panels, panel_rows}, start,
+                   ld_start, c, ldc);
 }
 
 template <class B>
@@ -202,10 +204,60 @@ void gathered_product(std::int64_t m, std::int64_t n, std::int64_t k, const Scal
                    ld_start, c, ldc);
 }
 
+/// Rows become columns. Each round takes the top bit of the row's number for the lowest of the lane's, and
+/// the top one of the lane's for the lowest of the row's, by interleaving rows that lie half of them apart.
+template <class T, std::size_t n>
+void transpose(typename Lanes<T, n>::Type (&rows)[n]) {
+  using Row = typename Lanes<T, n>::Type;
+  const auto interleave = []<std::size_t... j>(Row a, Row b, std::index_sequence<j...>, auto from) {
+    return __builtin_shufflevector(a, b, (from() + j / 2 + j % 2 * n)...);
+  };
+  constexpr std::make_index_sequence<n> lanes;
+  constexpr auto low = [] { return std::size_t{0}; }, high = [] { return n / 2; };
+#pragma GCC unroll 4
+  for (std::size_t round = 1; round < n; round *= 2) {
+    Row next[n];
+#pragma GCC unroll 8
+    for (std::size_t i = 0; i < n / 2; ++i) {
+      next[2 * i] = interleave(rows[i], rows[i + n / 2], lanes, low);
+      next[2 * i + 1] = interleave(rows[i], rows[i + n / 2], lanes, high);
+    }
+#pragma GCC unroll 16
+    for (std::size_t i = 0; i < n; ++i) rows[i] = next[i];
+  }
+}
+
+template <class B>
+void pack(bool transposed, std::int64_t k, std::int64_t n, const Scalar<B>* b, std::int64_t ldb,
+          Scalar<B>* panels) {
+  using T = Scalar<B>;
+  constexpr std::int64_t width = B::size;
+  for (std::int64_t first = 0; first < n; first += width, panels += k * width) {
+    const std::int64_t columns = n - first < width ? n - first : width;
+    std::int64_t p = 0;
+    if (columns == width && !transposed)
+      for (; p < k; ++p) B::load_unaligned(b + p * ldb + first).store_aligned(panels + p * width);
+    if (columns == width && transposed)
+      for (; p + width <= k; p += width) {
+        typename Lanes<T, B::size>::Type rows[width];
+#pragma GCC unroll 16
+        for (std::int64_t j = 0; j < width; ++j) rows[j] = B::load_unaligned(b + (first + j) * ldb + p).data;
+        transpose<T, B::size>(rows);
+#pragma GCC unroll 16
+        for (std::int64_t i = 0; i < width; ++i) B(rows[i]).store_aligned(panels + (p + i) * width);
+      }
+    for (; p < k; ++p)
+      for (std::int64_t j = 0; j < width; ++j)
+        panels[p * width + j] = j >= columns ? T{0}
+                                : transposed ? b[(first + j) * ldb + p]
+                                             : b[p * ldb + first + j];
+  }
+}
+
 template <class T, class Arch>
 constexpr PanelProduct<T> products_of() {
   using B = xsimd::batch<T, Arch>;
-  return {.width = B::size, .run = panel_product<B>, .run_gathered = gathered_product<B>};
+  return {.width = B::size, .run = panel_product<B>, .pack = pack<B>, .run_gathered = gathered_product<B>};
 }
 
 }  // namespace

@@ -5,10 +5,10 @@
 
 namespace banach::simd {
 
-/// C (m x n) = start + A (m x k) B, where B lies in panels: `width` columns each (the last one filled up), k
-/// rows of `width` entries one after another. Entry (i, p) of A is a[i * a_row + p * a_column]. Row i of
-/// start begins at start + i * ld_start; a null start stands for zeros. C may be start, with the same
-/// distance between rows.
+/// C (m x n) = start + A (m x k) B, where B lies in panels: `width` columns each (the last one filled up),
+/// panel_rows (k at least) rows of `width` entries one after another. Entry (i, p) of A is a[i * a_row + p *
+/// a_column]. Row i of start begins at start + i * ld_start; a null start stands for zeros. C may be start,
+/// with the same distance between rows.
 ///
 /// Every entry of C is one chain of multiply-adds, start first and k in ascending order: its bits depend on
 /// its start, its row of A and its column of B, and on nothing else.
@@ -16,8 +16,15 @@ template <class T>
 struct PanelProduct {
   std::int64_t width;
   void (*run)(std::int64_t m, std::int64_t n, std::int64_t k, const T* a, std::int64_t a_row,
-              std::int64_t a_column, const T* panels, const T* start, std::int64_t ld_start, T* c,
-              std::int64_t ldc);
+              std::int64_t a_column, const T* panels, std::int64_t panel_rows, const T* start,
+              std::int64_t ld_start, T* c, std::int64_t ldc);
+
+  /// Lays B (k x n) out in panels of k rows, filled up with zeros: panels_size(k, n) entries, aligned to 64
+  /// bytes. Entry (p, j) of B is b[p * ldb + j] or, if transpose, b[j * ldb + p].
+  void (*pack)(bool transpose, std::int64_t k, std::int64_t n, const T* b, std::int64_t ldb, T* panels);
+  std::int64_t panels_size(std::int64_t k, std::int64_t n) const {
+    return (n + width - 1) / width * width * k;
+  }
 
   /// The same without copies, for factors whose entries stand anywhere: (i, p) of A at a[a_rows[i] +
   /// a_columns[p]], (p, j) of B at b[b_rows[p] + j]. Reads (and ignores) up to width - 1 entries past the end

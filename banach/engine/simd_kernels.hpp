@@ -106,14 +106,22 @@ void elementwise(Scalar<B>* y, std::int64_t n, const Compute& compute) {
   if (i < n) store_first<B>(compute(Partial<B>{i, n}), y + i, n - i);
 }
 
-/// Combines the lanes in a fixed tree.
+/// Combines lane j with lane j + n / 2, and so on: a fixed tree.
+template <class T, std::size_t n, class Combine>
+T across(typename Lanes<T, n>::Type x, const Combine& combine) {
+  if constexpr (n == 2) {
+    return combine(x[0], x[1]);
+  } else {
+    const auto half = [&]<std::size_t... j>(std::size_t from, std::index_sequence<j...>) {
+      return from == 0 ? __builtin_shufflevector(x, x, j...) : __builtin_shufflevector(x, x, (j + n / 2)...);
+    };
+    constexpr std::make_index_sequence<n / 2> half_lanes;
+    return across<T, n / 2>(combine(half(0, half_lanes), half(1, half_lanes)), combine);
+  }
+}
 template <class B, class Combine>
 Scalar<B> across_lanes(B x, const Combine& combine) {
-  alignas(64) Scalar<B> lanes[B::size];
-  x.store_aligned(lanes);
-  for (std::size_t half = B::size / 2; half > 0; half /= 2)
-    for (std::size_t j = 0; j < half; ++j) lanes[j] = combine(lanes[j], lanes[j + half]);
-  return lanes[0];
+  return across<Scalar<B>, B::size>(x.data, combine);
 }
 
 /// The sum of what step(accumulator, load) adds, lanes past the end adding nothing. Blocks of 2048 elements
@@ -136,7 +144,9 @@ double sum_of(std::int64_t n, const Step& step) {
     }
     for (; i + width <= end; i += width) s0 = step(s0, Whole<B>{i});
     if (i < end) s1 = step(s1, Partial<B>{i, end});
-    const auto sum = static_cast<double>(across_lanes((s0 + s1) + (s2 + s3), [](T a, T b) { return a + b; }));
+    const auto sum =
+        static_cast<double>(across_lanes((s0 + s1) + (s2 + s3), [](auto a, auto b) { return a + b; }));
+    if (n <= block) return sum;
     const double next = total + sum, back = next - total;
     lost += (total - (next - back)) + (sum - back);
     total = next;

@@ -11,10 +11,18 @@
 // All of it sits in an anonymous namespace: were two instruction sets to share one symbol, the linker could
 // hand AVX-512 code to a processor that lacks it.
 
+#include <cstddef>
 #include <cstdint>
+#include <utility>
 
 namespace banach::simd {
 namespace {
+
+/// A vector that __builtin_shufflevector takes.
+template <class T, std::size_t n>
+struct Lanes {
+  typedef T Type __attribute__((vector_size(n * sizeof(T))));
+};
 
 template <class T>
 struct Constants;
