@@ -7,13 +7,6 @@ namespace {
 
 std::size_t bytes_of(const Tensor& t) { return static_cast<std::size_t>(t.size()) * size_of(t.dtype()); }
 
-std::byte* elements(const Tensor& t) {
-  return dispatch_any(t.dtype(), [&](auto zero) {
-    // Written only where the tensor is one of the frame's own.
-    return const_cast<std::byte*>(reinterpret_cast<const std::byte*>(t.data<decltype(zero)>()));
-  });
-}
-
 }  // namespace
 
 Frame::Frame(const Code& code, std::int64_t begin, std::int64_t end, std::int64_t rows)
@@ -42,6 +35,12 @@ Frame::Frame(const Code& code, std::int64_t begin, std::int64_t end, std::int64_
     steps_.push_back({i.op, &i.attrs, i.prepared.get(), std::span<const Var>(inputs_).subspan(first_input),
                       std::span<Tensor>(outputs_).subspan(first_output), i.outputs});
   }
+  for (const Chain& chain : code.chains) {
+    const Blocks cut = blocks(code, chain, end - begin, rows);
+    if (cut.block == cut.rows) continue;  // steps on whole values do the same
+    chains_.emplace_back(code, chain, steps_, cut);
+  }
+
   const bool output_computed = code.varies(code.output) && code.storage(code.output) != code.input;
   for (std::size_t i = 0; i < code.values.size(); ++i) {
     const auto value = static_cast<std::int32_t>(i);
@@ -70,14 +69,16 @@ Tensor Frame::run(const Tensor& x) {
   for (const std::int32_t i : input_views_) values_[static_cast<std::size_t>(i)].move_to(elements(x));
   Tensor result = Tensor::empty(x.shape(), x.dtype());
   for (const std::int32_t i : output_views_) values_[static_cast<std::size_t>(i)].move_to(elements(result));
-  for (const Step& step : steps_) {
-    const OpDef& def = step.op->def();
-    const KernelContext context{step.inputs, step.outputs, *step.attrs};
-    if (step.prepared)
-      def.prepared_kernel(context, step.prepared);
-    else
-      def.kernel(context);
-    if (def.view) adopt(step);
+  auto chain = chains_.begin();
+  for (std::size_t i = 0; i < steps_.size();) {
+    if (chain != chains_.end() && chain->begin() == i) {
+      chain->run();
+      i = chain++->end();
+      continue;
+    }
+    const Step& step = steps_[i++];
+    step.run();
+    if (step.op->def().view) adopt(step);
   }
   if (output_views_.empty())
     std::memcpy(elements(result), elements(values_[static_cast<std::size_t>(code_.output)]),

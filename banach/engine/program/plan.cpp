@@ -6,8 +6,6 @@
 namespace banach::program {
 namespace {
 
-constexpr std::int64_t alignment = 64;
-
 // Stretches of memory that nobody uses now, by first fit; neighbours are joined.
 class Gaps {
  public:
@@ -50,11 +48,10 @@ class Gaps {
 }  // namespace
 
 Plan plan(const Code& code, std::int64_t part, std::int64_t rows) {
-  const auto bytes_of = [&](std::int32_t i) {
+  const auto bytes_of = [&](std::int32_t i, const Blocks& blocks) {
     const Value& value = code.value(i);
-    const std::int64_t elements = part == rows ? value.shape.size() : value.shape.size() / rows * part;
-    return (elements * static_cast<std::int64_t>(size_of(value.dtype)) + alignment - 1) / alignment *
-           alignment;
+    if (value.local) return blocks.lanes * Plan::aligned(blocks.block * blocks.row_elements, value.dtype);
+    return Plan::aligned(part == rows ? value.shape.size() : value.shape.size() / rows * part, value.dtype);
   };
   const auto slot = [](auto& vector, std::int32_t i) -> auto& { return vector[static_cast<std::size_t>(i)]; };
   const std::int32_t output = code.storage(code.output), input = code.storage(code.input);
@@ -76,6 +73,12 @@ Plan plan(const Code& code, std::int64_t part, std::int64_t rows) {
   Plan result;
   result.offset.assign(code.values.size(), -1);
   Gaps gaps;
+  struct Dead {
+    std::int32_t storage;
+    std::int64_t bytes;
+  };
+  PoolVector<Dead> dead;  // given back when their chain ends: its next block needs them again
+  Blocks cut{};
   for (std::size_t i = 0; i < code.instructions.size(); ++i) {
     const Instruction& instruction = code.instructions[i];
     const auto dies = [&](std::int32_t storage) {
@@ -87,7 +90,8 @@ Plan plan(const Code& code, std::int64_t part, std::int64_t rows) {
       for (const std::int32_t in : instruction.inputs) {
         const std::int32_t storage = code.storage(in);
         if (!dies(storage) || !(code.value(in).shape == code.value(out).shape) ||
-            code.value(in).dtype != code.value(out).dtype)
+            code.value(in).dtype != code.value(out).dtype ||
+            code.value(storage).local != code.value(out).local)
           continue;
         slot(result.offset, out) = slot(result.offset, storage);
         slot(last_use, storage) = -1;  // its memory has a new owner
@@ -95,16 +99,21 @@ Plan plan(const Code& code, std::int64_t part, std::int64_t rows) {
       }
       return false;
     };
-    for (const std::int32_t out : instruction.outputs)
-      if (planned(out) && !inherit(out)) slot(result.offset, out) = gaps.take(bytes_of(out));
-    for (const std::int32_t in : instruction.inputs) {
-      const std::int32_t storage = code.storage(in);
-      if (!dies(storage)) continue;
-      gaps.give_back(slot(result.offset, storage), bytes_of(storage));
+    const auto bury = [&](std::int32_t storage) {
+      if (!dies(storage)) return;
+      dead.push_back({storage, bytes_of(storage, cut)});
       slot(last_use, storage) = -1;
-    }
+    };
+    const Chain* chain =
+        instruction.chain < 0 ? nullptr : &code.chains[static_cast<std::size_t>(instruction.chain)];
+    if (chain && chain->begin == static_cast<std::int32_t>(i)) cut = blocks(code, *chain, part, rows);
     for (const std::int32_t out : instruction.outputs)
-      if (dies(out)) gaps.give_back(slot(result.offset, out), bytes_of(out));
+      if (planned(out) && !inherit(out)) slot(result.offset, out) = gaps.take(bytes_of(out, cut));
+    for (const std::int32_t in : instruction.inputs) bury(code.storage(in));
+    for (const std::int32_t out : instruction.outputs) bury(out);
+    if (chain && static_cast<std::int32_t>(i) + 1 < chain->end) continue;
+    for (const auto& [storage, bytes] : dead) gaps.give_back(slot(result.offset, storage), bytes);
+    dead.clear();
   }
   result.bytes = gaps.end();
   return result;

@@ -17,10 +17,11 @@ Program::Program(Code code, std::int64_t rows, std::int64_t row_bytes)
     : code_(std::move(code)), rows_(rows), tile_rows_(rows), tiles_(1) {
   prepare(code_);
   const Shape& state = code_.value(code_.input).shape;
-  if (rows < 2 || state.rank() == 0 || state[0] != rows || !cut_rows(code_)) {
+  const bool cut = rows > 1 && state.rank() > 0 && state[0] == rows && cut_rows(code_);
+  if (!cut)
     for (Instruction& i : code_.instructions) i.by_rows = 0;
-    return;
-  }
+  fuse(code_);
+  if (!cut) return;
   const std::int64_t bytes = plan(code_, 1, rows).bytes + row_bytes;
   const std::int64_t fitting = std::max<std::int64_t>(1, cache_bytes / std::max<std::int64_t>(1, bytes));
   const std::int64_t shared = std::max(fewest_rows, (rows + most_tiles - 1) / most_tiles);

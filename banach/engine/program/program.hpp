@@ -2,7 +2,7 @@
 // Internal: a function recorded once and evaluated many times, without recording, dispatch or allocation,
 // whole or in tiles of its rows. Eager evaluation is the specification.
 
-#include <banach/engine/program/code.hpp>
+#include <banach/engine/program/chain.hpp>
 
 namespace banach::program {
 
@@ -23,15 +23,6 @@ class Frame {
   std::int64_t bytes() const { return plan_.bytes; }
 
  private:
-  struct Step {
-    const Op* op;
-    const Attrs* attrs;
-    const void* prepared;
-    std::span<const Var> inputs;
-    std::span<Tensor> outputs;
-    std::span<const std::int32_t> values;  // of the outputs
-  };
-
   void bind(std::int32_t value, std::int64_t begin, std::int64_t end, std::int64_t rows);
   void adopt(const Step& step);
 
@@ -42,6 +33,7 @@ class Frame {
   Vars inputs_;
   Tensors outputs_;
   PoolVector<Step> steps_;
+  PoolVector<ChainRunner> chains_;
   PoolVector<std::int32_t> input_views_, output_views_;  // values that share the elements of input and output
 };
 

@@ -1,0 +1,146 @@
+// Solves whose body is recorded once and replayed: eager ones are the specification.
+#include <banach/ops/implicit/fixed_point.hpp>
+#include <banach/ops/implicit/root.hpp>
+#include <banach/ops/ops.hpp>
+#include <tests/threads.hpp>
+
+#include <catch2/catch.hpp>
+
+using namespace banach;
+using namespace banach::test;
+using Catch::Matchers::Contains;
+
+namespace {
+
+struct Layer {
+  Tensor w = normal({12, 12}, 1, 0.12), u = normal({50, 12}, 2);
+  Var operator()(const Var& z, const Var& weight) const { return tanh(matmul(z, weight) + Var(u)); }
+};
+
+}  // namespace
+
+TEST_CASE("replayed solves give what eager ones give, value, report and gradient", "[program][fixed_point]") {
+  const Layer layer;
+  const Solver solvers[] = {Picard{},  Picard{.damping = 0.7}, Anderson{},
+                            Broyden{}, AdjointBroyden{},       NewtonKrylov{}};
+  const BackwardRule rules[] = {Implicit{},           Implicit{Dense{}}, Implicit{Iterative{}},
+                                Implicit{BiCgStab{}}, JacobianFree{},    Neumann{5},
+                                Phantom{5, 0.5},      RandomNeumann{}};
+  const auto check = [&](const Solver& solver, const BackwardRule& rule) {
+    INFO(solver.name() << " " << rule.name());
+    const auto run = [&](Body body) {
+      Tape tape;
+      const Var w = leaf(layer.w);
+      const auto [z, report, adjoint] =
+          fixed_point([&](const Var& at) { return layer(at, w); }, Var(Tensor::zeros({50, 12}, DType::f64)),
+                      {.solver = solver, .backward = rule, .tolerance = 1e-10, .body = body});
+      const Var g = grad(sum(square(z)), {w})[0].detach();
+      return std::tuple(z.detach(), report, g, adjoint.last());
+    };
+    const auto [z, report, g, adjoint] = run(Body::eager);
+    for (const Body body : {Body::replayed, Body::checked}) {
+      const auto [same_z, same_report, same_g, same_adjoint] = run(body);
+      CHECK(largest_difference(same_z, z) <= 1e-12);
+      if (rule.kind() != GradientKind::unbiased) CHECK(largest_difference(same_g, g) <= 1e-7);
+      CHECK(same_report.converged());
+      CHECK(same_report.nstep == report.nstep);
+      REQUIRE(same_report.samples.size() == 50);
+      for (std::size_t i = 0; i < 50; ++i) CHECK(same_report.samples[i].nstep == report.samples[i].nstep);
+      REQUIRE(same_report.trace.steps == report.trace.steps);
+      REQUIRE(same_report.trace.abs_trace.size() == report.trace.abs_trace.size());
+      for (std::size_t i = 0; i < report.trace.abs_trace.size(); ++i)
+        CHECK(same_report.trace.abs_trace[i] ==
+              Approx(report.trace.abs_trace[i]).epsilon(1e-3).margin(1e-13));
+      CHECK(same_adjoint.samples.size() == adjoint.samples.size());
+    }
+  };
+  for (const Solver& solver : solvers) check(solver, Implicit{});
+  for (const BackwardRule& rule : rules) check(Picard{}, rule);
+  check(Broyden{}, Shine{});
+}
+
+TEST_CASE("a replayed solve has the same bits with any number of threads", "[program][fixed_point]") {
+  const Layer layer;
+  for (const Solver& solver : {Solver(Picard{}), Solver(Anderson{}), Solver(Broyden{})})
+    check_threads([&] {
+      Tape tape;
+      const Var w = leaf(layer.w);
+      const auto solved =
+          fixed_point([&](const Var& at) { return layer(at, w); }, Var(Tensor::zeros({50, 12}, DType::f64)),
+                      {.solver = solver, .body = Body::replayed});
+      const Var g = grad(sum(square(solved.z)), {w})[0];
+      return Vars{solved.z.detach(), g.detach()};
+    });
+}
+
+TEST_CASE("f is called twice, and an f that changes is solved eagerly or named", "[program][fixed_point]") {
+  const Var z0(Tensor::zeros({20, 2}, DType::f64));
+  int calls = 0;
+  const FixedPointOptions replayed{.solver = Picard{}, .tolerance = 1e-9, .body = Body::replayed};
+  const auto counted = [&](const Var& z) { return ++calls, 0.5 * z + 1.0; };
+  fixed_point(counted, z0, replayed);
+  CHECK(calls == 2);
+  {
+    Tape tape;
+    fixed_point(counted, leaf(z0.value()), replayed);
+    CHECK(calls == 4);
+  }
+
+  // Its operations depend on values: what was recorded at z0 is another map than that at the answer.
+  const auto branch = [](const Var& z) { return z.value().at(0) < 1.5 ? 0.5 * z + 1.0 : 0.25 * z + 2.25; };
+  CHECK(largest_difference(fixed_point(branch, z0, replayed).z,
+                           Var(Tensor::full({20, 2}, 3.0, DType::f64))) <= 1e-8);
+  FixedPointOptions checked = replayed;
+  checked.body = Body::checked;
+  CHECK_THROWS_WITH(fixed_point(branch, z0, checked), Contains("[fixed_point]") && Contains("Body::eager"));
+  {
+    Tape tape;
+    const Var c = leaf(scalar(2.25, DType::f64));
+    const auto solved = fixed_point(
+        [&](const Var& z) { return z.value().at(0) < 1.5 ? 0.5 * z + 1.0 : 0.25 * z + c; }, z0, replayed);
+    CHECK(largest_difference(solved.z, Var(Tensor::full({20, 2}, 3.0, DType::f64))) <= 1e-8);
+    CHECK(grad(sum(solved.z), {c})[0].item() == Approx(40.0 / 0.75));
+  }
+  // Constants in disguise.
+  const auto detached = [](const Var& z) { return Var(z.detach().value().clone()) * 0.5 + 1.0; };
+  CHECK(largest_difference(fixed_point(detached, z0, replayed).z,
+                           Var(Tensor::full({20, 2}, 2.0, DType::f64))) <= 1e-8);
+  // Shapes that change.
+  calls = 0;
+  CHECK_THROWS_WITH(
+      fixed_point([&](const Var& z) { return ++calls == 2 ? slice(z, 1, 0, 1) : 0.5 * z; }, z0, replayed),
+      Contains("(20,2)") && Contains("(20,1)"));
+}
+
+TEST_CASE("one sample's NaN leaves the others of a replayed solve as they are", "[program][fixed_point]") {
+  Tensor rates = normal({40, 1}, 3, 0.3);
+  const auto run = [&](double third) {
+    rates.mutable_data<double>()[3] = third;
+    return fixed_point([&](const Var& z) { return Var(rates) * tanh(z) + 1.0; },
+                       Var(Tensor::zeros({40, 1}, DType::f64)), {.tolerance = 1e-12, .body = Body::replayed});
+  };
+  const auto with = run(std::nan("")), without = run(0.1);
+  CHECK(with.report.samples[3].status == Status::non_finite);
+  CHECK(with.report.samples[3].nstep == 1);
+  for (std::int64_t i = 0; i < 40; ++i) {
+    if (i == 3) continue;
+    CHECK(with.z.value().at(i) == without.z.value().at(i));
+    CHECK(with.report.samples[static_cast<std::size_t>(i)].nstep ==
+          without.report.samples[static_cast<std::size_t>(i)].nstep);
+  }
+}
+
+TEST_CASE("states without elements, and few steps, are replayed too", "[program][fixed_point]") {
+  const auto f = [](const Var& z) { return 0.5 * z + 1.0; };
+  for (const Shape& shape : {Shape{0, 3}, Shape{3, 0}, Shape{}, Shape{1}, Shape{2, 1, 2}})
+    for (const int steps : {0, 1, 2, 100}) {
+      const Var z0(Tensor::zeros(shape, DType::f64));
+      FixedPointOptions options{.solver = Picard{}, .max_steps = steps, .body = Body::replayed};
+      const auto replayed = fixed_point(f, z0, options);
+      options.body = Body::eager;
+      const auto eager = fixed_point(f, z0, options);
+      CHECK(same_bits(replayed.z, eager.z));
+      CHECK(replayed.report.nstep == eager.report.nstep);
+      CHECK(replayed.report.samples.size() == eager.report.samples.size());
+    }
+}
