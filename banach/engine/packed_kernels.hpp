@@ -8,7 +8,7 @@
 // cache gained nothing at any size up to 2048 x 2048 (a tile needs 16 bytes of B a cycle), and is left out.
 
 #include <banach/engine/panel_product.hpp>
-#include <banach/engine/simd_math.hpp>
+#include <banach/engine/simd_kernels.hpp>
 
 namespace banach::simd {
 namespace {
@@ -204,6 +204,88 @@ void gathered_product(std::int64_t m, std::int64_t n, std::int64_t k, const Scal
                    ld_start, c, ldc);
 }
 
+/// The rows that add_dots takes two by two.
+template <class B>
+struct DotRows {
+  std::int64_t runs, length, a_step, b_step;
+  const Scalar<B>*a, *b;
+};
+
+template <class B>
+using DotTile = void (*)(const DotRows<B>& of, const std::int64_t* a_rows, const std::int64_t* b_rows,
+                         Scalar<B>* c, std::int64_t ldc);
+
+template <class B, int rows, int columns>
+void dot_tile(const DotRows<B>& of, const std::int64_t* a_rows, const std::int64_t* b_rows, Scalar<B>* c,
+              std::int64_t ldc) {
+  constexpr std::int64_t width = B::size;
+  B sums[rows][columns];
+#pragma GCC unroll 8
+  for (int r = 0; r < rows; ++r)
+#pragma GCC unroll 8
+    for (int v = 0; v < columns; ++v) sums[r][v] = B(Scalar<B>{0});
+  for (std::int64_t run = 0; run < of.runs; ++run) {
+    const Scalar<B>*a = of.a + run * of.a_step, *b = of.b + run * of.b_step;
+    const auto add = [&](auto load) {
+      B of_b[columns];
+#pragma GCC unroll 8
+      for (int v = 0; v < columns; ++v) of_b[v] = load(b + b_rows[v]);
+#pragma GCC unroll 8
+      for (int r = 0; r < rows; ++r) {
+        const B of_a = load(a + a_rows[r]);
+#pragma GCC unroll 8
+        for (int v = 0; v < columns; ++v) sums[r][v] = multiply_add(of_a, of_b[v], sums[r][v]);
+      }
+    };
+    std::int64_t p = 0;
+    for (; p + width <= of.length; p += width) add(Whole<B>{p});
+    if (p < of.length) add(Partial<B>{p, of.length});
+  }
+#pragma GCC unroll 8
+  for (int r = 0; r < rows; ++r)
+#pragma GCC unroll 8
+    for (int v = 0; v < columns; ++v)
+      c[r * ldc + v] += across_lanes(sums[r][v], [](auto x, auto y) { return x + y; });
+}
+
+/// The tiles of all shapes, by rows - 1 and columns - 1: four rows at most.
+template <class B>
+struct DotTiles {
+  static constexpr int most_rows = 4;
+  DotTile<B> of[most_rows][most_vectors] = {};
+
+  constexpr DotTiles() { add<1, 1>(); }
+
+ private:
+  template <int rows, int columns>
+  constexpr void add() {
+    of[rows - 1][columns - 1] = dot_tile<B, rows, columns>;
+    if constexpr (columns < tile_shape.vectors(rows)) {
+      add<rows, columns + 1>();
+    } else if constexpr (rows < most_rows) {
+      add<rows + 1, 1>();
+    }
+  }
+};
+
+template <class B>
+void add_dots(std::int64_t m, std::int64_t n, std::int64_t runs, std::int64_t length, const Scalar<B>* a,
+              const std::int64_t* a_rows, std::int64_t a_step, const Scalar<B>* b, const std::int64_t* b_rows,
+              std::int64_t b_step, Scalar<B>* c, std::int64_t ldc) {
+  static constexpr DotTiles<B> tiles;
+  if (m == 0 || n == 0) return;
+  const DotRows<B> of{runs, length, a_step, b_step, a, b};
+  const std::int64_t row_groups = pieces(m, DotTiles<B>::most_rows);
+  const std::int64_t column_groups = pieces(n, tile_shape.vectors(static_cast<int>(pieces(m, row_groups))));
+  for (std::int64_t h = 0; h < row_groups; ++h) {
+    const std::int64_t i = h * m / row_groups, rows = (h + 1) * m / row_groups - i;
+    for (std::int64_t g = 0; g < column_groups; ++g) {
+      const std::int64_t j = g * n / column_groups, columns = (g + 1) * n / column_groups - j;
+      tiles.of[rows - 1][columns - 1](of, a_rows + i, b_rows + j, c + i * ldc + j, ldc);
+    }
+  }
+}
+
 /// Rows become columns. Each round takes the top bit of the row's number for the lowest of the lane's, and
 /// the top one of the lane's for the lowest of the row's, by interleaving rows that lie half of them apart.
 template <class T, std::size_t n>
@@ -224,6 +306,28 @@ void transpose(typename Lanes<T, n>::Type (&rows)[n]) {
     }
 #pragma GCC unroll 16
     for (std::size_t i = 0; i < n; ++i) rows[i] = next[i];
+  }
+}
+
+template <class B>
+void transpose(std::int64_t rows, std::int64_t columns, const Scalar<B>* from, std::int64_t ld_from,
+               Scalar<B>* to, std::int64_t ld_to) {
+  constexpr std::int64_t width = B::size;
+  for (std::int64_t i = 0; i < rows; i += width) {
+    const bool whole = i + width <= rows;
+    std::int64_t j = 0;
+    for (; whole && j + width <= columns; j += width) {
+      typename Lanes<Scalar<B>, B::size>::Type block[width];
+#pragma GCC unroll 16
+      for (std::int64_t r = 0; r < width; ++r)
+        block[r] = B::load_unaligned(from + (i + r) * ld_from + j).data;
+      transpose<Scalar<B>, B::size>(block);
+#pragma GCC unroll 16
+      for (std::int64_t r = 0; r < width; ++r) B(block[r]).store_unaligned(to + (j + r) * ld_to + i);
+    }
+    const std::int64_t end = whole ? i + width : rows;
+    for (; j < columns; ++j)
+      for (std::int64_t r = i; r < end; ++r) to[j * ld_to + r] = from[r * ld_from + j];
   }
 }
 
@@ -257,7 +361,12 @@ void pack(bool transposed, std::int64_t k, std::int64_t n, const Scalar<B>* b, s
 template <class T, class Arch>
 constexpr PanelProduct<T> products_of() {
   using B = xsimd::batch<T, Arch>;
-  return {.width = B::size, .run = panel_product<B>, .pack = pack<B>, .run_gathered = gathered_product<B>};
+  return {.width = B::size,
+          .run = panel_product<B>,
+          .pack = pack<B>,
+          .run_gathered = gathered_product<B>,
+          .add_dots = add_dots<B>,
+          .transpose = transpose<B>};
 }
 
 }  // namespace

@@ -32,6 +32,16 @@ struct PanelProduct {
   void (*run_gathered)(std::int64_t m, std::int64_t n, std::int64_t k, const T* a, const std::int64_t* a_rows,
                        const std::int64_t* a_columns, const T* b, const std::int64_t* b_rows, const T* start,
                        std::int64_t ld_start, T* c, std::int64_t ldc);
+
+  /// C += A B^T (m x n) where a row of either is `runs` runs of `length` entries, the first of them at a +
+  /// a_rows[i] and b + b_rows[j], and each a_step or b_step after the one before. For a few long rows.
+  void (*add_dots)(std::int64_t m, std::int64_t n, std::int64_t runs, std::int64_t length, const T* a,
+                   const std::int64_t* a_rows, std::int64_t a_step, const T* b, const std::int64_t* b_rows,
+                   std::int64_t b_step, T* c, std::int64_t ldc);
+
+  /// to[j * ld_to + i] = from[i * ld_from + j] for i < rows and j < columns.
+  void (*transpose)(std::int64_t rows, std::int64_t columns, const T* from, std::int64_t ld_from, T* to,
+                    std::int64_t ld_to);
 };
 
 /// The products of the active instruction set; T is float or double.

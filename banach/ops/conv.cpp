@@ -184,15 +184,6 @@ void copy_row(const T* from, T* to, std::int64_t n) {
   std::memcpy(to + n - lanes, from + n - lanes, 16);
 }
 
-// `to` (columns, rows) is the transpose of `from` (rows, columns), whose rows begin `stride` apart.
-template <class T>
-void transpose(const T* from, std::int64_t stride, std::int64_t rows, std::int64_t columns, T* to) {
-  constexpr std::int64_t block = 16;
-  for (std::int64_t i = 0; i < rows; i += block)
-    for (std::int64_t j = 0; j < columns; ++j)
-      for (std::int64_t r = i; r < std::min(i + block, rows); ++r) to[j * rows + r] = from[r * stride + j];
-}
-
 // The kept sources of one tile and group after the other: for each channel and phase a plane of rows, a
 // period apart.
 template <class T>
@@ -364,54 +355,111 @@ void input_gradient(const T* y, const T* w, T* dx, const Geometry& g) {
     if (!std::isfinite(w[i])) add_tap(y, w[i], i, dx, g);
 }
 
-// Sums over images in a number of parts that the sizes decide; the parts are then added in order. A part is
-// the transpose of its share of dw, (taps, outputs) for each group: the taps' ranges of the kept inputs times
-// y, which is turned to (pixels, outputs) for that.
+// The sums over some tiles of the images for dw, in the layout (taps, outputs) for each group: the taps'
+// ranges of the kept inputs times y, which is turned to (pixels, outputs) for that.
 template <class T>
-void weight_gradient(const T* x, const T* y, T* dw, const Geometry& g) {
+class WeightSumsByPixel {
+ public:
+  explicit WeightSumsByPixel(const Plan& plan, const Offsets& reads)
+      : plan_(plan), reads_(reads), outputs_(plan.g.group_outputs()) {
+    for (std::int64_t image = 0; image < plan.images; ++image)  // the first tile's, which is as large as any
+      for (std::int64_t row = 0; row < plan.rows; ++row)
+        for (std::int64_t i = 0; i < plan.g.output.w; ++i) {
+          y_rows_.push_back(std::ssize(pixels_) * outputs_);
+          pixels_.push_back(plan.position(image, row) + i);
+        }
+    turned_ = Tensor::zeros({std::ssize(y_rows_) * outputs_ + simd::product<T>().width}, dtype_of<T>());
+  }
+
+  void add(const T* kept, const T* y, const Tile& tile, T* sums) {
+    const std::int64_t length = tile.rows * plan_.g.output.w, taps = std::ssize(reads_);
+    T* turned = turned_.template mutable_data<T>();
+    for (std::int64_t image = 0; image < tile.images; ++image)
+      simd::product<T>().transpose(outputs_, length, y + image * plan_.g.outputs * plan_.g.pixels(),
+                                   plan_.g.pixels(), turned + image * length * outputs_, outputs_);
+    simd::product<T>().run_gathered(taps, outputs_, tile.images * length, kept, reads_.data(), pixels_.data(),
+                                    turned, y_rows_.data(), sums, outputs_, sums, outputs_);
+  }
+
+  void finish(const T* sums, T* dw) const {
+    simd::product<T>().transpose(std::ssize(reads_), outputs_, sums, outputs_, dw, std::ssize(reads_));
+  }
+
+ private:
+  const Plan& plan_;
+  const Offsets& reads_;
+  std::int64_t outputs_;
+  Offsets pixels_, y_rows_;
+  Tensor turned_;
+};
+
+// The same as products of rows of y and of the kept inputs, in the layout (outputs, taps).
+template <class T>
+class WeightSumsByRow {
+ public:
+  explicit WeightSumsByRow(const Plan& plan, const Offsets& reads) : plan_(plan), reads_(reads) {
+    for (std::int64_t o = 0; o < plan.g.group_outputs(); ++o) y_rows_.push_back(o * plan.g.pixels());
+  }
+
+  void add(const T* kept, const T* y, const Tile& tile, T* sums) {
+    const std::int64_t w = plan_.g.output.w, taps = std::ssize(reads_);
+    const bool joined = plan_.w.period == w;  // rows without gaps
+    for (std::int64_t image = 0; image < tile.images; ++image)
+      simd::product<T>().add_dots(std::ssize(y_rows_), taps, joined ? 1 : tile.rows,
+                                  joined ? tile.rows * w : w, y + image * plan_.g.outputs * plan_.g.pixels(),
+                                  y_rows_.data(), w, kept + plan_.position(image, 0), reads_.data(),
+                                  plan_.w.period, sums, taps);
+  }
+
+  void finish(const T* sums, T* dw) const { std::copy_n(sums, y_rows_.size() * reads_.size(), dw); }
+
+ private:
+  const Plan& plan_;
+  const Offsets& reads_;
+  Offsets y_rows_;
+};
+
+// Sums over images in a number of parts that the sizes decide; the parts are then added in order.
+template <class T, class Sums>
+void weight_gradient(const T* x, const T* y, T* dw, const Geometry& g, const Plan& plan) {
   constexpr std::int64_t most_parts = 16, most_elements = 1 << 22;
-  const Plan plan(g, false);
-  const simd::PanelProduct<T>& product = simd::product<T>();
-  const std::int64_t taps = g.taps(), outputs = g.group_outputs(), size = g.outputs * taps;
+  const std::int64_t size = g.w().size(), group_size = size / g.groups;
   const std::int64_t parts =
       std::clamp<std::int64_t>(std::min(most_parts, most_elements / size), 1, plan.tiles());
   Offsets reads;
   for (std::int64_t c = 0; c < g.group_channels(); ++c)
     for (std::int64_t kh = 0; kh < g.kernel.h; ++kh)
       for (std::int64_t kw = 0; kw < g.kernel.w; ++kw) reads.push_back(Planes<T>::offset(plan, c, kh, kw));
-  Offsets pixels, y_rows;  // the first tile's, which is as large as any
-  for (std::int64_t image = 0; image < plan.images; ++image)
-    for (std::int64_t row = 0; row < plan.rows; ++row)
-      for (std::int64_t i = 0; i < g.output.w; ++i) {
-        y_rows.push_back(static_cast<std::int64_t>(pixels.size()) * outputs);
-        pixels.push_back(plan.position(image, row) + i);
-      }
   Tensor partial = Tensor::zeros({parts * size}, dtype_of<T>());
   T* sums = partial.mutable_data<T>();
   parallel_for(parts, 1, [&](std::int64_t begin, std::int64_t end) {
     Planes<T> planes(plan);
-    Tensor scratch = Tensor::empty({std::ssize(y_rows) * outputs + product.width}, dtype_of<T>());
-    T* turned = scratch.mutable_data<T>();
-    std::fill_n(turned, scratch.size(), T{0});
+    Sums products(plan, reads);
     for (std::int64_t part = begin; part < end; ++part)
       for (std::int64_t t = plan.tiles() * part / parts; t < plan.tiles() * (part + 1) / parts; ++t) {
         const Tile tile = plan.tile(t);
-        const std::int64_t length = tile.rows * g.output.w;
-        for (std::int64_t group = 0; group < g.groups; ++group) {
-          const T* read = planes.fill(x, tile, group);
-          for (std::int64_t image = 0; image < tile.images; ++image)
-            transpose(
-                y + ((tile.image + image) * g.outputs + group * outputs) * g.pixels() + tile.row * g.output.w,
-                g.pixels(), outputs, length, turned + image * length * outputs);
-          T* c = sums + part * size + group * outputs * taps;
-          product.run_gathered(taps, outputs, tile.images * length, read, reads.data(), pixels.data(), turned,
-                               y_rows.data(), c, outputs, c, outputs);
-        }
+        for (std::int64_t group = 0; group < g.groups; ++group)
+          products.add(
+              planes.fill(x, tile, group),
+              y + (tile.image * g.outputs + group * g.group_outputs()) * g.pixels() + tile.row * g.output.w,
+              tile, sums + part * size + group * group_size);
       }
   });
   for (std::int64_t part = 1; part < parts; ++part) simd::kernels<T>().add_to(sums + part * size, sums, size);
+  const Sums products(plan, reads);
   for (std::int64_t group = 0; group < g.groups; ++group)
-    transpose(sums + group * outputs * taps, outputs, taps, outputs, dw + group * outputs * taps);
+    products.finish(sums + group * group_size, dw + group * group_size);
+}
+
+template <class T>
+void weight_gradient(const T* x, const T* y, T* dw, const Geometry& g) {
+  const Plan plan(g, false);
+  // Few outputs leave most lanes of a vector of outputs empty, narrow images those of a vector of pixels.
+  const std::int64_t width = simd::product<T>().width, outputs = g.group_outputs();
+  if (outputs <= width && outputs * ceil_div(g.output.w, width) <= g.output.w)
+    weight_gradient<T, WeightSumsByRow<T>>(x, y, dw, g, plan);
+  else
+    weight_gradient<T, WeightSumsByPixel<T>>(x, y, dw, g, plan);
 }
 
 // ----------------------------------------------------------------------------------------------------------

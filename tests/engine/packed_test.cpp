@@ -286,3 +286,65 @@ TEMPLATE_TEST_CASE("a gathered product is the chain of multiply-adds of the entr
     }
   });
 }
+
+TEMPLATE_TEST_CASE("dots of gathered rows are those of the entries named, and nothing else is read",
+                   "[packed]", float, double) {
+  using T = TestType;
+  for_each_isa([] {
+    for (const auto [m, n, runs, length] : {std::array<std::int64_t, 4>{1, 1, 1, 1},
+                                            {1, 9, 28, 28},
+                                            {16, 5, 3, 17},
+                                            {3, 4, 2, 64},
+                                            {7, 30, 0, 5},
+                                            {5, 2, 4, 0},
+                                            {2, 3, 1, 15}}) {
+      // Runs of both lie apart, with NaN between them; rows in falling order.
+      const std::int64_t gap = 3, a_step = length + gap, b_step = length + 2 * gap;
+      const auto lay_out = [&](std::int64_t rows, std::int64_t step, unsigned seed) {
+        auto all = random_matrix<T>(rows, runs * step, seed);
+        for (std::int64_t i = 0; i < rows; ++i)
+          for (std::int64_t p = 0; p < runs * step; ++p)
+            if (p % step >= length) all(i, p) = std::numeric_limits<T>::quiet_NaN();
+        return all;
+      };
+      const auto a = lay_out(m, a_step, 1), b = lay_out(n, b_step, 2);
+      std::vector<std::int64_t> a_rows, b_rows;
+      for (std::int64_t i = 0; i < m; ++i) a_rows.push_back((m - 1 - i) * a.ld);
+      for (std::int64_t j = 0; j < n; ++j) b_rows.push_back((n - 1 - j) * b.ld);
+      const auto start = random_matrix<T>(m, n, 3, 1);
+      Matrix<T> c = start;
+      simd::product<T>().add_dots(m, n, runs, length, a.entries.data(), a_rows.data(), a_step,
+                                  b.entries.data(), b_rows.data(), b_step, c.row(0), c.ld);
+      for (std::int64_t i = 0; i < m; ++i) {
+        for (std::int64_t j = 0; j < n; ++j) {
+          double sum = start(i, j), size = std::abs(sum);
+          for (std::int64_t run = 0; run < runs; ++run)
+            for (std::int64_t p = 0; p < length; ++p) {
+              const double term = static_cast<double>(a(m - 1 - i, run * a_step + p)) *
+                                  static_cast<double>(b(n - 1 - j, run * b_step + p));
+              sum += term;
+              size += std::abs(term);
+            }
+          CHECK(std::abs(c(i, j) - sum) <= 8 * static_cast<double>(std::numeric_limits<T>::epsilon()) * size);
+        }
+        CHECK(c(i, n) == start(i, n));
+      }
+    }
+  });
+}
+
+TEMPLATE_TEST_CASE("a transpose moves every entry to its place", "[packed]", float, double) {
+  using T = TestType;
+  for_each_isa([] {
+    for (const auto [rows, columns] :
+         {std::array<std::int64_t, 2>{1, 1}, {16, 16}, {17, 33}, {40, 7}, {8, 100}, {0, 4}, {4, 0}}) {
+      const auto from = random_matrix<T>(rows, columns, 1, 2);
+      Matrix<T> to(columns, rows, 1, T{7});
+      simd::product<T>().transpose(rows, columns, from.entries.data(), from.ld, to.entries.data(), to.ld);
+      for (std::int64_t j = 0; j < columns; ++j) {
+        for (std::int64_t i = 0; i < rows; ++i) CHECK(to(j, i) == from(i, j));
+        CHECK(to(j, rows) == T{7});
+      }
+    }
+  });
+}

@@ -37,6 +37,8 @@ const std::vector<Case>& cases() {
       {{3, 2, 500, 1}, {3, 2, 5, 1}, {.padding = {4, 0}, .dilation = {2, 1}}},  // signals
       {{2, 2, 61, 1}, {2, 1, 4, 1}, {.stride = {3, 1}, .padding = {1, 0}, .groups = 2}},
       {{2, 1, 8, 4}, {1, 1, 8, 4}, {}},
+      {{3, 3, 12, 33}, {20, 3, 3, 3}, {.padding = 1}},  // more outputs than a vector has lanes
+      {{2, 4, 9, 20}, {40, 2, 3, 3}, {.padding = 1, .groups = 2}},
       // One image a tile and more, on every path.
       {{2, 3, 41, 40}, {4, 3, 1, 1}, {}},
       {{2, 3, 41, 40}, {4, 3, 1, 1}, {.stride = 2}},
