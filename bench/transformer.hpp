@@ -73,16 +73,10 @@ struct Layer {
     return {x, wq, wk, wv, wo, bq, bk, bv, bo, w1, b1, w2, b2, gamma1, beta1, gamma2, beta2};
   }
 
-  /// (batch, length, d) -> (batch, heads, length, d / heads)
-  static Var split(const Var& y) {
-    return permute(reshape(y, {y.size(0), length, heads, d / heads}), {0, 2, 1, 3});
-  }
-
   Var operator()(const Var& z) const {
-    const Var heard = scaled_dot_product_attention(split(matmul(z, wq) + bq), split(matmul(z, wk) + bk),
-                                                   split(matmul(z, wv) + bv), {.causal = true});
-    const Var joined = reshape(permute(heard, {0, 2, 1, 3}), z.shape());
-    const Var a = layer_norm(z + x + (matmul(joined, wo) + bo), gamma1, beta1);
+    const Var heard = scaled_dot_product_attention(matmul(z, wq) + bq, matmul(z, wk) + bk, matmul(z, wv) + bv,
+                                                   {.causal = true, .heads = heads});
+    const Var a = layer_norm(z + x + (matmul(heard, wo) + bo), gamma1, beta1);
     return layer_norm(a + (matmul(relu(matmul(a, w1) + b1), w2) + b2), gamma2, beta2);
   }
 };

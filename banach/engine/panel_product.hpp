@@ -7,8 +7,8 @@ namespace banach::simd {
 
 /// C (m x n) = start + A (m x k) B, where B lies in panels: `width` columns each (the last one filled up),
 /// panel_rows (k at least) rows of `width` entries one after another. Entry (i, p) of A is a[i * a_row + p *
-/// a_column]. Row i of start begins at start + i * ld_start; a null start stands for zeros. C may be start,
-/// with the same distance between rows.
+/// a_column]. Row i of start begins at start + i * ld_start; a null start (ld_start = 0) stands for zeros. C
+/// may be start, with the same distance between rows.
 ///
 /// Every entry of C is one chain of multiply-adds, start first and k in ascending order: its bits depend on
 /// its start, its row of A and its column of B, and on nothing else.

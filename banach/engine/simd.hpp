@@ -77,9 +77,18 @@ struct Kernels {
   (const T* x, std::int64_t n);  ///< -infinity for n = 0 or all x = -infinity; NaN if any is NaN
   void (*softmax_row)(const T* x, T* y, std::int64_t n);
   void (*log_softmax_row)(const T* x, T* y, std::int64_t n);
+  void (*softmax_vjp_row)(const T* g, const T* y, T* out, std::int64_t n);  ///< out = y (g - <g, y>)
+  /// p = softmax(scale p), scale being finite; zeros where all of scale p is -infinity.
+  void (*attention_row)(T* p, T scale, std::int64_t n);
+  /// g = scale p (g - <g, p>), where entries with p = 0 count as 0 whatever g is there.
+  void (*attention_vjp_row)(const T* p, T scale, T* g, std::int64_t n);
   /// y = (x - mean) / sqrt(variance + eps), with the population variance (divided by n), in two passes;
   /// also gives the mean and rstd = 1 / sqrt(variance + eps).
-  void (*layer_norm_row)(const T* x, T eps, T* normalised, std::int64_t n, T* mean, T* rstd);
+  void (*normalize_row)(const T* x, T eps, T* normalised, std::int64_t n, T* mean, T* rstd);
+  /// The same times gamma, plus beta.
+  void (*layer_norm_row)(const T* x, const T* gamma, const T* beta, T eps, T* y, std::int64_t n);
+  /// out = rstd (h - mean(h) - y mean(h y)), with h = g gamma, or g if gamma is null.
+  void (*normalize_vjp_row)(const T* g, const T* gamma, const T* y, T rstd, T* out, std::int64_t n);
 };
 
 /// The kernels of the active instruction set; T is float or double.

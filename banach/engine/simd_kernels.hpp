@@ -425,21 +425,101 @@ void softmax_row(const Scalar<B>* x, Scalar<B>* y, std::int64_t n) {
   elementwise<B, 4>(y, n, [=](auto load) { return load(y) * B(scale); });
 }
 template <class B>
-void layer_norm_row(const Scalar<B>* x, Scalar<B> eps, Scalar<B>* normalised, std::int64_t n, Scalar<B>* mean,
-                    Scalar<B>* rstd) {
+void softmax_vjp_row(const Scalar<B>* g, const Scalar<B>* y, Scalar<B>* out, std::int64_t n) {
+  const B projection(dot<B>(g, y, n));
+  elementwise<B, 4>(out, n, [=](auto load) { return load(y) * (load(g) - projection); });
+}
+template <class B>
+void attention_row(Scalar<B>* p, Scalar<B> scale, std::int64_t n) {
+  using T = Scalar<B>;
+  constexpr std::int64_t width = B::size, block = 2048;
+  constexpr auto inf = static_cast<T>(__builtin_inf());
+  if (scale == 0) {  // 0 * infinity is NaN
+    elementwise<B, 4>(p, n, [=](auto load) { return load(p) * B(scale); });
+    scale = 1;
+  }
+  const T largest = scale > 0 ? maximum_of<B>(p, n) * scale : minimum_of<B>(p, n) * scale;
+  if (largest == -inf) return elementwise<B, 4>(p, n, [](auto) { return B(T{0}); });
+  const T nothing = scale > 0 ? -inf : inf;
+  double total = 0;
+  for (std::int64_t begin = 0; begin < n; begin += block) {
+    const std::int64_t end = begin + block < n ? begin + block : n;
+    B sum(T{0});
+    const auto weight = [&](B x) {
+      const B e = exponential(multiply_add(x, B(scale), B(-largest)));
+      sum = sum + e;
+      return e;
+    };
+    std::int64_t i = begin;
+    for (; i + width <= end; i += width) weight(Whole<B>{i}(p)).store_unaligned(p + i);
+    if (i < end) store_first<B>(weight(Partial<B>{i, end}(p, nothing)), p + i, end - i);
+    total += static_cast<double>(across_lanes(sum, [](auto a, auto b) { return a + b; }));
+  }
+  const auto share = static_cast<T>(1 / total);
+  elementwise<B, 4>(p, n, [=](auto load) { return load(p) * B(share); });
+}
+template <class B>
+void attention_vjp_row(const Scalar<B>* p, Scalar<B> scale, Scalar<B>* g, std::int64_t n) {
+  const B zero(Scalar<B>(0));
+  const auto projection = static_cast<Scalar<B>>(sum_of<B>(n, [=](B s, auto load) {
+    const B weight = load(p);
+    return multiply_add(weight, xsimd::select(weight == zero, zero, load(g)), s);
+  }));
+  elementwise<B, 4>(g, n, [=](auto load) {
+    const B weight = load(p);
+    return xsimd::select(weight == zero, zero, B(scale) * (weight * (load(g) - B(projection))));
+  });
+}
+
+/// Mean, and 1 / sqrt(variance + eps).
+template <class T>
+struct Moments {
+  T mean, rstd;
+};
+template <class B>
+Moments<Scalar<B>> moments(const Scalar<B>* x, Scalar<B> eps, std::int64_t n) {
   const double count = n > 0 ? static_cast<double>(n) : 1.0;
-  const auto centre =
-      static_cast<Scalar<B>>(sum_of<B>(n, [=](B s, auto load) { return s + load(x); }) / count);
+  const auto mean = static_cast<Scalar<B>>(sum_of<B>(n, [=](B s, auto load) { return s + load(x); }) / count);
   const double variance = sum_of<B>(n,
                                     [=](B s, auto load) {
-                                      const B difference = load(x, centre) - B(centre);
+                                      const B difference = load(x, mean) - B(mean);
                                       return multiply_add(difference, difference, s);
                                     }) /
                           count;
-  const auto scale = static_cast<Scalar<B>>(1 / __builtin_sqrt(variance + static_cast<double>(eps)));
-  elementwise<B, 4>(normalised, n, [=](auto load) { return (load(x) - B(centre)) * B(scale); });
-  *mean = centre;
-  *rstd = scale;
+  return {mean, static_cast<Scalar<B>>(1 / __builtin_sqrt(variance + static_cast<double>(eps)))};
+}
+template <class B>
+void normalize_row(const Scalar<B>* x, Scalar<B> eps, Scalar<B>* normalised, std::int64_t n, Scalar<B>* mean,
+                   Scalar<B>* rstd) {
+  const auto m = moments<B>(x, eps, n);
+  elementwise<B, 4>(normalised, n, [=](auto load) { return (load(x) - B(m.mean)) * B(m.rstd); });
+  *mean = m.mean;
+  *rstd = m.rstd;
+}
+template <class B>
+void layer_norm_row(const Scalar<B>* x, const Scalar<B>* gamma, const Scalar<B>* beta, Scalar<B> eps,
+                    Scalar<B>* y, std::int64_t n) {
+  const auto m = moments<B>(x, eps, n);
+  elementwise<B, 4>(y, n, [=](auto load) {
+    return multiply_add((load(x) - B(m.mean)) * B(m.rstd), load(gamma), load(beta));
+  });
+}
+template <class B, class H>
+void normalize_vjp_of(const H& h, const Scalar<B>* y, Scalar<B> rstd, Scalar<B>* out, std::int64_t n) {
+  const double count = n > 0 ? static_cast<double>(n) : 1.0;
+  const auto mean = static_cast<Scalar<B>>(sum_of<B>(n, [=](B s, auto load) { return s + h(load); }) / count);
+  const auto along = static_cast<Scalar<B>>(
+      sum_of<B>(n, [=](B s, auto load) { return multiply_add(h(load), load(y), s); }) / count);
+  elementwise<B, 4>(out, n,
+                    [=](auto load) { return B(rstd) * multiply_add(load(y), B(-along), h(load) - B(mean)); });
+}
+template <class B>
+void normalize_vjp_row(const Scalar<B>* g, const Scalar<B>* gamma, const Scalar<B>* y, Scalar<B> rstd,
+                       Scalar<B>* out, std::int64_t n) {
+  if (gamma == nullptr)
+    normalize_vjp_of<B>([=](auto load) { return load(g); }, y, rstd, out, n);
+  else
+    normalize_vjp_of<B>([=](auto load) { return load(g) * load(gamma); }, y, rstd, out, n);
 }
 
 // ---- The table
@@ -495,7 +575,12 @@ constexpr Kernels<T> table() {
       .log_sum_exp = log_sum_exp<B>,
       .softmax_row = softmax_row<B>,
       .log_softmax_row = log_softmax_row<B>,
+      .softmax_vjp_row = softmax_vjp_row<B>,
+      .attention_row = attention_row<B>,
+      .attention_vjp_row = attention_vjp_row<B>,
+      .normalize_row = normalize_row<B>,
       .layer_norm_row = layer_norm_row<B>,
+      .normalize_vjp_row = normalize_vjp_row<B>,
   };
 }
 

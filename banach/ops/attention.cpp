@@ -1,5 +1,5 @@
-#include <banach/engine/blas.hpp>
 #include <banach/engine/grad.hpp>
+#include <banach/engine/panel_product.hpp>
 #include <banach/engine/parallel.hpp>
 #include <banach/engine/samples.hpp>
 #include <banach/engine/simd.hpp>
@@ -16,6 +16,7 @@
 #include <cmath>
 #include <limits>
 #include <string>
+#include <utility>
 
 namespace banach {
 namespace {
@@ -32,8 +33,9 @@ struct AttentionAttrs {
 // ---- Sizes ------------------------------------------------------------------------------------------------
 
 struct Sizes {
-  Shape scores;  // (..., l, m)
-  std::int64_t count, queries, keys, inner, outer;
+  Shape scores;                              // (..., l, m), or (..., heads, l, m) for several heads
+  std::int64_t count, heads;                 // products, and how many of them side by side
+  std::int64_t queries, keys, inner, outer;  // of one product
   double scale;
   bool causal;
 
@@ -44,6 +46,7 @@ struct Sizes {
 Sizes sizes(std::string_view op, std::span<const Var> in, const AttentionAttrs& attrs) {
   const Shape &q = in[0].shape(), &k = in[1].shape(), &v = in[2].shape();
   const int rank = q.rank();
+  const std::int64_t heads = attrs.options.heads;
   const auto shapes = [&] { return q.to_string() + ", " + k.to_string() + ", " + v.to_string(); };
   if (rank < 2 || k.rank() != rank || v.rank() != rank)
     fail<ShapeError>(op, "q, k and v must have one rank, 2 or more: " + shapes());
@@ -51,24 +54,32 @@ Sizes sizes(std::string_view op, std::span<const Var> in, const AttentionAttrs& 
     if (q[i] != k[i] || q[i] != v[i]) fail<ShapeError>(op, "leading axes must be equal: " + shapes());
   if (q[rank - 1] != k[rank - 1] || k[rank - 2] != v[rank - 2])
     fail<ShapeError>(op, "q (l,d), k (m,d) and v (m,e) must agree: " + shapes());
+  if (heads < 1) fail<ValueError>(op, "heads must be at least 1: got " + std::to_string(heads));
+  if (q[rank - 1] % heads != 0 || v[rank - 1] % heads != 0)
+    fail<ShapeError>(op, "heads must divide the last axes: " + std::to_string(heads) + " for " + shapes());
   Ints scores;
-  for (int i = 0; i < rank - 1; ++i) scores.push_back(q[i]);
+  for (int i = 0; i < rank - 2; ++i) scores.push_back(q[i]);
+  if (heads > 1) scores.push_back(heads);
+  scores.push_back(q[rank - 2]);
   scores.push_back(k[rank - 2]);
-  const double d = static_cast<double>(std::max<std::int64_t>(q[rank - 1], 1));
+  const std::int64_t inner = q[rank - 1] / heads;
+  const double d = static_cast<double>(std::max<std::int64_t>(inner, 1));
   Sizes s{Shape(scores),
-          q.size(0, rank - 2),
+          q.size(0, rank - 2) * heads,
+          heads,
           q[rank - 2],
           k[rank - 2],
-          q[rank - 1],
-          v[rank - 1],
+          inner,
+          v[rank - 1] / heads,
           attrs.options.scale.value_or(1.0 / std::sqrt(d)),
           attrs.options.causal};
   if (!std::isfinite(s.scale)) fail<ValueError>(op, "scale must be finite: got " + std::to_string(s.scale));
   if (!attrs.masked) return s;
   const Shape& mask = in[3].shape();
-  bool fits = mask.rank() >= 2 && mask.rank() <= rank;
+  const int all = s.scores.rank();
+  bool fits = mask.rank() >= 2 && mask.rank() <= all;
   for (int i = 1; fits && i <= mask.rank(); ++i)
-    fits = mask[mask.rank() - i] == 1 || mask[mask.rank() - i] == s.scores[rank - i];
+    fits = mask[mask.rank() - i] == 1 || mask[mask.rank() - i] == s.scores[all - i];
   if (!fits)
     fail<ShapeError>(
         op, "the mask must broadcast to the scores: " + mask.to_string() + " to " + s.scores.to_string());
@@ -98,84 +109,138 @@ struct MaskLayout {
 
 // ---- Kernels ----------------------------------------------------------------------------------------------
 
-// out (m x n) = alpha op(w) x, or added to it. Where x is not finite, what has weight 0 is left out: 0 * inf
-// is NaN, and a hidden key must not be heard.
+// The rows of one product in q, k, v, or anything like them.
 template <class T>
-void weigh(bool transpose, std::int64_t m, std::int64_t n, std::int64_t k, T alpha, const T* w,
-           std::int64_t stride, const T* x, bool finite, T* out, bool add) {
-  if (m == 0 || n == 0) return;
-  if (!add && (k == 0 || !finite)) std::fill_n(out, m * n, T{0});
-  if (k == 0) return;
-  if (finite) return blas::gemm(transpose, false, m, n, k, alpha, w, stride, x, n, add ? T{1} : T{0}, out, n);
-  for (std::int64_t i = 0; i < m; ++i)
-    for (std::int64_t j = 0; j < k; ++j) {
-      const T weight = transpose ? w[j * stride + i] : w[i * stride + j];
-      if (weight == T{0}) continue;
-      for (std::int64_t c = 0; c < n; ++c) out[i * n + c] += alpha * weight * x[j * n + c];
+struct Part {
+  T* data;
+  std::int64_t stride;
+
+  Part(T* all, const Sizes& s, std::int64_t rows, std::int64_t width, std::int64_t item)
+      : data(all + item / s.heads * rows * s.heads * width + item % s.heads * width),
+        stride(s.heads * width) {}
+  T* operator[](std::int64_t i) const { return data + i * stride; }
+};
+
+// Memory of one task for its matrices, one after another, each aligned as packed ones must be.
+template <class T>
+class Workspace {
+ public:
+  explicit Workspace(std::int64_t size)
+      : memory_(Tensor::empty({size + 8 * line}, dtype_of<T>())), next_(memory_.mutable_data<T>()) {}
+  T* take(std::int64_t size) { return std::exchange(next_, next_ + (size + line - 1) / line * line); }
+
+ private:
+  static constexpr std::int64_t line = 64 / sizeof(T);
+  Tensor memory_;
+  T* next_;
+};
+
+// A matrix x (rows x columns) as the right factor of products, which may take some of its rows. Where it is
+// not finite, what has weight 0 is left out: 0 * inf is NaN, and a hidden key must not be heard.
+template <class T>
+class Factor {
+ public:
+  static std::int64_t size(std::int64_t rows, std::int64_t columns) {
+    return simd::product<T>().panels_size(rows, columns);
+  }
+  Factor(Workspace<T>& work, const Part<const T>& x, std::int64_t rows, std::int64_t columns)
+      : x_(x), rows_(rows), columns_(columns) {
+    T* panels = work.take(size(rows, columns));
+    simd::product<T>().pack(false, rows, columns, x.data, x.stride, panels);
+    panels_ = panels;
+    // A sum of finite numbers may overflow too: then the slower way is taken for nothing.
+    finite_ = std::isfinite(simd::kernels<T>().sum(panels, size(rows, columns)));
+  }
+
+  // out (m x columns) = W x[begin, begin + k), or added to it. W (m x k) is read at steps from row to row and
+  // from column to column.
+  void weigh(std::int64_t m, std::int64_t k, const T* w, std::int64_t row, std::int64_t column,
+             std::int64_t begin, T* out, std::int64_t stride, bool add) const {
+    const simd::PanelProduct<T>& product = simd::product<T>();
+    if (finite_)
+      return product.run(m, columns_, k, w, row, column, panels_ + begin * product.width, rows_,
+                         add ? out : nullptr, add ? stride : 0, out, stride);
+    for (std::int64_t i = 0; i < m; ++i, out += stride) {
+      if (!add) std::fill_n(out, columns_, T{0});
+      for (std::int64_t j = 0; j < k; ++j)
+        if (const T weight = w[i * row + j * column]; weight != T{0})
+          for (std::int64_t c = 0; c < columns_; ++c) out[c] += weight * x_[begin + j][c];
     }
-}
+  }
 
-// A sum of finite numbers may overflow too: then the slower way is taken for nothing.
+ private:
+  Part<const T> x_;
+  std::int64_t rows_, columns_;
+  const T* panels_;
+  bool finite_;
+};
+
+// The transpose of x (rows x columns) as the right factor.
 template <class T>
-bool all_finite(const T* x, std::int64_t n) {
-  return std::isfinite(simd::kernels<T>().sum(x, n));
+const T* pack_transposed(Workspace<T>& work, const Part<const T>& x, std::int64_t rows,
+                         std::int64_t columns) {
+  T* panels = work.take(Factor<T>::size(columns, rows));
+  simd::product<T>().pack(true, columns, rows, x.data, x.stride, panels);
+  return panels;
 }
 
-// Queries that are looked at together: enough for a matrix product, few enough for their scores to stay in
-// cache.
-std::int64_t block_rows(const Sizes& s) {
-  return std::clamp<std::int64_t>((1 << 17) / std::max<std::int64_t>(s.keys, 1), 64, 128);
-}
+// Queries that are looked at together: enough for a matrix product; few enough for their scores to stay in
+// cache, and to leave out most of what is hidden.
+std::int64_t block_rows(const Sizes& s) { return s.causal ? 16 : 64; }
 
 template <class T>
 struct Operands {
   const T *q, *k, *v, *mask;
 };
 
-// The softmax of the scores of queries [begin, end) of one product with the keys that the last one sees, as
-// rows of that length. `mask` is its matrix of the mask, or null.
+// The softmax of the scores of queries [begin, end) of one product, rows of all keys, as far as the last of
+// them sees. `mask` is its matrix of the mask, or null.
 template <class T>
-void weights(const Sizes& s, const T* q, const T* k, const T* mask, const MaskLayout& layout,
-             std::int64_t begin, std::int64_t end, T* p) {
+void weights(const Sizes& s, const Part<const T>& q, const T* transposed_k, const T* mask,
+             const MaskLayout& layout, std::int64_t begin, std::int64_t end, T* p) {
   const std::int64_t keys = s.seen(end), rows = end - begin;
+  simd::product<T>().run(rows, keys, s.inner, q[begin], q.stride, 1, transposed_k, s.inner, nullptr, 0, p,
+                         s.keys);
   constexpr T lowest = -std::numeric_limits<T>::infinity();
-  if (s.inner == 0)
-    std::fill_n(p, rows * keys, T{0});
-  else if (keys > 0)
-    blas::gemm(false, true, rows, keys, s.inner, static_cast<T>(s.scale), q + begin * s.inner, s.inner, k,
-               s.inner, T{0}, p, keys);
-  const simd::Kernels<T>& kernels = simd::kernels<T>();
-  for (std::int64_t i = begin; i < end; ++i, p += keys) {
+  const auto scale = static_cast<T>(s.scale);
+  for (std::int64_t i = begin; i < end; ++i, p += s.keys) {
     const std::int64_t seen = std::min(keys, s.seen(i + 1));
     if (mask)
       for (std::int64_t j = 0; j < seen; ++j) {
         const T value = mask[i * layout.row + j * layout.column];
-        p[j] = value == lowest ? lowest : p[j] + value;
+        p[j] = value == lowest ? lowest : scale * p[j] + value;
       }
+    simd::kernels<T>().attention_row(p, mask ? T{1} : scale, seen);
     std::fill(p + seen, p + keys, T{0});
-    if (kernels.max(p, seen) == lowest)
-      std::fill_n(p, seen, T{0});
-    else
-      kernels.softmax_row(p, p, seen);
   }
 }
 
 template <class T>
 void attend(const Sizes& s, const Operands<T>& x, const MaskLayout& layout, T* y) {
-  const std::int64_t block = block_rows(s), blocks = (s.queries + block - 1) / block;
-  const std::int64_t work = std::max<std::int64_t>(1, block * s.keys * (s.inner + s.outer));
-  parallel_for(s.count * blocks, std::max<std::int64_t>(1, (1 << 17) / work),
+  // A task takes some blocks of one product, enough for packing k and v to be cheap.
+  constexpr std::int64_t task_rows = 128;
+  const std::int64_t block = block_rows(s), tasks = (s.queries + task_rows - 1) / task_rows;
+  const std::int64_t multiplications =
+      std::max<std::int64_t>(1, std::min(task_rows, s.queries) * s.keys * (s.inner + s.outer));
+  parallel_for(s.count * tasks, std::max<std::int64_t>(1, (1 << 17) / multiplications),
                [&](std::int64_t first, std::int64_t last) {
-                 Tensor scratch = Tensor::empty({block * s.keys}, dtype_of<T>());
-                 T* p = scratch.mutable_data<T>();
+                 const std::int64_t scores = block * s.keys, k_size = Factor<T>::size(s.inner, s.keys),
+                                    v_size = Factor<T>::size(s.keys, s.outer);
                  for (std::int64_t i = first; i < last; ++i) {
-                   const std::int64_t item = i / blocks, begin = i % blocks * block,
-                                      end = std::min(begin + block, s.queries), keys = s.seen(end);
-                   const T *k = x.k + item * s.keys * s.inner, *v = x.v + item * s.keys * s.outer;
-                   weights(s, x.q + item * s.queries * s.inner, k,
-                           x.mask ? x.mask + layout.offset(item) : nullptr, layout, begin, end, p);
-                   weigh(false, end - begin, s.outer, keys, T{1}, p, keys, v, all_finite(v, keys * s.outer),
-                         y + (item * s.queries + begin) * s.outer, false);
+                   Workspace<T> work(scores + k_size + v_size);
+                   const std::int64_t item = i / tasks, from = i % tasks * task_rows,
+                                      to = std::min(from + task_rows, s.queries);
+                   const T* k = pack_transposed(work, {x.k, s, s.keys, s.inner, item}, s.seen(to), s.inner);
+                   const Factor<T> v(work, {x.v, s, s.keys, s.outer, item}, s.seen(to), s.outer);
+                   const T* mask = x.mask ? x.mask + layout.offset(item) : nullptr;
+                   const Part<const T> q(x.q, s, s.queries, s.inner, item);
+                   const Part<T> out(y, s, s.queries, s.outer, item);
+                   T* p = work.take(scores);
+                   for (std::int64_t begin = from; begin < to; begin += block) {
+                     const std::int64_t end = std::min(begin + block, to);
+                     weights(s, q, k, mask, layout, begin, end, p);
+                     v.weigh(end - begin, s.seen(end), p, s.keys, 1, 0, out[begin], out.stride, false);
+                   }
                  }
                });
 }
@@ -188,42 +253,46 @@ struct Cotangents {
 // P = softmax(S), Y = P V: dV = P^T G, dP = G V^T, dS = P (dP - <P, dP>) row by row, dQ = scale dS K,
 // dK = scale dS^T Q, and dS itself for the mask.
 template <class T>
-void pull_item(const Sizes& s, const Operands<T>& all, const MaskLayout& layout, const T* gs,
-               std::int64_t item, const Cotangents<T>& out, T* p, T* ds) {
-  const std::int64_t block = block_rows(s);
-  const T *q = all.q + item * s.queries * s.inner, *k = all.k + item * s.keys * s.inner,
-          *v = all.v + item * s.keys * s.outer, *g = gs + item * s.queries * s.outer;
-  T *dq = out.q + item * s.queries * s.inner, *dk = out.k + item * s.keys * s.inner,
-    *dv = out.v + item * s.keys * s.outer;
-  const T* mask = all.mask ? all.mask + layout.offset(item) : nullptr;
+void pull_item(const Sizes& s, const Operands<T>& x, const MaskLayout& layout, const T* gs, std::int64_t item,
+               const Cotangents<T>& out) {
+  const std::int64_t block = block_rows(s), scores = block * s.keys;
+  const Part<const T> q(x.q, s, s.queries, s.inner, item), k(x.k, s, s.keys, s.inner, item),
+      v(x.v, s, s.keys, s.outer, item), g(gs, s, s.queries, s.outer, item);
+  const Part<T> dq(out.q, s, s.queries, s.inner, item), dk(out.k, s, s.keys, s.inner, item),
+      dv(out.v, s, s.keys, s.outer, item);
+  const T* mask = x.mask ? x.mask + layout.offset(item) : nullptr;
+  const auto size = [](std::int64_t rows, std::int64_t columns) { return Factor<T>::size(rows, columns); };
+  Workspace<T> work(2 * scores + size(s.inner, s.keys) + size(s.outer, s.keys) + size(s.keys, s.inner) +
+                    size(s.queries, s.inner) + size(s.queries, s.outer));
+  const T *transposed_k = pack_transposed(work, k, s.keys, s.inner),
+          *transposed_v = pack_transposed(work, v, s.keys, s.outer);
+  const Factor<T> by_k(work, k, s.keys, s.inner), by_q(work, q, s.queries, s.inner),
+      by_g(work, g, s.queries, s.outer);
+  T *p = work.take(scores), *ds = work.take(scores);
+  const simd::Kernels<T>& kernels = simd::kernels<T>();
   const auto scale = static_cast<T>(s.scale);
-  const bool finite_q = all_finite(q, s.queries * s.inner), finite_k = all_finite(k, s.keys * s.inner),
-             finite_g = all_finite(g, s.queries * s.outer);
-  std::fill_n(dk, s.keys * s.inner, T{0});
-  std::fill_n(dv, s.keys * s.outer, T{0});
-  for (std::int64_t begin = 0; begin < s.queries; begin += block) {
+
+  for (std::int64_t j = s.seen(s.queries); j < s.keys; ++j)
+    std::fill_n(dk[j], s.inner, T{0}), std::fill_n(dv[j], s.outer, T{0});
+  // The last block sees all keys that anybody does, so it writes what the others add to.
+  const std::int64_t last = std::max<std::int64_t>(0, s.queries - 1) / block * block;
+  for (std::int64_t begin = last; begin >= 0; begin -= block) {
     const std::int64_t end = std::min(begin + block, s.queries), rows = end - begin, keys = s.seen(end);
-    weights(s, q, k, mask, layout, begin, end, p);
-    if (keys > 0 && s.outer > 0)
-      blas::gemm(false, true, rows, keys, s.outer, T{1}, g + begin * s.outer, s.outer, v, s.outer, T{0}, ds,
-                 keys);
-    else
-      std::fill_n(ds, rows * keys, T{0});
+    weights(s, q, transposed_k, mask, layout, begin, end, p);
+    simd::product<T>().run(rows, keys, s.outer, g[begin], g.stride, 1, transposed_v, s.outer, nullptr, 0, ds,
+                           s.keys);
     for (std::int64_t r = 0; r < rows; ++r) {
-      const T* weight = p + r * keys;
-      T* row = ds + r * keys;
-      for (std::int64_t j = 0; j < keys; ++j) row[j] = weight[j] == T{0} ? T{0} : row[j];
-      const T projection = simd::kernels<T>().dot(weight, row, keys);
-      for (std::int64_t j = 0; j < keys; ++j)
-        row[j] = weight[j] == T{0} ? T{0} : weight[j] * (row[j] - projection);
-      if (out.mask) {
-        T* to = out.mask + layout.offset(item) + (begin + r) * layout.row;
-        for (std::int64_t j = 0; j < keys; ++j) to[j * layout.column] += row[j];
-      }
+      T* row = ds + r * s.keys;
+      kernels.attention_vjp_row(p + r * s.keys, out.mask ? T{1} : scale, row, keys);
+      if (!out.mask) continue;
+      T* to = out.mask + layout.offset(item) + (begin + r) * layout.row;
+      for (std::int64_t j = 0; j < keys; ++j) to[j * layout.column] += row[j];
+      kernels.scale_add(row, scale, T{-0.0}, row, keys);
     }
-    weigh(false, rows, s.inner, keys, scale, ds, keys, k, finite_k, dq + begin * s.inner, false);
-    weigh(true, keys, s.inner, rows, scale, ds, keys, q + begin * s.inner, finite_q, dk, true);
-    weigh(true, keys, s.outer, rows, T{1}, p, keys, g + begin * s.outer, finite_g, dv, true);
+    const bool add = begin != last;
+    by_k.weigh(rows, keys, ds, s.keys, 1, 0, dq[begin], dq.stride, false);
+    by_q.weigh(keys, rows, ds, 1, s.keys, begin, dk.data, dk.stride, add);
+    by_g.weigh(keys, rows, p, 1, s.keys, begin, dv.data, dv.stride, add);
   }
 }
 
@@ -247,12 +316,9 @@ struct Groups {
 template <class T>
 void pull(const Sizes& s, const Operands<T>& x, const MaskLayout& layout, std::int64_t matrices, const T* g,
           const Cotangents<T>& out) {
-  const std::int64_t block = block_rows(s);
   const auto run = [&](std::int64_t count, std::int64_t grain, const auto& item) {
     parallel_for(count, grain, [&](std::int64_t first, std::int64_t last) {
-      Tensor scratch = Tensor::empty({2, block * s.keys}, dtype_of<T>());
-      T *p = scratch.mutable_data<T>(), *ds = p + block * s.keys;
-      for (std::int64_t i = first; i < last; ++i) pull_item(s, x, layout, g, item(i), out, p, ds);
+      for (std::int64_t i = first; i < last; ++i) pull_item(s, x, layout, g, item(i), out);
     });
   };
   const std::int64_t work = std::max<std::int64_t>(1, 2 * s.queries * s.keys * (s.inner + s.outer));
@@ -281,7 +347,26 @@ MaskLayout mask_layout(const KernelContext& c, const Sizes& s, bool masked) {
 
 Var composed(std::span<const Var> in, const AttentionAttrs& attrs) {
   const Sizes s = sizes("scaled_dot_product_attention", in, attrs);
-  Var scores = matmul(in[0], in[1], {.transpose_b = true}) * s.scale;
+  // (..., l, h d) -> (..., h, l, d), and back.
+  const int rank = in[0].rank();
+  Axes swapped;
+  for (int i = 0; i < rank + 1; ++i) swapped.push_back(i);
+  std::swap(swapped[rank - 2], swapped[rank - 1]);
+  const auto split = [&](const Var& x) {
+    if (s.heads == 1) return x;
+    Ints shape = x.shape();
+    shape[rank - 1] = s.heads;
+    shape.push_back(x.size(-1) / s.heads);
+    return permute(reshape(x, shape), swapped);
+  };
+  const auto join = [&](const Var& y) {
+    if (s.heads == 1) return y;
+    Ints shape = in[0].shape();
+    shape[rank - 1] = in[2].size(-1);
+    return reshape(permute(y, swapped), shape);
+  };
+  const Var q = split(in[0]), k = split(in[1]), v = split(in[2]);
+  Var scores = matmul(q, k, {.transpose_b = true}) * s.scale;
   if (attrs.masked) scores = scores + in[3];
   if (s.causal) {
     Tensor hidden = Tensor::zeros({s.queries, s.keys}, DType::f64);
@@ -289,21 +374,24 @@ Var composed(std::span<const Var> in, const AttentionAttrs& attrs) {
       for (std::int64_t j = i + 1; j < s.keys; ++j) hidden.mutable_data<double>()[i * s.keys + j] = -inf;
     scores = scores + Var(hidden.to(scores.dtype()));
   }
-  if (scores.size() == 0) return matmul(scores, in[2]);
+  if (scores.size() == 0) return join(matmul(scores, v));
   const Var blind = equal(max(scores, {-1}, true), -inf);
-  return matmul(where(blind, 0.0, softmax(where(blind, 0.0, scores))), in[2]);
+  return join(matmul(where(blind, 0.0, softmax(where(blind, 0.0, scores))), v));
 }
 
 // ---- Rows -----------------------------------------------------------------------------------------------
 
-// Bits of q, k and v, and of a mask that has the output's rows. Of one product the queries are the rows, if
-// their places do not matter.
+// Bits of q, k and v, and of a mask that has the output's rows on its axis 0. Of one product the queries are
+// the rows, if their places do not matter.
 RowInputs attention_rows(const RowsContext& c) {
   const auto& attrs = c.attrs.as<AttentionAttrs>();
   const bool stacked = c.out().rank() > 2;
   if (!stacked && attrs.options.causal) return {};
   const std::uint64_t by_rows = stacked ? 7 : 1;
-  if (!attrs.masked || c.shape(3).rank() < c.out().rank() || c.shape(3)[0] != c.out()[0]) return by_rows;
+  if (!attrs.masked) return by_rows;
+  const bool heads = attrs.options.heads > 1;
+  if (!stacked && heads) return {};  // the mask has its rows elsewhere
+  if (c.shape(3).rank() < c.out().rank() + heads || c.shape(3)[0] != c.out()[0]) return by_rows;
   return by_rows | 8;
 }
 
@@ -320,8 +408,8 @@ Samples uses(SampleGen& g) {
       extents.push_back(columns);
       return Shape(extents);
     };
-    Sample sample{{g.normal(shape(lmde[0], lmde[2])), g.normal(shape(lmde[1], lmde[2])),
-                   g.normal(shape(lmde[1], lmde[3]))},
+    const std::int64_t d = options.heads * lmde[2], e = options.heads * lmde[3];
+    Sample sample{{g.normal(shape(lmde[0], d)), g.normal(shape(lmde[1], d)), g.normal(shape(lmde[1], e))},
                   AttentionAttrs{options, mask.defined()}};
     if (mask.defined()) sample.inputs.push_back(mask);
     samples.push_back(sample);
@@ -339,6 +427,11 @@ Samples uses(SampleGen& g) {
   add({}, {3, 3, 2, 2}, {});
   add({}, {3, 4, 2, 2}, {}, g.normal({3, 4}));
   add({}, {3, 4, 2, 2}, {}, g.normal({1, 4}));
+  add({2}, {3, 4, 2, 1}, {.causal = true, .heads = 3});
+  add({}, {3, 3, 2, 2}, {.heads = 2});
+  add({2}, {3, 4, 1, 2}, {.heads = 2}, g.normal({2, 2, 3, 4}));
+  add({2}, {3, 4, 2, 2}, {.heads = 2}, g.normal({2, 1, 3, 1}));
+  add({}, {3, 4, 2, 2}, {.heads = 2}, g.normal({2, 3, 4}));
   add({2}, {3, 0, 2, 2}, {});
   add({0}, {3, 2, 2, 2}, {});
   add({}, {1, 1, 1, 1}, {});
@@ -466,6 +559,10 @@ const Op attention_op{{
           const auto zeros = [](const Shape& shape) { return Tensor::zeros(shape); };
           const Tensor q = zeros({2, 3, 4}), k = zeros({2, 5, 4});
           return ErrorSamples{
+              {{q, k, k}, AttentionAttrs{{.heads = 0}}, "heads must be at least 1: got 0"},
+              {{q, k, k},
+               AttentionAttrs{{.heads = 3}},
+               "heads must divide the last axes: 3 for (2,3,4), (2,5,4), (2,5,4)"},
               {{q, k, zeros({2, 3, 4})},
                AttentionAttrs{},
                "[scaled_dot_product_attention] q (l,d), k (m,d) and v (m,e) must agree: (2,3,4), (2,5,4), "

@@ -8,6 +8,7 @@ namespace banach {
 
 struct AttentionOptions {
   bool causal = false;               ///< query i sees keys 0 to i only
+  std::int64_t heads = 1;            ///< products side by side along the last axes of q, k and v
   std::optional<double> scale = {};  ///< of the scores; 1 / sqrt(d) unless given
 };
 
@@ -16,13 +17,17 @@ struct AttentionOptions {
 /// take memory for a few rows of scores at a time, never for all (l, m) of them; derivatives of derivatives
 /// take that.
 ///
+/// With h heads, q is (..., l, h d), head i having columns i d to (i + 1) d, and so on: the result, (..., l,
+/// h e), is that of each head alone.
+///
 /// A hidden key (causal, or -infinity in the mask) has no influence, whatever it holds, NaN included. A query
 /// that sees no key gets zeros, and gives none of its cotangent on. Throws ShapeError if the shapes do not
 /// fit.
 Var scaled_dot_product_attention(const Var& q, const Var& k, const Var& v,
                                  const AttentionOptions& options = {});
 
-/// The same with `mask` added to the scores; it broadcasts to their shape (..., l, m).
+/// The same with `mask` added to the scores; it broadcasts to their shape (..., l, m), or (..., h, l, m) for
+/// h > 1 heads.
 Var scaled_dot_product_attention(const Var& q, const Var& k, const Var& v, const Var& mask,
                                  const AttentionOptions& options = {});
 

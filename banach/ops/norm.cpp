@@ -45,17 +45,13 @@ const Op normalize_vjp_op{{
         [](const KernelContext& c) {
           dispatch_floating(c.in().dtype(), [&](auto zero) {
             using T = decltype(zero);
-            const simd::Kernels<T>& kernels = simd::kernels<T>();
+            const auto f = simd::kernels<T>().normalize_vjp_row;
             const Rows rows = rows_of(c.in().shape(), "normalize_vjp");
-            const T *gs = c.in(0).data<T>(), *ys = c.in(1).data<T>(), *rstd = c.in(2).data<T>();
-            T* outs = c.out().mutable_data<T>();
+            const T *g = c.in(0).data<T>(), *y = c.in(1).data<T>(), *rstd = c.in(2).data<T>();
+            T* out = c.out().mutable_data<T>();
             for_rows(rows, [&](std::int64_t row) {
-              const std::int64_t n = rows.length, at = row * n;
-              const T *g = gs + at, *y = ys + at, r = rstd[row];
-              T* out = outs + at;
-              const T mean_g = kernels.sum(g, n) / static_cast<T>(n),
-                      mean_gy = kernels.dot(g, y, n) / static_cast<T>(n);
-              for (std::int64_t i = 0; i < n; ++i) out[i] = r * (g[i] - mean_g - y[i] * mean_gy);
+              const std::int64_t at = row * rows.length;
+              f(g + at, nullptr, y + at, rstd[row], out + at, rows.length);
             });
           });
         },
@@ -94,7 +90,7 @@ const Op normalize_op{{
         [](const KernelContext& c) {
           dispatch_floating(c.in().dtype(), [&](auto zero) {
             using T = decltype(zero);
-            const auto f = simd::kernels<T>().layer_norm_row;
+            const auto f = simd::kernels<T>().normalize_row;
             const auto eps = static_cast<T>(c.attrs.as<Epsilon>().eps);
             const Rows rows = rows_of(c.in().shape(), "normalize");
             const T* x = c.in().data<T>();

@@ -103,8 +103,7 @@ const Op softmax_vjp_op{{
     .kernel =
         [](const KernelContext& c) {
           two_row_kernel(c, [](auto* g, auto* y, auto* out, std::int64_t n, const auto& kernels) {
-            const auto projection = kernels.dot(g, y, n);
-            for (std::int64_t i = 0; i < n; ++i) out[i] = y[i] * (g[i] - projection);
+            kernels.softmax_vjp_row(g, y, out, n);
           });
         },
     .saves = Saves::inputs,
@@ -150,7 +149,8 @@ const Op log_softmax_vjp_op{{
           two_row_kernel(c, [](auto* g, auto* y, auto* out, std::int64_t n, const auto& kernels) {
             const auto total = kernels.sum(g, n);
             kernels.exp(y, out, n);
-            for (std::int64_t i = 0; i < n; ++i) out[i] = g[i] - out[i] * total;
+            kernels.scale_add(out, -total, decltype(total){-0.0}, out, n);
+            kernels.add_to(g, out, n);
           });
         },
     .saves = Saves::inputs,

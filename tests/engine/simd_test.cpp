@@ -487,7 +487,7 @@ TEMPLATE_TEST_CASE("rows: layer normalisation", "[simd]", float, double) {
       std::vector<T> x(static_cast<std::size_t>(n));
       for (auto& v : x) v = normal(random);
       T mean = -1, rstd = -1;
-      k.layer_norm_row(x.data(), T(1e-5), out, n, &mean, &rstd);
+      k.normalize_row(x.data(), T(1e-5), out, n, &mean, &rstd);
       if (n == 0) return;
       long double sum = 0, squares = 0;
       for (const T v : x) sum += v;
@@ -504,6 +504,101 @@ TEMPLATE_TEST_CASE("rows: layer normalisation", "[simd]", float, double) {
         REQUIRE(static_cast<double>(out[i]) ==
                 Approx(static_cast<double>((x[i] - centre) * scale)).epsilon(20 * eps + shift).margin(shift));
     });
+  }
+}
+
+TEMPLATE_TEST_CASE("rows: layer normalisation with scale and shift, and its vjp", "[simd]", float, double) {
+  using T = TestType;
+  const KeepIsa keep;
+  const T eps = std::numeric_limits<T>::epsilon();
+  for (const auto isa : isas()) {
+    simd::select(isa);
+    INFO(simd::name(isa));
+    const auto& k = simd::kernels<T>();
+    std::mt19937 random(9);
+    std::normal_distribution<T> normal(0, 2);
+    for_lengths<T>([&](std::int64_t n, T* out) {
+      const auto size = static_cast<std::size_t>(n);
+      std::vector<T> x(size), gamma(size), beta(size), g(size), y(size);
+      for (auto* v : {&x, &gamma, &beta, &g})
+        for (auto& e : *v) e = normal(random);
+      T mean = 0, rstd = 0;
+      k.normalize_row(x.data(), T(1e-3), y.data(), n, &mean, &rstd);
+      k.layer_norm_row(x.data(), gamma.data(), beta.data(), T(1e-3), out, n);
+      for (std::size_t i = 0; i < size; ++i)
+        REQUIRE(static_cast<double>(out[i]) ==
+                Approx(static_cast<double>(y[i] * gamma[i] + beta[i])).margin(static_cast<double>(40 * eps)));
+      for (const bool scaled : {false, true}) {
+        k.normalize_vjp_row(g.data(), scaled ? gamma.data() : nullptr, y.data(), rstd, out, n);
+        long double sum = 0, along = 0, size_of_terms = 1;
+        for (std::size_t i = 0; i < size; ++i) {
+          const long double h = scaled ? static_cast<long double>(g[i]) * gamma[i] : g[i];
+          sum += h / static_cast<long double>(n), along += h * y[i] / static_cast<long double>(n);
+          size_of_terms = std::max(size_of_terms, std::abs(h) * (1 + std::abs(y[i])));
+        }
+        for (std::size_t i = 0; i < size; ++i) {
+          const long double h = scaled ? static_cast<long double>(g[i]) * gamma[i] : g[i];
+          REQUIRE(static_cast<double>(out[i]) ==
+                  Approx(static_cast<double>(rstd * (h - sum - y[i] * along)))
+                      .margin(static_cast<double>(20 * eps * rstd * size_of_terms)));
+        }
+      }
+    });
+  }
+}
+
+TEMPLATE_TEST_CASE("rows: attention's softmax, and vjps of softmax", "[simd]", float, double) {
+  using T = TestType;
+  const KeepIsa keep;
+  const double eps = static_cast<double>(std::numeric_limits<T>::epsilon());
+  for (const auto isa : isas()) {
+    simd::select(isa);
+    INFO(simd::name(isa));
+    const auto& k = simd::kernels<T>();
+    std::mt19937 random(10);
+    std::normal_distribution<T> normal(0, 3);
+    for (const T scale : {T(0.25), T(1), T(-0.5), T(0)})
+      for_lengths<T>([&](std::int64_t n, T* out) {
+        const auto size = static_cast<std::size_t>(n);
+        std::vector<T> x(size), g(size), y(size), hidden(size);
+        for (std::size_t i = 0; i < size; ++i) x[i] = normal(random), g[i] = normal(random);
+        if (n > 3 && scale != 0) x[2] = scale > 0 ? -infinity<T> : infinity<T>;  // a hidden key
+        for (std::size_t i = 0; i < size; ++i) hidden[i] = scale * x[i];
+        k.softmax_row(hidden.data(), y.data(), n);
+        std::copy(x.begin(), x.end(), out);
+        k.attention_row(out, scale, n);
+        for (std::size_t i = 0; i < size; ++i)
+          REQUIRE(static_cast<double>(out[i]) ==
+                  Approx(static_cast<double>(y[i])).epsilon(80 * eps).margin(1e-37));
+
+        long double along = 0, largest = 1;
+        for (std::size_t i = 0; i < size; ++i) {
+          along += static_cast<long double>(g[i]) * y[i];
+          largest = std::max<long double>(largest, std::abs(g[i]));
+        }
+        k.softmax_vjp_row(g.data(), y.data(), out, n);
+        const double margin = 20 * eps * static_cast<double>(largest);
+        for (std::size_t i = 0; i < size; ++i)
+          REQUIRE(static_cast<double>(out[i]) ==
+                  Approx(static_cast<double>(y[i] * (g[i] - along))).margin(margin));
+        if (n > 3 && scale != 0) g[2] = nan_of<T>;
+        std::vector<T> in_place = g;
+        k.attention_vjp_row(y.data(), T(0.5), in_place.data(), n);
+        for (std::size_t i = 0; i < size; ++i)
+          REQUIRE(static_cast<double>(in_place[i]) == Approx(static_cast<double>(out[i] / 2)).margin(margin));
+      });
+    // Nothing is seen; something is no number; all is one.
+    std::vector<T> row(37, -infinity<T>);
+    k.attention_row(row.data(), T(2), 37);
+    CHECK(std::count(row.begin(), row.end(), T(0)) == 37);
+    row.assign(37, T(1));
+    row[36] = nan_of<T>;
+    k.attention_row(row.data(), T(2), 37);
+    CHECK(std::all_of(row.begin(), row.end(), [](T e) { return std::isnan(e); }));
+    row.assign(37, std::numeric_limits<T>::max());
+    k.attention_row(row.data(), T(1), 37);
+    CHECK(static_cast<double>(row[36]) == Approx(1.0 / 37).epsilon(40 * eps));
+    k.attention_row(row.data(), T(1), 0);
   }
 }
 

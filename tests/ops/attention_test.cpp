@@ -125,3 +125,57 @@ TEST_CASE("attention is the same for any number of threads", "[attention]") {
     return result.cotangents;
   });
 }
+
+TEST_CASE("heads side by side are attention of each head alone", "[attention]") {
+  SampleGen g(25);
+  const std::int64_t n = 2, h = 3, l = 70, m = 40, d = 5, e = 4;
+  const Var q = g.normal({n, l, h * d}), k = g.normal({n, m, h * d}), v = g.normal({n, m, h * e}),
+            u = g.normal({n, l, h * e});
+  const auto split = [&](const Var& x) {
+    return permute(reshape(x, {x.size(0), x.size(1), h, x.size(2) / h}), {0, 2, 1, 3});
+  };
+  const auto join = [&](const Var& y) { return reshape(permute(y, {0, 2, 1, 3}), {n, l, h * e}); };
+  for (const bool causal : {false, true}) {
+    check_alike(
+        {q, k, v}, u,
+        [&](const Vars& x) {
+          return Vars{scaled_dot_product_attention(x[0], x[1], x[2], {.causal = causal, .heads = h})};
+        },
+        [&](const Vars& x) {
+          return Vars{
+              join(scaled_dot_product_attention(split(x[0]), split(x[1]), split(x[2]), {.causal = causal}))};
+        });
+    for (const Shape& mask : {Shape{n, h, l, m}, Shape{h, l, m}, Shape{n, 1, 1, m}, Shape{l, m}})
+      check_alike(
+          {q, k, v, g.normal(mask)}, u,
+          [&](const Vars& x) {
+            return Vars{scaled_dot_product_attention(x[0], x[1], x[2], x[3], {.causal = causal, .heads = h})};
+          },
+          [&](const Vars& x) {
+            return Vars{join(scaled_dot_product_attention(split(x[0]), split(x[1]), split(x[2]), x[3],
+                                                          {.causal = causal}))};
+          });
+  }
+}
+
+TEST_CASE("queries get gradients from what they see only, whatever hidden keys hold", "[attention]") {
+  SampleGen g(26);
+  const std::int64_t length = 70, at = 40, width = 6;
+  const Tensor q = g.normal({1, length, width}), u = g.normal({1, length, 4});
+  Tensor k = g.normal({1, length, width}), v = g.normal({1, length, 4});
+  const auto cotangent = [&] {
+    return vjp(
+               [](const Vars& x) {
+                 return Vars{scaled_dot_product_attention(x[0], x[1], x[2], {.causal = true, .heads = 2})};
+               },
+               {Var(q), Var(k), Var(v)}, {Var(u)})
+        .cotangents[0]
+        .value();
+  };
+  const Tensor clean = cotangent();
+  k.mutable_data<double>()[at * width] = NAN;  // in the first head
+  v.mutable_data<double>()[at * 4 + 3] = inf;  // in the second one
+  const Tensor dirty = cotangent();
+  for (std::int64_t j = 0; j < at * width; ++j) CHECK(dirty.at(j) == Approx(clean.at(j)).margin(1e-14));
+  for (std::int64_t j = at * width; j < length * width; ++j) CHECK(std::isnan(dirty.at(j)));
+}

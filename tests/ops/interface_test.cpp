@@ -170,6 +170,7 @@ TEST_CASE("defaults of convolutions, pools and attention", "[defaults]") {
   CHECK(AvgPool2dOptions{}.count_padding);
   CHECK_FALSE(AttentionOptions{}.causal);
   CHECK_FALSE(AttentionOptions{}.scale);
+  CHECK(AttentionOptions{}.heads == 1);
   CHECK_FALSE(MatmulOptions{}.transpose_a);
   CHECK_FALSE(MatmulOptions{}.transpose_b);
   CHECK_FALSE(CholeskyOptions{}.upper);
