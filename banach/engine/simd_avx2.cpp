@@ -4,6 +4,7 @@
 #define xsimd banach_xsimd_avx2
 #include <xsimd/xsimd.hpp>
 
+#include <banach/engine/history_kernels.hpp>
 #include <banach/engine/packed_kernels.hpp>
 #include <banach/engine/simd_kernels.hpp>
 
@@ -14,5 +15,8 @@ constinit const Kernels<double> avx2_double = table<double, xsimd::fma3<xsimd::a
 
 constinit const PanelProduct<float> avx2_product_float = products_of<float, xsimd::fma3<xsimd::avx2>>();
 constinit const PanelProduct<double> avx2_product_double = products_of<double, xsimd::fma3<xsimd::avx2>>();
+
+constinit const HistoryKernels<float> avx2_history_float = history_of<float, xsimd::fma3<xsimd::avx2>>();
+constinit const HistoryKernels<double> avx2_history_double = history_of<double, xsimd::fma3<xsimd::avx2>>();
 
 }  // namespace banach::simd::detail

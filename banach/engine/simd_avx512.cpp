@@ -11,6 +11,7 @@
 #define xsimd banach_xsimd_avx512
 #include <xsimd/xsimd.hpp>
 
+#include <banach/engine/history_kernels.hpp>
 #include <banach/engine/packed_kernels.hpp>
 #include <banach/engine/simd_kernels.hpp>
 
@@ -21,5 +22,8 @@ constinit const Kernels<double> avx512_double = table<double, xsimd::avx512bw>()
 
 constinit const PanelProduct<float> avx512_product_float = products_of<float, xsimd::avx512bw>();
 constinit const PanelProduct<double> avx512_product_double = products_of<double, xsimd::avx512bw>();
+
+constinit const HistoryKernels<float> avx512_history_float = history_of<float, xsimd::avx512bw>();
+constinit const HistoryKernels<double> avx512_history_double = history_of<double, xsimd::avx512bw>();
 
 }  // namespace banach::simd::detail

@@ -124,34 +124,59 @@ Scalar<B> across_lanes(B x, const Combine& combine) {
   return across<Scalar<B>, B::size>(x.data, combine);
 }
 
-/// The sum of what step(accumulator, load) adds, lanes past the end adding nothing. Blocks of 2048 elements
-/// are added up in T, in four batches; block sums in double, with compensation (Neumaier 1974). The order
-/// depends on n only.
+template <class B>
+Scalar<B> sum_of_lanes(B x) {
+  return across_lanes(x, [](auto a, auto b) { return a + b; });
+}
+
+/// The sums of what step(accumulators, load) adds to `count` batches for elements begin to end, lanes past
+/// the end adding nothing, in four batches each.
+template <class B, int count, class Step>
+void block_sums(std::int64_t begin, std::int64_t end, const Step& step, double* sums) {
+  constexpr std::int64_t width = B::size;
+  B s0[count], s1[count], s2[count], s3[count];
+  for (int k = 0; k < count; ++k) s0[k] = s1[k] = s2[k] = s3[k] = B(Scalar<B>(0));
+  std::int64_t i = begin;
+  for (; i + 4 * width <= end; i += 4 * width) {
+    step(s0, Whole<B>{i});
+    step(s1, Whole<B>{i + width});
+    step(s2, Whole<B>{i + 2 * width});
+    step(s3, Whole<B>{i + 3 * width});
+  }
+  for (; i + width <= end; i += width) step(s0, Whole<B>{i});
+  if (i < end) step(s1, Partial<B>{i, end});
+  for (int k = 0; k < count; ++k)
+    sums[k] = static_cast<double>(sum_of_lanes((s0[k] + s1[k]) + (s2[k] + s3[k])));
+}
+
+/// The same for n elements. Blocks of 2048 of them are added up in T, block sums in double, with compensation
+/// (Neumaier 1974). The order depends on n only.
+template <class B, int count, class Step>
+void sums_of(std::int64_t n, const Step& step, double* sums) {
+  constexpr std::int64_t block = 2048;
+  if (n <= block) return block_sums<B, count>(0, n, step, sums);
+  double lost[count] = {};
+  for (int k = 0; k < count; ++k) sums[k] = 0;
+  for (std::int64_t begin = 0; begin < n; begin += block) {
+    double parts[count];
+    block_sums<B, count>(begin, begin + block < n ? begin + block : n, step, parts);
+    for (int k = 0; k < count; ++k) {
+      const double next = sums[k] + parts[k], back = next - sums[k];
+      lost[k] += (sums[k] - (next - back)) + (parts[k] - back);
+      sums[k] = next;
+    }
+  }
+  for (int k = 0; k < count; ++k)
+    if (lost[k] == lost[k]) sums[k] += lost[k];  // an infinite total leaves NaN in lost
+}
+
+/// One such sum; step(accumulator, load) gives the accumulator's new value.
 template <class B, class Step>
 double sum_of(std::int64_t n, const Step& step) {
-  using T = Scalar<B>;
-  constexpr std::int64_t width = B::size, block = 2048;
-  double total = 0, lost = 0;
-  for (std::int64_t begin = 0; begin < n; begin += block) {
-    const std::int64_t end = begin + block < n ? begin + block : n;
-    B s0(T(0)), s1(T(0)), s2(T(0)), s3(T(0));
-    std::int64_t i = begin;
-    for (; i + 4 * width <= end; i += 4 * width) {
-      s0 = step(s0, Whole<B>{i});
-      s1 = step(s1, Whole<B>{i + width});
-      s2 = step(s2, Whole<B>{i + 2 * width});
-      s3 = step(s3, Whole<B>{i + 3 * width});
-    }
-    for (; i + width <= end; i += width) s0 = step(s0, Whole<B>{i});
-    if (i < end) s1 = step(s1, Partial<B>{i, end});
-    const auto sum =
-        static_cast<double>(across_lanes((s0 + s1) + (s2 + s3), [](auto a, auto b) { return a + b; }));
-    if (n <= block) return sum;
-    const double next = total + sum, back = next - total;
-    lost += (total - (next - back)) + (sum - back);
-    total = next;
-  }
-  return lost == lost ? total + lost : total;  // an infinite total leaves NaN in lost
+  double sum = 0;
+  sums_of<B, 1>(
+      n, [&](B(&s)[1], auto load) { s[0] = step(s[0], load); }, &sum);
+  return sum;
 }
 
 // ---- One argument

@@ -3,6 +3,7 @@
 #define xsimd banach_xsimd_sse2
 #include <xsimd/xsimd.hpp>
 
+#include <banach/engine/history_kernels.hpp>
 #include <banach/engine/packed_kernels.hpp>
 #include <banach/engine/simd_kernels.hpp>
 
@@ -13,5 +14,8 @@ constinit const Kernels<double> sse2_double = table<double, xsimd::sse2>();
 
 constinit const PanelProduct<float> sse2_product_float = products_of<float, xsimd::sse2>();
 constinit const PanelProduct<double> sse2_product_double = products_of<double, xsimd::sse2>();
+
+constinit const HistoryKernels<float> sse2_history_float = history_of<float, xsimd::sse2>();
+constinit const HistoryKernels<double> sse2_history_double = history_of<double, xsimd::sse2>();
 
 }  // namespace banach::simd::detail

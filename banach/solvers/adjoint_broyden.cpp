@@ -7,10 +7,9 @@
 namespace banach {
 namespace {
 
-// The inverse Jacobian of g(z) = f(z) - z is kept as H = -I + sum_i u_i v_i^T. With sigma = g(z) and b = H^T
-// g'(z)^T sigma, the update of B = H^-1 is, by the formula of Sherman and Morrison,
-//   H <- H + (H sigma) (sigma - b)^T / (b^T sigma).
-// The next step is -H g, with the new H.
+// The step is P g with g = f(z) - z and P an estimate of (I - J)^-1. With sigma = g and b = P^T (I - J)^T
+// sigma, the update of B = P^-1 is, by the formula of Sherman and Morrison,
+//   P <- P - (P sigma) v^T,   v = (b - sigma) / (b^T sigma).
 template <class T>
 class AdjointBroydenStepper final : public Stepper {
  public:
@@ -64,24 +63,25 @@ class AdjointBroydenStepper final : public Stepper {
     }
     if (inverse_.full(s)) inverse_.clear(s);
     PoolVector<T> step(static_cast<std::size_t>(n_));
-    update(s, f, g, jt_g);
     inverse_.apply(s, g, step.data());
-    for (std::int64_t i = 0; i < n_; ++i) next[i] = z[i] - static_cast<T>(options_.damping) * step[i];
+    update(s, f, g, jt_g, step.data());
+    simd::history<T>().combine(z, step.data(), 1, &options_.damping, n_, next);
     if (vec::all_finite(next, n_)) return;
     inverse_.clear(s);
     vec::damped_step(z, f, options_.damping, next, n_);
   }
 
-  // Adds one pair, unless b and sigma = g are nearly orthogonal.
-  void update(std::int64_t s, const T* f, const T* g, const T* jt_g) {
+  // Adds one pair, unless b and sigma = g are nearly orthogonal, and brings step = P g up to date.
+  void update(std::int64_t s, const T* f, const T* g, const T* jt_g, T* step) {
     if (vec::is_rounding(g, f, n_)) return;
     T *u = inverse_.new_u(s), *v = inverse_.new_v(s);
-    vec::subtract(jt_g, g, u, n_);  // g'(z)^T sigma
+    vec::subtract(g, jt_g, u, n_);  // (I - J)^T sigma
     inverse_.apply_transposed(s, u, v);
     const double pivot = inverse_.dot(v, g);
     if (!(std::abs(pivot) > inverse_.smallest_cosine * vec::norm(v, n_) * vec::norm(g, n_))) return;
-    for (std::int64_t i = 0; i < n_; ++i) v[i] = static_cast<T>((g[i] - v[i]) / pivot);
-    inverse_.apply(s, g, u);
+    for (std::int64_t i = 0; i < n_; ++i) v[i] = static_cast<T>((v[i] - g[i]) / pivot);
+    vec::copy(step, u, n_);
+    vec::axpy(-inverse_.dot(v, g), u, step, n_);
     inverse_.keep(s);
   }
 

@@ -7,37 +7,49 @@
 namespace banach {
 namespace {
 
-// Solves (A + ridge diag(A)) x = b for a symmetric A of m x m (row-major, stride `lda`) by Cholesky's
-// factorisation of the matrix scaled to a unit diagonal: the columns of a fast solve differ in size by many
-// orders of magnitude, and their share must not. A column of zeros gets x = 0. False if the matrix is not
-// positive definite.
-bool solve_ridge(const double* a, int lda, int m, double ridge, double* work, double* b) {
-  double *l = work, *scale = work + m * m;
-  for (int i = 0; i < m; ++i) scale[i] = a[i * lda + i] > 0.0 ? 1.0 / std::sqrt(a[i * lda + i]) : 0.0;
-  for (int i = 0; i < m; ++i) {
-    for (int j = 0; j <= i; ++j) {
-      double sum = i == j ? 1.0 + ridge : a[i * lda + j] * scale[i] * scale[j];
-      for (int k = 0; k < j; ++k) sum -= l[i * m + k] * l[j * m + k];
-      if (i != j)
-        l[i * m + j] = sum / l[j * m + j];
-      else if (sum > 0.0)
-        l[i * m + i] = std::sqrt(sum);
-      else
-        return false;
+// The small systems of the least-squares problems: (A + ridge diag(A)) x = b for a symmetric A, by
+// elimination in the upper triangle. A positive definite matrix needs no pivots, and without them the answer
+// does not depend on the units of the columns: those of a fast solve differ in size by many orders of
+// magnitude.
+class RidgeSystem {
+ public:
+  explicit RidgeSystem(int most)
+      : rows_(static_cast<std::size_t>(most) * (static_cast<std::size_t>(most) + 1)) {}
+
+  /// `a` is m x m with its rows `stride` apart; b becomes x, where a column of zeros gets x = 0. False if the
+  /// matrix is not positive definite.
+  bool solve(const double* a, int stride, int m, double ridge, double* b) {
+    for (int i = 0; i < m; ++i) {
+      std::copy(a + i * stride + i, a + i * stride + m, row(m, i) + i);
+      row(m, i)[i] *= 1.0 + ridge;
+      row(m, i)[m] = b[i];
     }
+    for (int k = 0; k < m; ++k) {
+      double* const pivots = row(m, k);
+      const bool empty = a[k * stride + k] == 0.0;
+      if (!empty && !(pivots[k] > 0.0)) return false;
+      const double inverse = empty ? 0.0 : 1.0 / pivots[k];
+      for (int i = k + 1; i < m; ++i) {
+        double* const below = row(m, i);
+        const double factor = pivots[i] * inverse;
+        for (int j = i; j <= m; ++j) below[j] -= factor * pivots[j];
+      }
+      pivots[k] = inverse;
+    }
+    for (int i = m - 1; i >= 0; --i) {
+      const double* const right = row(m, i);
+      double sum = right[m];
+      for (int k = i + 1; k < m; ++k) sum -= right[k] * b[k];
+      b[i] = sum * right[i];
+    }
+    return true;
   }
-  for (int i = 0; i < m; ++i) {
-    b[i] *= scale[i];
-    for (int k = 0; k < i; ++k) b[i] -= l[i * m + k] * b[k];
-    b[i] /= l[i * m + i];
-  }
-  for (int i = m - 1; i >= 0; --i) {
-    for (int k = i + 1; k < m; ++k) b[i] -= l[k * m + i] * b[k];
-    b[i] /= l[i * m + i];
-  }
-  for (int i = 0; i < m; ++i) b[i] *= scale[i];
-  return true;
-}
+
+ private:
+  double* row(int m, int i) { return rows_.data() + i * (m + 1); }
+
+  PoolVector<double> rows_;  // of the matrix, each with its entry of b
+};
 
 // With g = f(z) - z and the differences dg, df of successive g and f as columns:
 //   gamma = argmin ||g - dg gamma||,  next = z + damping g - (df - (1 - damping) dg) gamma.
@@ -59,8 +71,12 @@ class AndersonStepper final : public Stepper {
   void propose(const Tensor& z, const Tensor& fz, std::span<const char> active, Tensor& next) override {
     const T *z_data = z.data<T>(), *f_data = fz.data<T>();
     T* out = next.mutable_data<T>();
-    vec::for_active(active, n_ * memory_,
-                    [&](std::int64_t s) { propose(s, z_data + s * n_, f_data + s * n_, out + s * n_); });
+    vec::for_pieces(z.shape()[0], n_ * memory_, [&](std::int64_t begin, std::int64_t end) {
+      Work work(memory_);
+      for (std::int64_t s = begin; s < end; ++s)
+        if (active[static_cast<std::size_t>(s)])
+          propose(s, z_data + s * n_, f_data + s * n_, out + s * n_, work);
+    });
   }
 
   std::int64_t history_bytes() const override {
@@ -72,52 +88,75 @@ class AndersonStepper final : public Stepper {
   // The differences of one sample stand in slots 0 ... count - 1 of a ring. Slot `head` is the one to be
   // written next; once `pending`, it holds the last g and f, of which the next ones will make differences.
   struct State {
-    int count = 0, head = 0;
+    int count = 0, head = 0, newest = 0;
     bool pending = false;
   };
 
-  void propose(std::int64_t s, const T* z, const T* f, T* next) {
+  // What one sample leaves to the next.
+  struct Work {
+    RidgeSystem system;
+    PoolVector<double> gamma, overlaps;
+    explicit Work(int memory)
+        : system(memory),
+          gamma(static_cast<std::size_t>(memory)),
+          overlaps(static_cast<std::size_t>(memory)) {}
+  };
+
+  void propose(std::int64_t s, const T* z, const T* f, T* next, Work& work) {
     State& state = states_[static_cast<std::size_t>(s)];
     T *dg = dg_data_ + s * memory_ * n_, *df = df_data_ + s * memory_ * n_;
+    double* gram = gram_.data() + s * memory_ * memory_;
     if (guard_.restart(s, z, f)) state = {};
 
-    PoolVector<T> g(static_cast<std::size_t>(n_));
-    vec::subtract(f, z, g.data(), n_);
-    double* gram = gram_.data() + s * memory_ * memory_;
-    if (state.pending && !add_difference(state, g.data(), f, dg, df, gram)) state = {};
-    if (state.count > 0 && !accelerate(state, gram, z, f, g.data(), dg, df, next)) state = {};
+    T* const g = next;  // until the step is known
+    vec::subtract(f, z, g, n_);
+    if (state.pending && !add_difference(state, g, f, dg, df)) state = {};
+    if (state.count > 0 &&
+        !(find_mix(state, g, dg, gram, work) && accelerate(state, z, f, dg, df, work, next)))
+      state = {};
     if (state.count == 0) vec::damped_step(z, f, options_.damping, next, n_);
 
-    vec::copy(g.data(), dg + state.head * n_, n_);
+    vec::subtract(f, z, dg + state.head * n_, n_);
     vec::copy(f, df + state.head * n_, n_);
     state.pending = true;
   }
 
   // False if the difference is lost in rounding.
-  bool add_difference(State& state, const T* g, const T* f, T* dg, T* df, double* gram) const {
-    const int slot = state.head;
-    vec::subtract(g, dg + slot * n_, dg + slot * n_, n_);
-    vec::subtract(f, df + slot * n_, df + slot * n_, n_);
-    if (vec::is_rounding(dg + slot * n_, f, n_)) return false;
+  bool add_difference(State& state, const T* g, const T* f, T* dg, T* df) const {
+    T *new_dg = dg + state.head * n_, *new_df = df + state.head * n_;
+    vec::subtract(g, new_dg, new_dg, n_);
+    vec::subtract(f, new_df, new_df, n_);
+    if (vec::is_rounding(new_dg, f, n_)) return false;
     state.count = std::min(state.count + 1, memory_);
-    state.head = (slot + 1) % memory_;
-    for (int i = 0; i < state.count; ++i)
-      gram[slot * memory_ + i] = gram[i * memory_ + slot] = vec::dot(dg + i * n_, dg + slot * n_, n_);
+    state.newest = state.head;
+    state.head = (state.head + 1) % memory_;
     return true;
   }
 
-  // False if the small system has no solution or the step is not finite.
-  bool accelerate(const State& state, const double* gram, const T* z, const T* f, const T* g, const T* dg,
-                  const T* df, T* next) const {
-    const int m = state.count;
-    PoolVector<double> gamma(static_cast<std::size_t>(m)), work(static_cast<std::size_t>(m * m + m));
-    for (int i = 0; i < m; ++i) gamma[static_cast<std::size_t>(i)] = vec::dot(dg + i * n_, g, n_);
-    if (!solve_ridge(gram, memory_, m, options_.ridge, work.data(), gamma.data())) return false;
-    vec::damped_step(z, f, options_.damping, next, n_);
-    for (int i = 0; i < m; ++i) {
-      vec::axpy(-gamma[static_cast<std::size_t>(i)], df + i * n_, next, n_);
-      if (options_.damping != 1.0)
-        vec::axpy((1.0 - options_.damping) * gamma[static_cast<std::size_t>(i)], dg + i * n_, next, n_);
+  // gamma, from the Gram matrix and its new row. False if the small system has no solution.
+  bool find_mix(const State& state, const T* g, const T* dg, double* gram, Work& work) const {
+    const int m = state.count, newest = state.newest;
+    simd::history<T>().wide_dots_of_two(dg, m, dg + newest * n_, g, n_, work.overlaps.data(),
+                                        work.gamma.data());
+    for (int i = 0; i < m; ++i)
+      gram[newest * memory_ + i] = gram[i * memory_ + newest] = work.overlaps[static_cast<std::size_t>(i)];
+    return work.system.solve(gram, memory_, m, options_.ridge, work.gamma.data());
+  }
+
+  // False if the step is not finite.
+  bool accelerate(const State& state, const T* z, const T* f, const T* dg, const T* df, Work& work,
+                  T* next) const {
+    const auto add = [&](const T* start, const T* rows, double factor) {
+      for (int i = 0; i < state.count; ++i)
+        work.overlaps[static_cast<std::size_t>(i)] = factor * work.gamma[static_cast<std::size_t>(i)];
+      simd::history<T>().combine(start, rows, state.count, work.overlaps.data(), n_, next);
+    };
+    if (options_.damping == 1.0) {
+      add(f, df, -1.0);
+    } else {
+      vec::damped_step(z, f, options_.damping, next, n_);
+      add(next, df, -1.0);
+      add(next, dg, 1.0 - options_.damping);
     }
     return vec::all_finite(next, n_);
   }

@@ -38,12 +38,9 @@ class KrylovSpace {
       return close(product);
     }
     // Twice is enough (Giraud, Langou and Rozloznik 2005).
-    for (int pass = 0; pass < 2; ++pass)
-      for (std::int64_t i = 0; i < size_; ++i) {
-        const double part = vec::dot(vector(i), product, n_);
-        at(i, j) += part;
-        vec::axpy(-part, vector(i), product, n_);
-      }
+    PoolVector<double> column(static_cast<std::size_t>(size_));
+    for (int pass = 0; pass < 2; ++pass) vec::project_out(basis_.data(), size_, product, n_, column.data());
+    for (std::int64_t i = 0; i < size_; ++i) at(i, j) = column[static_cast<std::size_t>(i)];
     rest_ = vec::norm(product, n_);
     // What rounding has left is not a direction.
     const double rounding = std::pow(static_cast<double>(std::numeric_limits<T>::epsilon()), 0.75);
@@ -75,11 +72,10 @@ class KrylovSpace {
   }
 
  private:
-  const T* vector(std::int64_t i) const { return basis_.data() + i * n_; }
   double& at(std::int64_t i, std::int64_t j) { return h_[static_cast<std::size_t>(i * most_ + j)]; }
 
   void add(T* vector, double length) {
-    for (std::int64_t i = 0; i < n_; ++i) vector[i] = static_cast<T>(static_cast<double>(vector[i]) / length);
+    vec::divide(vector, length, vector, n_);
     basis_.insert(basis_.end(), vector, vector + n_);
     ++size_;
   }

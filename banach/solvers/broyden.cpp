@@ -7,11 +7,10 @@
 namespace banach {
 namespace {
 
-// The inverse Jacobian of g(z) = f(z) - z is kept as H = -I + sum_i u_i v_i^T. After a step dz that changed g
-// by dg,
-//   H <- H + (dz - H dg) (dz^T H) / (dz^T H dg)
-// makes H dg = dz (Broyden 1965, by the formula of Sherman and Morrison). The next step is -H g. H dg is a
-// difference of the H g that the steps need anyway, which leaves two products with the memory a step.
+// The step is P g with g = f(z) - z and P an estimate of (I - J)^-1. After a step dz that changed g by dg,
+//   P <- P - u v^T,   v = P^T dz,   u = (dz + P dg) / v^T dg
+// makes P dg = -dz (Broyden 1965, by the formula of Sherman and Morrison). P dg is a difference of the P g
+// that the steps need anyway, which leaves two products with the memory a step.
 template <class T>
 class BroydenStepper final : public Stepper {
  public:
@@ -39,34 +38,30 @@ class BroydenStepper final : public Stepper {
 
  private:
   void propose(std::int64_t s, const T* z, const T* f, T* next) {
-    char& started = started_[static_cast<std::size_t>(s)];  // the last z, g and H g are known
-    T *last_z = last_data_ + 3 * s * n_, *last_g = last_z + n_, *last_hg = last_g + n_;
+    char& started = started_[static_cast<std::size_t>(s)];  // the last point is known
     if (guard_.restart(s, z, f)) forget(s);
 
-    PoolVector<T> work(static_cast<std::size_t>(2 * n_));
-    T *g = work.data(), *hg = g + n_;
+    PoolVector<T> point(static_cast<std::size_t>(3 * n_));  // z, g, P g
+    T *g = point.data() + n_, *step = g + n_, *last = last_data_ + 3 * s * n_;
+    vec::copy(z, point.data(), n_);
     vec::subtract(f, z, g, n_);
     if (inverse_.full(s)) {  // without its first updates the others would be worth less than none
       inverse_.clear(s);
-      simd::kernels<T>().neg(last_g, last_hg, n_);
+      vec::copy(last + n_, last + 2 * n_, n_);
     }
-    inverse_.apply(s, g, hg);
+    inverse_.apply(s, g, step);
     if (started) {
-      T *dz = last_z, *dg = last_g, *hdg = last_hg;
-      vec::subtract(z, last_z, dz, n_);
-      vec::subtract(g, last_g, dg, n_);
-      vec::subtract(hg, last_hg, hdg, n_);
-      if (!vec::is_rounding(dg, f, n_)) update(s, dz, dg, hdg, g, hg);
+      vec::subtract(point.data(), last, last, 3 * n_);
+      const T *dz = last, *dg = last + n_, *change = last + 2 * n_;
+      if (!vec::is_rounding(dg, f, n_)) update(s, dz, dg, change, g, step);
     }
-    for (std::int64_t i = 0; i < n_; ++i) next[i] = z[i] - static_cast<T>(options_.damping) * hg[i];
+    simd::history<T>().combine(z, step, 1, &options_.damping, n_, next);
     if (!vec::all_finite(next, n_)) {
       inverse_.clear(s);
-      simd::kernels<T>().neg(g, hg, n_);
+      vec::copy(g, step, n_);
       vec::damped_step(z, f, options_.damping, next, n_);
     }
-    vec::copy(z, last_z, n_);
-    vec::copy(g, last_g, n_);
-    vec::copy(hg, last_hg, n_);
+    vec::copy(point.data(), last, 3 * n_);
     started = 1;
   }
 
@@ -75,14 +70,17 @@ class BroydenStepper final : public Stepper {
     started_[static_cast<std::size_t>(s)] = 0;
   }
 
-  // Adds one pair (u, v), unless H^T dz and dg are nearly orthogonal, and brings hg = H g up to date.
-  void update(std::int64_t s, const T* dz, const T* dg, const T* hdg, const T* g, T* hg) {
+  // Adds one pair (u, v), unless P^T dz and dg are nearly orthogonal, and brings step = P g up to date;
+  // `change` is P dg. Of the pair, v is kept at length 1.
+  void update(std::int64_t s, const T* dz, const T* dg, const T* change, const T* g, T* step) {
     T *u = inverse_.new_u(s), *v = inverse_.new_v(s);
     inverse_.apply_transposed(s, dz, v);
+    vec::divide(v, vec::norm(v, n_), v, n_);
     const double pivot = inverse_.dot(v, dg);
-    if (!(std::abs(pivot) > inverse_.smallest_cosine * vec::norm(v, n_) * vec::norm(dg, n_))) return;
-    for (std::int64_t i = 0; i < n_; ++i) u[i] = static_cast<T>((dz[i] - hdg[i]) / pivot);
-    vec::axpy(inverse_.dot(v, g), u, hg, n_);
+    if (!(std::abs(pivot) > inverse_.smallest_cosine * vec::norm(dg, n_))) return;
+    simd::kernels<T>().add.vv(dz, change, u, n_);
+    vec::divide(u, pivot, u, n_);
+    vec::axpy(-inverse_.dot(v, g), u, step, n_);
     inverse_.keep(s);
   }
 

@@ -67,14 +67,16 @@ class Solve {
     vec::for_active(active_, n_, [&](std::int64_t s) {
       const std::int64_t row = s * n_;
       SampleMonitor& monitor = monitors_[static_cast<std::size_t>(s)];
-      const double norm = vec::norm(f + row, n_);
+      T squares[3];
+      simd::history<T>().squared_lengths(f + row, z + row, previous + row, n_, squares);
+      const double norm = vec::norm(f + row, n_, squares[0]);
       const bool finite = std::isfinite(norm) || vec::all_finite(f + row, n_);
-      const double residual = finite ? vec::distance(f + row, z + row, n_) : 0.0;
+      const double residual = finite ? vec::distance(f + row, z + row, n_, squares[1]) : 0.0;
       const bool first = monitor.report().nstep == 0;
       const StepInfo info = first ? StepInfo{} : stepper.info(s);
       const double step_length = first        ? 0.0
                                  : info.trial ? info.step_length
-                                              : vec::distance(z + row, previous + row, n_);
+                                              : vec::distance(z + row, previous + row, n_, squares[2]);
       if (!monitor.observe({residual, norm, step_length, finite, info})) return;
       vec::copy(z + row, best_z + row, n_);
       vec::copy(f + row, best_f + row, n_);

@@ -45,15 +45,11 @@ class GmresSample : public KrylovSample<T> {
   T* row(int j) { return basis_ + j * n_; }
   double& r(int i, int j) { return r_[static_cast<std::size_t>(j * columns_ + i)]; }
 
-  void divide(const T* v, double norm, T* out) const {
-    for (std::int64_t i = 0; i < n_; ++i) out[i] = static_cast<T>(static_cast<double>(v[i]) / norm);
-  }
-
   void begin_cycle(const T* residual, double norm, T* argument) {
     checking_ = false;
     size_ = 0;
     rhs_[0] = norm;
-    divide(residual, norm, row(0));
+    vec::divide(residual, norm, row(0), n_);
     vec::copy(row(0), argument, n_);
   }
 
@@ -70,20 +66,14 @@ class GmresSample : public KrylovSample<T> {
     const double estimate = std::abs(rhs_[static_cast<std::size_t>(size_)]);
     if (exhausted || size_ == columns_ || steps_left() <= 1 || estimate <= tolerance_ * b_norm_)
       return end_cycle(argument);
-    divide(w, after, w);
+    vec::divide(w, after, w, n_);
     vec::copy(w, argument, n_);
   }
 
-  // Modified Gram and Schmidt, twice: once is not enough (Giraud, Langou, Rozloznik and van den Eshof 2005).
+  // Gram and Schmidt, twice: once is not enough (Giraud, Langou, Rozloznik and van den Eshof 2005).
   double orthogonalise(T* w, int j) {
     for (int i = 0; i <= j; ++i) r(i, j) = 0.0;
-    for (int pass = 0; pass < 2; ++pass) {
-      for (int i = 0; i <= j; ++i) {
-        const double overlap = vec::dot(row(i), w, n_);
-        vec::axpy(-overlap, row(i), w, n_);
-        r(i, j) += overlap;
-      }
-    }
+    for (int pass = 0; pass < 2; ++pass) vec::project_out(basis_, j + 1, w, n_, &r(0, j));
     return vec::norm(w, n_);
   }
 

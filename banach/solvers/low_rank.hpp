@@ -5,10 +5,12 @@
 #include <banach/solvers/fixed_point.hpp>
 #include <banach/solvers/vector.hpp>
 
+#include <array>
+
 namespace banach {
 
-/// H = -I + sum_i u_i v_i^T for each sample of a batch: an estimate of (J - I)^-1, the inverse Jacobian of
-/// f(z) - z.
+/// P = I - sum_i u_i v_i^T for each sample of a batch: an estimate of (I - J)^-1, the inverse Jacobian of
+/// z - f(z), so that P (f(z) - z) is a step to the fixed point.
 template <class T>
 class LowRankInverse {
  public:
@@ -30,9 +32,9 @@ class LowRankInverse {
   bool full(std::int64_t sample) const { return counts_[static_cast<std::size_t>(sample)] == memory_; }
   void clear(std::int64_t sample) { counts_[static_cast<std::size_t>(sample)] = 0; }
 
-  /// out = H x
+  /// out = P x
   void apply(std::int64_t sample, const T* x, T* out) const { apply(sample, u_data_, v_data_, x, out); }
-  /// out = H^T x
+  /// out = P^T x
   void apply_transposed(std::int64_t sample, const T* x, T* out) const {
     apply(sample, v_data_, u_data_, x, out);
   }
@@ -44,7 +46,7 @@ class LowRankInverse {
 
   std::int64_t bytes() const { return 2 * u_.size() * static_cast<std::int64_t>(sizeof(T)); }
 
-  /// The estimate of (I - J)^-1 = -H; nothing is left here.
+  /// The estimate; nothing is left here.
   InverseEstimate take() {
     for (std::size_t s = 0; s < counts_.size(); ++s) {
       const std::int64_t from = next_row(static_cast<std::int64_t>(s)), unused = (memory_ - counts_[s]) * n_;
@@ -59,9 +61,16 @@ class LowRankInverse {
     return (sample * memory_ + counts_[static_cast<std::size_t>(sample)]) * n_;
   }
   void apply(std::int64_t sample, const T* u, const T* v, const T* x, T* out) const {
-    simd::kernels<T>().neg(x, out, n_);
-    const std::int64_t from = sample * memory_ * n_, to = next_row(sample);
-    for (std::int64_t row = from; row < to; row += n_) vec::axpy(dot(v + row, x), u + row, out, n_);
+    constexpr std::int64_t most = 32;
+    std::array<double, most> overlaps;
+    const std::int64_t from = sample * memory_ * n_, count = counts_[static_cast<std::size_t>(sample)];
+    if (count == 0) vec::copy(x, out, n_);
+    for (std::int64_t first = 0; first < count; first += most) {
+      const std::int64_t row = from + first * n_, pairs = std::min(most, count - first);
+      simd::history<T>().dots(v + row, pairs, x, n_, overlaps.data());
+      for (double& overlap : overlaps) overlap = -overlap;
+      simd::history<T>().combine(first == 0 ? x : out, u + row, pairs, overlaps.data(), n_, out);
+    }
   }
 
   std::int64_t memory_, n_;

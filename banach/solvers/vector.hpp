@@ -2,11 +2,13 @@
 // Internal: what the solvers do with one sample's row of n numbers. Inner products and norms are doubles for
 // f32 rows too, and no norm overflows or underflows on the way: only where the result itself does.
 
+#include <banach/engine/history.hpp>
 #include <banach/engine/parallel.hpp>
 #include <banach/engine/simd.hpp>
 #include <banach/engine/tensor.hpp>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstdint>
 #include <limits>
@@ -49,20 +51,28 @@ double root(T sum, Exact exact) {
                                                                : exact();
 }
 
-/// ||a||_2
+/// ||a||_2, of which a kernel has found the square.
 template <class T>
-double norm(const T* a, std::int64_t n) {
-  return root(simd::kernels<T>().squared_norm(a, n),
+double norm(const T* a, std::int64_t n, T square) {
+  return root(square,
               [&] { return scaled_norm(n, [&](std::int64_t i) { return static_cast<double>(a[i]); }); });
 }
-
-/// ||a - b||_2
 template <class T>
-double distance(const T* a, const T* b, std::int64_t n) {
-  return root(simd::kernels<T>().squared_distance(a, b, n), [&] {
+double norm(const T* a, std::int64_t n) {
+  return norm(a, n, simd::kernels<T>().squared_norm(a, n));
+}
+
+/// ||a - b||_2, of which a kernel has found the square.
+template <class T>
+double distance(const T* a, const T* b, std::int64_t n, T square) {
+  return root(square, [&] {
     return scaled_norm(n,
                        [&](std::int64_t i) { return static_cast<double>(a[i]) - static_cast<double>(b[i]); });
   });
+}
+template <class T>
+double distance(const T* a, const T* b, std::int64_t n) {
+  return distance(a, b, n, simd::kernels<T>().squared_distance(a, b, n));
 }
 
 /// ||a||_2, or ||a - b||_2, of each row.
@@ -92,10 +102,36 @@ void axpy(double alpha, const T* x, T* y, std::int64_t n) {
   simd::kernels<T>().axpy(static_cast<T>(alpha), x, y, n);
 }
 
+/// Gram and Schmidt, up to 32 rows at a time: x loses its parts along `count` orthonormal rows, one after
+/// another from `rows` on; the inner products are added to `overlaps`.
+template <class T>
+void project_out(const T* rows, std::int64_t count, T* x, std::int64_t n, double* overlaps) {
+  constexpr std::int64_t most = 32;
+  std::array<double, most> parts;
+  for (std::int64_t first = 0; first < count; first += most) {
+    const std::int64_t taken = std::min(most, count - first);
+    simd::history<T>().wide_dots(rows + first * n, taken, x, n, parts.data());
+    for (std::int64_t i = 0; i < taken; ++i) {
+      double& part = parts[static_cast<std::size_t>(i)];
+      overlaps[first + i] += part;
+      part = -part;
+    }
+    simd::history<T>().combine(x, rows + first * n, taken, parts.data(), n, x);
+  }
+}
+
 /// out = a - b; may be in place.
 template <class T>
 void subtract(const T* a, const T* b, T* out, std::int64_t n) {
   simd::kernels<T>().sub.vv(a, b, out, n);
+}
+
+/// out = a / divisor, which may lie outside the range of T; may be in place.
+template <class T>
+void divide(const T* a, double divisor, T* out, std::int64_t n) {
+  const auto near = static_cast<T>(divisor);
+  if (std::isnormal(near)) return simd::kernels<T>().div.vs(a, near, out, n);
+  for (std::int64_t i = 0; i < n; ++i) out[i] = static_cast<T>(static_cast<double>(a[i]) / divisor);
 }
 
 template <class T>
