@@ -1,0 +1,117 @@
+// The table of bench/README.md: each line in Banach, in LibTorch where it is installed, and as a floor.
+//   bench_table [--json FILE] [--compare FILE] [--quick] [FILTER]
+#include <bench/table/report.hpp>
+
+#include <malloc.h>
+
+#include <cstdio>
+#include <exception>
+#include <fstream>
+#include <regex>
+#include <string>
+
+#include <fmt/format.h>
+
+namespace {
+
+using namespace bench;
+
+struct Options {
+  std::string filter = ".", json = {}, compare = {};
+  bool quick = false;
+};
+
+constexpr const char* usage =
+    "usage: bench_table [--json FILE] [--compare FILE] [--quick] [FILTER]\n"
+    "  --json FILE     writes the results, to be compared with later\n"
+    "  --compare FILE  says what has changed since\n"
+    "  --quick         one turn of every line: only that they run\n"
+    "  FILTER          a regular expression on titles and names of lines\n";
+
+/// False for what cannot be understood.
+bool parse(int argc, char** argv, Options& options) {
+  for (int i = 1; i < argc; ++i) {
+    const std::string argument = argv[i];
+    const bool takes_file = argument == "--json" || argument == "--compare";
+    if (takes_file && i + 1 == argc) return false;
+    if (takes_file)
+      (argument == "--json" ? options.json : options.compare) = argv[++i];
+    else if (argument == "--quick")
+      options.quick = true;
+    else if (argument.starts_with("-"))
+      return false;
+    else
+      options.filter = argument;
+  }
+  return true;
+}
+
+/// Blocks go back to the allocator, not to the system: without this the peer pays for fresh pages at every
+/// large tensor. Banach keeps a pool of its own.
+void keep_memory() {
+  mallopt(M_MMAP_THRESHOLD, 32 << 20);
+  mallopt(M_TRIM_THRESHOLD, 1 << 30);
+}
+
+/// Before minutes are spent on what cannot be written or compared.
+void check_files(const Options& options) {
+  if (!options.compare.empty() && !std::ifstream(options.compare))
+    throw std::runtime_error(options.compare + ": cannot be read");
+  if (!options.json.empty() && !std::ofstream(options.json, std::ios::app))
+    throw std::runtime_error(options.json + ": cannot be written");
+}
+
+int run(const Options& options) {
+  check_files(options);
+  const Peers peers = torch_peers();
+  const std::regex filter(options.filter);
+  const auto wanted = [&](const std::string& text) { return std::regex_search(text, filter); };
+
+  std::vector<Section> sections{deq_section(), transformer_section(), operations_section()};
+  const Effort headline = options.quick ? Effort{0.0, 1, 1} : Effort{};
+  const Effort growth = options.quick ? headline : Effort{.seconds = 1.2};
+  const std::size_t headlines = sections.size();
+  for (Section& section : growth_sections()) sections.push_back(std::move(section));
+
+  const std::string where = machine(peers);
+  fmt::print("{}\n", where);
+  std::vector<MeasuredSection> measured;
+  for (std::size_t i = 0; i < sections.size(); ++i) {
+    MeasuredSection section{sections[i].title, {}};
+    for (const Line& line : sections[i].lines) {
+      if (!wanted(section.title + ": " + line.name)) continue;
+      fmt::print(stderr, "{}\n", line.name);
+      section.lines.emplace_back(line, measure(line, peers, i < headlines ? headline : growth));
+    }
+    if (section.lines.empty()) continue;
+    fmt::print("\n{}", table(section, peers));
+    std::fflush(stdout);
+    measured.push_back(std::move(section));
+  }
+  std::vector<TrainedBody> bodies;
+  if (wanted("trained bodies")) {
+    fmt::print(stderr, "trained bodies\n");
+    bodies = trained_bodies(options.quick ? 1 : 10);
+    fmt::print("\n{}", table(bodies));
+  }
+  if (!options.compare.empty()) fmt::print("\n{}", comparison(options.compare, measured));
+  if (!options.json.empty()) write_json(options.json, where, measured, bodies);
+  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  Options options;
+  if (!parse(argc, argv, options)) {
+    std::fputs(usage, stderr);
+    return 2;
+  }
+  keep_memory();
+  try {
+    return run(options);
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "bench_table: {}\n", error.what());
+    return 1;
+  }
+}

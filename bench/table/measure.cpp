@@ -1,0 +1,124 @@
+#include <bench/table/measure.hpp>
+
+#include <banach/engine/memory.hpp>
+#include <banach/engine/parallel.hpp>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+
+namespace bench {
+namespace {
+
+double seconds(const std::function<void()>& run, int times = 1) {
+  const auto start = std::chrono::steady_clock::now();
+  for (int i = 0; i < times; ++i) run();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count() / times;
+}
+
+double median(std::vector<double> values) {
+  const std::size_t middle = values.size() / 2;
+  std::sort(values.begin(), values.end());
+  return values.size() % 2 ? values[middle] : 0.5 * (values[middle - 1] + values[middle]);
+}
+
+Seconds median_ratio(const std::vector<double>& a, const std::vector<double>& b) {
+  if (a.empty() || b.empty()) return {};
+  std::vector<double> ratios;
+  for (std::size_t i = 0; i < a.size(); ++i) ratios.push_back(a[i] / b[i]);
+  return median(std::move(ratios));
+}
+
+/// One library's work by so many threads, and its times.
+struct Contender {
+  Work work;
+  std::function<void()> enter, leave;
+  int times = 1;      // runs a sample
+  double cost = 0.0;  // of a sample
+  std::vector<double> samples = {};
+
+  /// A sample should take some milliseconds, and begin with warm caches where they matter.
+  static constexpr double shortest = 4e-3, long_run = 20e-3;
+
+  double both() const { return seconds(work.run) + (work.less ? seconds(work.less) : 0.0); }
+
+  void calibrate() {
+    enter();
+    both();
+    const double once = both();
+    times = std::max(1, static_cast<int>(std::ceil(shortest / once)));
+    cost = once * (once < long_run ? times + 1 : 1);
+    leave();
+  }
+
+  void sample() {
+    enter();
+    if (cost < long_run) work.run();
+    double time = seconds(work.run, times);
+    if (work.less) time -= seconds(work.less, times);
+    const Counts counts = work.counts && work.per_evaluation ? work.counts() : Counts{1, 0};
+    samples.push_back(time / work.per / std::max(1, counts.f + counts.vjp));
+    leave();
+  }
+
+  Seconds median_time() const { return samples.empty() ? Seconds() : median(samples); }
+};
+
+std::int64_t peak_bytes(const Work& work) {
+  work.run();  // what is made once, is there now
+  banach::memory::reset_peak();
+  const std::int64_t before = banach::memory::stats().live_bytes;
+  work.run();
+  return banach::memory::stats().peak_bytes - before;
+}
+
+}  // namespace
+
+Result measure(const Line& line, const Peers& peers, const Effort& effort) {
+  enum { floor, ours_1, ours_2, peer_1, peer_2 };
+  const auto nothing = [] {};
+  const auto ours = [&](const Work& work, int threads) {
+    return Contender{work, [=] { banach::set_threads(threads); }, nothing};
+  };
+  Result result;
+  const Work work = line.ours();
+  std::vector<Contender> all{ours(line.floor(), 1), ours(work, 1), ours(work, 2)};
+  const auto peer = peers.work.find(line.name);
+  if (peer != peers.work.end()) {
+    const Work theirs = peer->second();
+    for (const int threads : {1, 2})
+      all.push_back({theirs, [&, threads] { peers.enter(threads); }, peers.leave});
+  }
+
+  banach::set_threads(1);
+  result.bytes = peak_bytes(work);
+  double turn = 0.0;
+  for (Contender& c : all) {
+    c.calibrate();
+    turn += c.cost;
+  }
+  result.turns = std::clamp(static_cast<int>(effort.seconds / turn), effort.fewest, effort.most);
+  for (int i = 0; i < result.turns; ++i)
+    for (Contender& c : all) c.sample();
+  banach::set_threads(0);
+
+  if (work.counts) result.counts = work.counts();
+  const double floors = line.floors ? line.floors(result.counts) : 1.0;
+  for (double& sample : all[floor].samples) sample *= floors;
+  result.floor = all[floor].median_time();
+  result.ours_to_floor = median_ratio(all[ours_1].samples, all[floor].samples);
+  result.speedup = median_ratio(all[ours_1].samples, all[ours_2].samples);
+  for (const int i : {0, 1}) result.ours[i] = all[static_cast<std::size_t>(ours_1 + i)].median_time();
+  if (all.size() > peer_1) {
+    if (all[peer_1].work.counts) result.peer_counts = all[peer_1].work.counts();
+    for (const int i : {0, 1}) {
+      const Contender& theirs = all[static_cast<std::size_t>(peer_1 + i)];
+      result.peer[i] = theirs.median_time();
+      result.ours_to_peer[i] =
+          median_ratio(all[static_cast<std::size_t>(ours_1 + i)].samples, theirs.samples);
+    }
+  }
+  return result;
+}
+
+}  // namespace bench

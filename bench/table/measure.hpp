@@ -1,0 +1,33 @@
+#pragma once
+// Timing: everything that a line compares runs in turn, again and again, so that a busy moment of the machine
+// hits all of it; ratios are medians of the ratios of one turn.
+
+#include <bench/table/table.hpp>
+
+#include <map>
+#include <optional>
+#include <string>
+
+namespace bench {
+
+struct Effort {
+  double seconds = 2.5;       ///< for a line, roughly
+  int fewest = 3, most = 25;  ///< turns
+};
+
+/// Seconds for one unit of work; empty where there is nothing to measure.
+using Seconds = std::optional<double>;
+
+struct Result {
+  Seconds floor;                   ///< by one thread
+  Seconds ours[2], peer[2];        ///< by one thread and by two
+  Seconds ours_to_peer[2];         ///< medians of ratios
+  Seconds ours_to_floor, speedup;  ///< speedup: ours by one thread / by two
+  Counts counts, peer_counts;
+  std::int64_t bytes = 0;  ///< the most that ours held at once in the pool, above what it began with
+  int turns = 0;
+};
+
+Result measure(const Line& line, const Peers& peers, const Effort& effort);
+
+}  // namespace bench
