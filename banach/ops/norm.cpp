@@ -17,6 +17,11 @@ struct Epsilon {
   double eps = 1e-5;
 };
 
+void check_epsilon(std::string_view op, const Attrs& attrs) {
+  const double eps = attrs.as<Epsilon>().eps;
+  if (!(eps >= 0)) fail<ValueError>(op, "eps must not be negative: got " + std::to_string(eps));
+}
+
 Shape column_of(const Shape& shape) { return reduced(shape, {shape.rank() - 1}, true); }
 
 // Rows without elements have a mean too: 0.
@@ -26,15 +31,20 @@ constexpr double nan = std::numeric_limits<double>::quiet_NaN(),
                  inf = std::numeric_limits<double>::infinity();
 
 // In terms of y and r = 1 / sqrt(variance + eps), with <> the mean along a row:
-//   y's cotangent g gives x the cotangent r (g - <g> - y <g y>), which is normalize_vjp, linear and symmetric
-//   in g; r's cotangent h gives x the cotangent -h r^2 y / n.
+//   y's cotangent h gives x the cotangent r (h - <h> - y <h y>), which is normalize_vjp, linear and symmetric
+//   in h; r's cotangent c gives x the cotangent -c r^2 y / n.
 const Op normalize_vjp_op{{
     .name = "normalize_vjp",
-    .doc = "r (g - mean(g) - y mean(g y)): the vjp of y = normalize(x) at the cotangent g, row by row.",
+    .doc =
+        "r (h - mean(h) - y mean(h y)), row by row: the vjp of y = normalize(x) at the cotangent h = g, or, "
+        "given gamma, of layer_norm at g: h = g gamma.",
     .shape =
         [](const ShapeContext& c) {
           const DType dtype = common_floating(c);
-          rows_of(c.shape(), c.op);
+          const Shape last{rows_of(c.shape(), c.op).length};
+          if (c.inputs.size() > 3 && !(c.shape(3) == last))
+            fail<ShapeError>(c.op, "gamma must have the extent of the last axis: " + c.shape(3).to_string() +
+                                       " for " + c.shape().to_string());
           if (!(c.shape(0) == c.shape(1)) || !(c.shape(2) == column_of(c.shape())))
             fail<ShapeError>(
                 c.op, "shapes must be equal, and the last one a column: " + c.shape(0).to_string() + ", " +
@@ -47,11 +57,12 @@ const Op normalize_vjp_op{{
             using T = decltype(zero);
             const auto f = simd::kernels<T>().normalize_vjp_row;
             const Rows rows = rows_of(c.in().shape(), "normalize_vjp");
-            const T *g = c.in(0).data<T>(), *y = c.in(1).data<T>(), *rstd = c.in(2).data<T>();
+            const T *g = c.in(0).data<T>(), *y = c.in(1).data<T>(), *rstd = c.in(2).data<T>(),
+                    *gamma = c.inputs.size() > 3 ? c.in(3).data<T>() : nullptr;
             T* out = c.out().mutable_data<T>();
             for_rows(rows, [&](std::int64_t row) {
               const std::int64_t at = row * rows.length;
-              f(g + at, nullptr, y + at, rstd[row], out + at, rows.length);
+              f(g + at, gamma, y + at, rstd[row], out + at, rows.length);
             });
           });
         },
@@ -59,10 +70,17 @@ const Op normalize_vjp_op{{
     .vjp =
         [](const VjpContext& c) {
           const Var &u = c.cotangent, &g = c.in(0), &y = c.in(1), &r = c.in(2);
-          const auto to_y = [&] { return -(r * (u * mean_rows(g * y) + g * mean_rows(u * y))); };
-          const auto to_r = [&] { return sum(u * (g - mean_rows(g) - y * mean_rows(g * y)), {-1}, true); };
-          return Vars{c.needs(0) ? apply(normalize_vjp_op, {u, y, r}) : Var(), c.needs(1) ? to_y() : Var(),
-                      c.needs(2) ? to_r() : Var()};
+          const bool scaled = c.inputs.size() > 3;
+          const Var h = scaled ? g * c.in(3) : g;
+          Vars cotangents(c.inputs.size());
+          if (c.needs(0) || (scaled && c.needs(3))) {
+            const Var to_h = apply(normalize_vjp_op, {u, y, r});
+            if (c.needs(0)) cotangents[0] = scaled ? to_h * c.in(3) : to_h;
+            if (scaled && c.needs(3)) cotangents[3] = sum_to(to_h * g, c.in(3).shape());
+          }
+          if (c.needs(1)) cotangents[1] = -(r * (u * mean_rows(h * y) + h * mean_rows(u * y)));
+          if (c.needs(2)) cotangents[2] = sum(u * (h - mean_rows(h) - y * mean_rows(h * y)), {-1}, true);
+          return cotangents;
         },
     .samples =
         [](SampleGen& g) {
@@ -70,17 +88,24 @@ const Op normalize_vjp_op{{
                          {{g.normal({2, 3, 5}), g.normal({2, 3, 5}), g.uniform({2, 3, 1}, 0.5, 2.0)}},
                          {{g.normal({6}), g.normal({6}), g.uniform({1}, 0.5, 2.0)}},
                          {{g.normal({1}), g.normal({1}), g.uniform({1}, 0.5, 2.0)}},
+                         {{g.normal({2, 3}), g.normal({2, 3}), g.uniform({2, 1}, 0.5, 2.0), g.normal({3})}},
+                         {{g.normal({4}), g.normal({4}), g.uniform({1}, 0.5, 2.0), g.normal({4})}},
                          {{g.normal({0, 3}), g.normal({0, 3}), g.normal({0, 1})}},
-                         {{g.normal({3, 0}), g.normal({3, 0}), g.normal({3, 1})}}};
+                         {{g.normal({3, 0}), g.normal({3, 0}), g.normal({3, 1}), g.normal({0})}}};
         },
     .errors =
         [] {
-          return ErrorSamples{{{Tensor::zeros({2, 3}), Tensor::zeros({2, 3}), Tensor::zeros({2})},
+          const Tensor x = Tensor::zeros({2, 3});
+          return ErrorSamples{{{x, x, Tensor::zeros({2})}, {}, "the last one a column"},
+                              {{x, x, Tensor::zeros({2, 1}), Tensor::zeros({2})},
                                {},
-                               "the last one a column"}};
+                               "the extent of the last axis: (2) for"}};
         },
     .nan = NanRule::somewhere,
-    .rows = last_axis_rows,
+    .rows =
+        [](const RowsContext& c) {
+          return c.out().rank() > 1 ? RowInputs(0b111) : RowInputs();  // gamma is read whole
+        },
 }};
 
 const Op normalize_op{{
@@ -131,9 +156,7 @@ const Op normalize_op{{
         [](const ShapeContext& c) {
           const DType dtype = common_floating(c);
           rows_of(c.shape(), c.op);
-          if (!(c.attrs.as<Epsilon>().eps >= 0))
-            fail<ValueError>(c.op,
-                             "eps must not be negative: got " + std::to_string(c.attrs.as<Epsilon>().eps));
+          check_epsilon(c.op, c.attrs);
           return Specs{{c.shape(), dtype}, {column_of(c.shape()), dtype}};
         },
     .edges =
@@ -159,32 +182,61 @@ const Op normalize_op{{
 const Op layer_norm_op{{
     .name = "layer_norm",
     .doc = "normalize(x) * gamma + beta along the last axis.",
-    .kind = OpKind::composite,
+    .shape =
+        [](const ShapeContext& c) {
+          const DType dtype = common_floating(c);
+          const Shape last{rows_of(c.shape(), c.op).length};
+          if (!(c.shape(1) == last) || !(c.shape(2) == last))
+            fail<ShapeError>(
+                c.op, "gamma and beta must have the extent of the last axis: " + c.shape().to_string() +
+                          " with " + c.shape(1).to_string() + " and " + c.shape(2).to_string());
+          check_epsilon(c.op, c.attrs);
+          return Spec{c.shape(), dtype};
+        },
+    .kernel =
+        [](const KernelContext& c) {
+          dispatch_floating(c.in().dtype(), [&](auto zero) {
+            using T = decltype(zero);
+            const auto f = simd::kernels<T>().layer_norm_row;
+            const auto eps = static_cast<T>(c.attrs.as<Epsilon>().eps);
+            const Rows rows = rows_of(c.in().shape(), "layer_norm");
+            const T *x = c.in(0).data<T>(), *gamma = c.in(1).data<T>(), *beta = c.in(2).data<T>();
+            T* y = c.out().mutable_data<T>();
+            for_rows(rows, [&](std::int64_t row) {
+              f(x + row * rows.length, gamma, beta, eps, y + row * rows.length, rows.length);
+            });
+          });
+        },
+    .saves = Saves::inputs,
+    .vjp =
+        [](const VjpContext& c) {
+          const Var &g = c.cotangent, &gamma = c.in(1);
+          Vars cotangents(3);
+          if (c.needs(0) || c.needs(1)) {
+            const Vars normalized = apply_all(normalize_op, {&c.in(0), 1}, c.attrs);
+            if (c.needs(0)) cotangents[0] = apply(normalize_vjp_op, {g, normalized[0], normalized[1], gamma});
+            if (c.needs(1)) cotangents[1] = sum_to(g * normalized[0], gamma.shape());
+          }
+          if (c.needs(2)) cotangents[2] = sum_to(g, gamma.shape());
+          return cotangents;
+        },
     .samples =
         [](SampleGen& g) {
           const auto sample = [&](const Shape& shape, std::int64_t n, double eps) {
             return Sample{{g.distinct(shape, 0.4), g.normal({n}, 1.0), g.normal({n})}, Epsilon{eps}};
           };
           return Samples{sample({3, 4}, 4, 1e-5), sample({2, 3, 5}, 5, 1e-3), sample({6}, 6, 1e-5),
-                         sample({1}, 1, 1.0), sample({0, 3}, 3, 1e-5)};
+                         sample({1}, 1, 1.0),     sample({0, 3}, 3, 1e-5),    sample({2, 0}, 0, 1e-5)};
         },
     .errors =
         [] {
+          const Tensor two = Tensor::zeros({2});
           return ErrorSamples{
-              {{Tensor::zeros({2, 3}), Tensor::zeros({2}), Tensor::zeros({3})},
+              {{Tensor::zeros({2, 3}), two, Tensor::zeros({3})},
                Epsilon{},
                "gamma and beta must have the extent of the last axis: (2,3) with (2) and (3)"},
+              {{two, two, two}, Epsilon{-1.0}, "eps must not be negative"},
               {{Tensor::zeros({}), Tensor::zeros({}), Tensor::zeros({})}, Epsilon{}, "[layer_norm]"}};
-        },
-    .composite =
-        [](std::span<const Var> in, const Attrs& attrs) {
-          const Var &x = in[0], &gamma = in[1], &beta = in[2];
-          const Shape last{rows_of(x.shape(), "layer_norm").length};
-          if (!(gamma.shape() == last) || !(beta.shape() == last))
-            fail<ShapeError>("layer_norm", "gamma and beta must have the extent of the last axis: " +
-                                               x.shape().to_string() + " with " + gamma.shape().to_string() +
-                                               " and " + beta.shape().to_string());
-          return Vars{normalize(x, attrs.as<Epsilon>().eps) * gamma + beta};
         },
     .edges =
         [] {
@@ -198,6 +250,7 @@ const Op layer_norm_op{{
                         {Tensor::zeros({0, 2}, DType::f64), numbers({0, 0}), numbers({0, 0})}}};
         },
     .nan = NanRule::somewhere,
+    .rows = [](const RowsContext& c) { return c.out().rank() > 1 ? RowInputs(1) : RowInputs(); },
 }};
 
 struct GroupNormAttrs {
