@@ -4,16 +4,23 @@
 #include <banach/engine/parallel.hpp>
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
+#include <ctime>
 
 namespace bench {
 namespace {
 
-double seconds(const std::function<void()>& run, int times = 1) {
-  const auto start = std::chrono::steady_clock::now();
+/// By one thread, the time that it ran, which other programs do not add to; by two, the time that passed.
+double now(int threads) {
+  timespec time;
+  clock_gettime(threads == 1 ? CLOCK_THREAD_CPUTIME_ID : CLOCK_MONOTONIC, &time);
+  return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
+}
+
+double seconds(const std::function<void()>& run, int threads, int times = 1) {
+  const double start = now(threads);
   for (int i = 0; i < times; ++i) run();
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count() / times;
+  return (now(threads) - start) / times;
 }
 
 double median(std::vector<double> values) {
@@ -32,6 +39,7 @@ Seconds median_ratio(const std::vector<double>& a, const std::vector<double>& b)
 /// One library's work by so many threads, and its times.
 struct Contender {
   Work work;
+  int threads;
   std::function<void()> enter, leave;
   int times = 1;      // runs a sample
   double cost = 0.0;  // of a sample
@@ -40,7 +48,7 @@ struct Contender {
   /// A sample should take some milliseconds, and begin with warm caches where they matter.
   static constexpr double shortest = 4e-3, long_run = 20e-3;
 
-  double both() const { return seconds(work.run) + (work.less ? seconds(work.less) : 0.0); }
+  double both() const { return seconds(work.run, threads) + (work.less ? seconds(work.less, threads) : 0.0); }
 
   void calibrate() {
     enter();
@@ -54,8 +62,8 @@ struct Contender {
   void sample() {
     enter();
     if (cost < long_run) work.run();
-    double time = seconds(work.run, times);
-    if (work.less) time -= seconds(work.less, times);
+    double time = seconds(work.run, threads, times);
+    if (work.less) time -= seconds(work.less, threads, times);
     const Counts counts = work.counts && work.per_evaluation ? work.counts() : Counts{1, 0};
     samples.push_back(time / work.per / std::max(1, counts.f + counts.vjp));
     leave();
@@ -78,7 +86,7 @@ Result measure(const Line& line, const Peers& peers, const Effort& effort) {
   enum { floor, ours_1, ours_2, peer_1, peer_2 };
   const auto nothing = [] {};
   const auto ours = [&](const Work& work, int threads) {
-    return Contender{work, [=] { banach::set_threads(threads); }, nothing};
+    return Contender{work, threads, [=] { banach::set_threads(threads); }, nothing};
   };
   Result result;
   const Work work = line.ours();
@@ -87,7 +95,7 @@ Result measure(const Line& line, const Peers& peers, const Effort& effort) {
   if (peer != peers.work.end()) {
     const Work theirs = peer->second();
     for (const int threads : {1, 2})
-      all.push_back({theirs, [&, threads] { peers.enter(threads); }, peers.leave});
+      all.push_back({theirs, threads, [&, threads] { peers.enter(threads); }, peers.leave});
   }
 
   banach::set_threads(1);
