@@ -178,6 +178,9 @@ struct OpDef {
   /// input i (packing a matrix, say); null if nothing. Then `prepared_kernel` runs in place of the kernel.
   Prepared (*prepare)(std::span<const Var> inputs, std::uint64_t constant, const Attrs&) = nullptr;
   void (*prepared_kernel)(const KernelContext&, const void* prepared) = nullptr;
+  /// Where constant inputs are read row by row, `prepare` is asked by each tile for its rows, in place of
+  /// once for all; the bits must not depend on which rows these are.
+  bool prepare_rows = false;
 };
 
 /// A registered operation. Objects of this type are constants at namespace scope and live as long as the

@@ -125,12 +125,13 @@ struct Part {
 template <class T>
 class Workspace {
  public:
+  static constexpr std::int64_t line = 64 / sizeof(T);
+
   explicit Workspace(std::int64_t size)
       : memory_(Tensor::empty({size + 8 * line}, dtype_of<T>())), next_(memory_.mutable_data<T>()) {}
   T* take(std::int64_t size) { return std::exchange(next_, next_ + (size + line - 1) / line * line); }
 
  private:
-  static constexpr std::int64_t line = 64 / sizeof(T);
   Tensor memory_;
   T* next_;
 };
@@ -250,25 +251,55 @@ struct Cotangents {
   T *q, *k, *v, *mask;  // mask: null unless wanted
 };
 
+// What the vjp of one product takes from q, k, v and the mask, in a workspace; with all weights, if they are
+// to be kept.
+template <class T>
+struct Point {
+  Part<const T> q;
+  Factor<T> by_k, by_q;
+  const T *transposed_v, *transposed_k, *mask, *kept = nullptr;
+
+  static std::int64_t size(const Sizes& s, bool keep) {
+    return Factor<T>::size(s.keys, s.inner) + Factor<T>::size(s.queries, s.inner) +
+           Factor<T>::size(s.outer, s.keys) + Factor<T>::size(s.inner, s.keys) +
+           (keep ? s.queries * s.keys : 0);
+  }
+  Point(Workspace<T>& work, const Sizes& s, const Operands<T>& x, const MaskLayout& layout, std::int64_t item,
+        bool keep)
+      : q(x.q, s, s.queries, s.inner, item),
+        by_k(work, {x.k, s, s.keys, s.inner, item}, s.keys, s.inner),
+        by_q(work, q, s.queries, s.inner),
+        transposed_v(pack_transposed(work, {x.v, s, s.keys, s.outer, item}, s.keys, s.outer)),
+        transposed_k(pack_transposed(work, {x.k, s, s.keys, s.inner, item}, s.keys, s.inner)),
+        mask(x.mask ? x.mask + layout.offset(item) : nullptr) {
+    if (!keep) return;
+    T* p = work.take(s.queries * s.keys);
+    for (std::int64_t begin = 0, block = block_rows(s); begin < s.queries; begin += block)
+      weights(s, q, transposed_k, mask, layout, begin, std::min(begin + block, s.queries),
+              p + begin * s.keys);
+    kept = p;
+  }
+  // Those of queries [begin, end), kept or made in `scratch`.
+  const T* of(const Sizes& s, const MaskLayout& layout, std::int64_t begin, std::int64_t end,
+              T* scratch) const {
+    if (kept) return kept + begin * s.keys;
+    weights(s, q, transposed_k, mask, layout, begin, end, scratch);
+    return scratch;
+  }
+};
+
 // P = softmax(S), Y = P V: dV = P^T G, dP = G V^T, dS = P (dP - <P, dP>) row by row, dQ = scale dS K,
 // dK = scale dS^T Q, and dS itself for the mask.
 template <class T>
-void pull_item(const Sizes& s, const Operands<T>& x, const MaskLayout& layout, const T* gs, std::int64_t item,
-               const Cotangents<T>& out) {
+void pull_item(const Sizes& s, const Point<T>& point, const MaskLayout& layout, const T* gs,
+               std::int64_t item, const Cotangents<T>& out) {
   const std::int64_t block = block_rows(s), scores = block * s.keys;
-  const Part<const T> q(x.q, s, s.queries, s.inner, item), k(x.k, s, s.keys, s.inner, item),
-      v(x.v, s, s.keys, s.outer, item), g(gs, s, s.queries, s.outer, item);
+  const Part<const T> g(gs, s, s.queries, s.outer, item);
   const Part<T> dq(out.q, s, s.queries, s.inner, item), dk(out.k, s, s.keys, s.inner, item),
       dv(out.v, s, s.keys, s.outer, item);
-  const T* mask = x.mask ? x.mask + layout.offset(item) : nullptr;
-  const auto size = [](std::int64_t rows, std::int64_t columns) { return Factor<T>::size(rows, columns); };
-  Workspace<T> work(2 * scores + size(s.inner, s.keys) + size(s.outer, s.keys) + size(s.keys, s.inner) +
-                    size(s.queries, s.inner) + size(s.queries, s.outer));
-  const T *transposed_k = pack_transposed(work, k, s.keys, s.inner),
-          *transposed_v = pack_transposed(work, v, s.keys, s.outer);
-  const Factor<T> by_k(work, k, s.keys, s.inner), by_q(work, q, s.queries, s.inner),
-      by_g(work, g, s.queries, s.outer);
-  T *p = work.take(scores), *ds = work.take(scores);
+  Workspace<T> work(2 * scores + Factor<T>::size(s.queries, s.outer));
+  const Factor<T> by_g(work, g, s.queries, s.outer);
+  T *scratch = work.take(scores), *ds = work.take(scores);
   const simd::Kernels<T>& kernels = simd::kernels<T>();
   const auto scale = static_cast<T>(s.scale);
 
@@ -278,9 +309,9 @@ void pull_item(const Sizes& s, const Operands<T>& x, const MaskLayout& layout, c
   const std::int64_t last = std::max<std::int64_t>(0, s.queries - 1) / block * block;
   for (std::int64_t begin = last; begin >= 0; begin -= block) {
     const std::int64_t end = std::min(begin + block, s.queries), rows = end - begin, keys = s.seen(end);
-    weights(s, q, transposed_k, mask, layout, begin, end, p);
-    simd::product<T>().run(rows, keys, s.outer, g[begin], g.stride, 1, transposed_v, s.outer, nullptr, 0, ds,
-                           s.keys);
+    const T* p = point.of(s, layout, begin, end, scratch);
+    simd::product<T>().run(rows, keys, s.outer, g[begin], g.stride, 1, point.transposed_v, s.outer, nullptr,
+                           0, ds, s.keys);
     for (std::int64_t r = 0; r < rows; ++r) {
       T* row = ds + r * s.keys;
       kernels.attention_vjp_row(p + r * s.keys, out.mask ? T{1} : scale, row, keys);
@@ -290,8 +321,8 @@ void pull_item(const Sizes& s, const Operands<T>& x, const MaskLayout& layout, c
       kernels.scale_add(row, scale, T{-0.0}, row, keys);
     }
     const bool add = begin != last;
-    by_k.weigh(rows, keys, ds, s.keys, 1, 0, dq[begin], dq.stride, false);
-    by_q.weigh(keys, rows, ds, 1, s.keys, begin, dk.data, dk.stride, add);
+    point.by_k.weigh(rows, keys, ds, s.keys, 1, 0, dq[begin], dq.stride, false);
+    point.by_q.weigh(keys, rows, ds, 1, s.keys, begin, dk.data, dk.stride, add);
     by_g.weigh(keys, rows, p, 1, s.keys, begin, dv.data, dv.stride, add);
   }
 }
@@ -313,12 +344,31 @@ struct Groups {
   }
 };
 
+// What programs prepare: all points, if x does not change.
+template <class T>
+struct Points {
+  Workspace<T> work;
+  PoolVector<Point<T>> all;
+
+  Points(const Sizes& s, const Operands<T>& x, const MaskLayout& layout)
+      : work(s.count * (Point<T>::size(s, true) + 5 * Workspace<T>::line)) {
+    all.reserve(static_cast<std::size_t>(s.count));
+    for (std::int64_t i = 0; i < s.count; ++i) all.emplace_back(work, s, x, layout, i, true);
+  }
+};
+
+// `prepared`: null, or the points of x.
 template <class T>
 void pull(const Sizes& s, const Operands<T>& x, const MaskLayout& layout, std::int64_t matrices, const T* g,
-          const Cotangents<T>& out) {
+          const Cotangents<T>& out, const Points<T>* prepared) {
+  const auto pull_one = [&](std::int64_t item) {
+    if (prepared) return pull_item(s, prepared->all[static_cast<std::size_t>(item)], layout, g, item, out);
+    Workspace<T> work(Point<T>::size(s, false));
+    pull_item(s, Point<T>(work, s, x, layout, item, false), layout, g, item, out);
+  };
   const auto run = [&](std::int64_t count, std::int64_t grain, const auto& item) {
     parallel_for(count, grain, [&](std::int64_t first, std::int64_t last) {
-      for (std::int64_t i = first; i < last; ++i) pull_item(s, x, layout, g, item(i), out);
+      for (std::int64_t i = first; i < last; ++i) pull_one(item(i));
     });
   };
   const std::int64_t work = std::max<std::int64_t>(1, 2 * s.queries * s.keys * (s.inner + s.outer));
@@ -334,12 +384,53 @@ void pull(const Sizes& s, const Operands<T>& x, const MaskLayout& layout, std::i
 }
 
 template <class T>
-Operands<T> operands(const KernelContext& c, bool masked) {
-  return {c.in(0).data<T>(), c.in(1).data<T>(), c.in(2).data<T>(), masked ? c.in(3).data<T>() : nullptr};
+Operands<T> operands(std::span<const Var> in, bool masked) {
+  const auto data = [&](std::size_t i) { return in[i].value().template data<T>(); };
+  return {data(0), data(1), data(2), masked ? data(3) : nullptr};
 }
 
-MaskLayout mask_layout(const KernelContext& c, const Sizes& s, bool masked) {
-  return {masked ? c.in(3).shape() : s.scores, s.scores};
+MaskLayout mask_layout(std::span<const Var> in, const Sizes& s, bool masked) {
+  return {masked ? in[3].shape() : s.scores, s.scores};
+}
+
+void attention_vjp(const KernelContext& c, const void* prepared) {
+  const auto& attrs = c.attrs.as<AttentionAttrs>();
+  const Sizes s = sizes("scaled_dot_product_attention_vjp", c.inputs, attrs);
+  const MaskLayout layout = mask_layout(c.inputs, s, attrs.masked);
+  dispatch_floating(c.in().dtype(), [&](auto zero) {
+    using T = decltype(zero);
+    Cotangents<T> out{c.out(0).mutable_data<T>(), c.out(1).mutable_data<T>(), c.out(2).mutable_data<T>(),
+                      nullptr};
+    std::int64_t matrices = 0;
+    if (attrs.mask_cotangent) {
+      out.mask = c.out(3).mutable_data<T>();
+      std::fill_n(out.mask, c.out(3).size(), T{0});
+      if (layout.size == 0)
+        out.mask = nullptr;
+      else
+        matrices = c.out(3).size() / layout.size;
+    }
+    pull(s, operands<T>(c.inputs, attrs.masked), layout, matrices, c.inputs.back().value().data<T>(), out,
+         static_cast<const Points<T>*>(prepared));
+  });
+}
+
+// Where only the cotangent varies, weights and packed factors are made once, as long as they stay in cache.
+Prepared prepare_vjp(std::span<const Var> inputs, std::uint64_t constant, const Attrs& attributes) {
+  constexpr std::int64_t most_bytes = 1 << 19;
+  const auto& attrs = attributes.as<AttentionAttrs>();
+  const std::uint64_t all = (std::uint64_t{1} << (inputs.size() - 1)) - 1;
+  if ((constant & all) != all) return nullptr;
+  const Sizes s = sizes("scaled_dot_product_attention_vjp", inputs, attrs);
+  return dispatch_floating(inputs[0].dtype(), [&](auto zero) -> Prepared {
+    using T = decltype(zero);
+    if (s.count * s.queries >
+        most_bytes / static_cast<std::int64_t>(sizeof(T)) / std::max<std::int64_t>(1, s.keys))
+      return nullptr;
+    return std::allocate_shared<const Points<T>>(memory::PoolAllocator<T>(), s,
+                                                 operands<T>(inputs, attrs.masked),
+                                                 mask_layout(inputs, s, attrs.masked));
+  });
 }
 
 // ---- The same, composed: what derivatives of derivatives are taken of
@@ -441,28 +532,7 @@ Samples uses(SampleGen& g) {
 const Op attention_vjp_op{{
     .name = "scaled_dot_product_attention_vjp",
     .doc = "The cotangents of q, k, v, and of the mask if asked, for that of the attention.",
-    .kernel =
-        [](const KernelContext& c) {
-          const auto& attrs = c.attrs.as<AttentionAttrs>();
-          const Sizes s = sizes("scaled_dot_product_attention_vjp", c.inputs, attrs);
-          const MaskLayout layout = mask_layout(c, s, attrs.masked);
-          dispatch_floating(c.in().dtype(), [&](auto zero) {
-            using T = decltype(zero);
-            Cotangents<T> out{c.out(0).mutable_data<T>(), c.out(1).mutable_data<T>(),
-                              c.out(2).mutable_data<T>(), nullptr};
-            std::int64_t matrices = 0;
-            if (attrs.mask_cotangent) {
-              out.mask = c.out(3).mutable_data<T>();
-              std::fill_n(out.mask, c.out(3).size(), T{0});
-              if (layout.size == 0)
-                out.mask = nullptr;
-              else
-                matrices = c.out(3).size() / layout.size;
-            }
-            const T* g = c.inputs.back().value().data<T>();
-            pull(s, operands<T>(c, attrs.masked), layout, matrices, g, out);
-          });
-        },
+    .kernel = [](const KernelContext& c) { attention_vjp(c, nullptr); },
     .saves = Saves::inputs,
     .vjp =
         [](const VjpContext& c) {
@@ -521,6 +591,9 @@ const Op attention_vjp_op{{
           *by_rows |= std::uint64_t{1} << (c.inputs.size() - 1);
           return by_rows;
         },
+    .prepare = prepare_vjp,
+    .prepared_kernel = attention_vjp,
+    .prepare_rows = true,
 }};
 
 const Op attention_op{{
@@ -538,10 +611,10 @@ const Op attention_op{{
         [](const KernelContext& c) {
           const auto& attrs = c.attrs.as<AttentionAttrs>();
           const Sizes s = sizes("scaled_dot_product_attention", c.inputs, attrs);
-          const MaskLayout layout = mask_layout(c, s, attrs.masked);
+          const MaskLayout layout = mask_layout(c.inputs, s, attrs.masked);
           dispatch_floating(c.out().dtype(), [&](auto zero) {
             using T = decltype(zero);
-            attend(s, operands<T>(c, attrs.masked), layout, c.out().mutable_data<T>());
+            attend(s, operands<T>(c.inputs, attrs.masked), layout, c.out().mutable_data<T>());
           });
         },
     .saves = Saves::inputs,

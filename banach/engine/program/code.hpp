@@ -1,8 +1,8 @@
 #pragma once
 // Internal: a recorded function as straight-line code. Each pass over it is a file of its own:
 //   record.cpp  runs the function once on a tape and keeps what depends on its input; the rest are constants
-//   prepare.cpp does once for all runs what operations can do with constants
 //   rows.cpp    tells whether every instruction treats the rows of axis 0 one by one
+//   prepare.cpp does once for all runs what operations can do with constants
 //   fuse.cpp    joins elementwise instructions into chains, which run block by block while values are in
 //   cache plan.cpp    gives each value its place in one stretch of memory, by liveness
 // and frame.cpp runs the result without recording, dispatch or allocation; chain.cpp runs a chain for it.
@@ -61,8 +61,10 @@ Recorded record(FunctionRef<Var(const Var&)> f, const Tensor& at);
 /// The same without evaluating f (the value is then undefined), unless f looks at values on its way.
 Recorded outline(FunctionRef<Var(const Var&)> f, const Tensor& at);
 
-/// Does what can be done once for all runs: see OpDef::prepare.
+/// Does what can be done once for all runs: see OpDef::prepare. To come after the cut.
 void prepare(Code& code);
+/// The same for one instruction, its inputs being those of some rows, if it prepares each tile apart.
+Prepared prepare_rows(const Code& code, const Instruction& instruction, std::span<const Var> inputs);
 
 /// Whether row r of the output depends on row r of the input alone, rows being those of the input's axis 0 (a
 /// value of k times as many has k for each). Where it does, tells each instruction which of its inputs to

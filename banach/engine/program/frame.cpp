@@ -32,8 +32,12 @@ Frame::Frame(const Code& code, std::int64_t begin, std::int64_t end, std::int64_
       inputs_.push_back(Var(slice ? value.rows(begin * factor, end * factor) : value));
     }
     for (const std::int32_t out : i.outputs) outputs_.push_back(values_[static_cast<std::size_t>(out)]);
-    steps_.push_back({i.op, &i.attrs, i.prepared.get(), std::span<const Var>(inputs_).subspan(first_input),
-                      std::span<Tensor>(outputs_).subspan(first_output), i.outputs});
+    const std::span<const Var> in = std::span<const Var>(inputs_).subspan(first_input);
+    const void* prepared = i.prepared.get();
+    if (const Prepared rows_prepared = prepare_rows(code, i, in))
+      prepared = prepared_.emplace_back(rows_prepared).get();
+    steps_.push_back(
+        {i.op, &i.attrs, prepared, in, std::span<Tensor>(outputs_).subspan(first_output), i.outputs});
   }
   for (const Chain& chain : code.chains) {
     const Blocks cut = blocks(code, chain, end - begin, rows);

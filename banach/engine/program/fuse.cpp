@@ -105,8 +105,8 @@ Blocks blocks(const Code& code, const Chain& chain, std::int64_t part, std::int6
     return result;
   }
   result.block = std::max<std::int64_t>(1, block_bytes / row_bytes);
-  result.lanes = std::min({most_lanes, result.rows * result.row_elements / lane_elements,
-                           result.rows / result.block});
+  result.lanes =
+      std::min({most_lanes, result.rows * result.row_elements / lane_elements, result.rows / result.block});
   result.lanes = std::max<std::int64_t>(1, result.lanes);
   result.block = std::min(result.block, result.lane_rows());
   return result;

@@ -15,11 +15,11 @@ constexpr std::int64_t fewest_rows = 16, most_tiles = 16;
 
 Program::Program(Code code, std::int64_t rows, std::int64_t row_bytes)
     : code_(std::move(code)), rows_(rows), tile_rows_(rows), tiles_(1) {
-  prepare(code_);
   const Shape& state = code_.value(code_.input).shape;
   const bool cut = rows > 1 && state.rank() > 0 && state[0] == rows && cut_rows(code_);
   if (!cut)
     for (Instruction& i : code_.instructions) i.by_rows = 0;
+  prepare(code_);
   fuse(code_);
   if (!cut) return;
   const std::int64_t bytes = plan(code_, 1, rows).bytes + row_bytes;

@@ -32,6 +32,7 @@ class Frame {
   Tensors values_;
   Vars inputs_;
   Tensors outputs_;
+  PoolVector<Prepared> prepared_;  // of these rows
   PoolVector<Step> steps_;
   PoolVector<ChainRunner> chains_;
   PoolVector<std::int32_t> input_views_, output_views_;  // values that share the elements of input and output
