@@ -22,6 +22,7 @@
 #include <banach/solvers/linear.hpp>
 #include <banach/solvers/minimize.hpp>
 #include <banach/solvers/newton.hpp>
+#include <banach/solvers/qp.hpp>
 #include <banach/solvers/splitting.hpp>
 
 #include <banach/ops/derivatives.hpp>

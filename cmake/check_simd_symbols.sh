@@ -19,7 +19,7 @@ for object in "$@"; do
       if ($2 != "T" && name ~ /banach_xsimd_(sse2|avx2|avx512)::/) next
       print "  " $2 " " name
     }')
-  if ! printf '%s\n' "$symbols" | grep -q 'banach::simd::detail::'; then
+  if ! printf '%s\n' "$symbols" | grep -Eq 'banach::(simd|qp)::detail::'; then
     echo "$object: no kernel tables in it" >&2
     status=1
   fi

@@ -1,0 +1,36 @@
+#pragma once
+// Internal: the interior point on one double or on eight, built once per instruction set.
+
+#include <cstdint>
+
+namespace banach::qp {
+
+/// One group of problems, numbers of a group side by side: entry i of problem l of a group of `width` stands
+/// at [i * width + l]. Sizes and bounds as in interior_point.hpp. The data are spoilt.
+struct Group {
+  std::int64_t n, e, m, bounds;
+  const std::int64_t* column;
+  double *Q, *p, *A, *b, *bound, *G, *h;
+  double target;
+  int max_steps;
+  // The answer, of the same layout; `residuals`: primal, dual, gap, objective, largest, steps, convex (or 0).
+  double *x, *y, *z, *s, *residuals;
+};
+
+struct Solver {
+  std::int64_t width;
+  /// Doubles that `solve` needs to work, aligned to 64 bytes.
+  std::int64_t (*workspace)(std::int64_t n, std::int64_t e, std::int64_t m);
+  void (*solve)(const Group& group, double* workspace);
+};
+
+/// Of the active instruction set.
+const Solver& lanes();
+/// One problem at a time, by LAPACK.
+const Solver& single();
+
+namespace detail {
+extern const Solver sse2_lanes, avx2_lanes, avx512_lanes;
+}
+
+}  // namespace banach::qp

@@ -1,0 +1,556 @@
+#pragma once
+// Internal: one quadratic program, or eight at once.
+//
+//   min 1/2 x'Qx + p'x  subject to  Ax = b,  Gx + s = h,  s >= 0
+//
+// A primal-dual interior point with Mehrotra's predictor and corrector and proximal regularisation of both
+// sides (after Schwan, Jiang, Kuhn, Jones 2023, "PIQP"): every system is quasi-definite whatever the ranks of
+// Q, A and G, and the proximal terms vanish at the solution. Then the constraints with multipliers larger
+// than their slacks are taken for active, and the equality-constrained problem is solved to rounding with one
+// factor.
+//
+// All numbers are N: double or Lanes. M supplies the matrix kernels.
+
+#include <banach/solvers/qp/numbers.hpp>
+
+namespace banach::qp {
+namespace {
+
+/// The first `bounds` rows of G have one entry each, in the columns named; their coefficients are `bound`.
+template <class N>
+struct Data {
+  Index n, e, m, bounds;
+  const Index* column;
+  N *Q, *p, *A, *b, *bound, *G, *h;  // G: the other rows
+
+  Index rows() const { return m - bounds; }
+};
+
+template <class N>
+struct Point {
+  N *x, *y, *z, *s;
+};
+
+/// In the problem's own units: the largest entry of Ax - b and of the positive part of Gx - h; of Qx + p +
+/// A'y + G'z and of the negative part of z; |x'Qx + p'x + b'y + h'z|.
+template <class N>
+struct Residuals {
+  N primal, dual, gap, objective;
+
+  /// The largest, the gap beside max(1, |objective|); infinite if one is not finite.
+  N largest() const {
+    const N all = larger(larger(primal, dual), gap / larger(number<N>(1.0), magnitude(objective)));
+    return select(finite(primal + dual + gap + objective), all, number<N>(1e300));
+  }
+};
+
+/// Memory handed out in one direction.
+template <class N>
+struct Arena {
+  N* next;
+  N* take(Index count) {
+    N* result = next;
+    next += count;
+    return result;
+  }
+  Point<N> point(const Data<N>& d) { return {take(d.n), take(d.e), take(d.m), take(d.m)}; }
+};
+
+// ---- Products ---------------------------------------------------------------------------------------------
+
+template <class N>
+void copy(const N* from, N* to, Index n) {
+  for (Index i = 0; i < n; ++i) to[i] = from[i];
+}
+template <class N>
+void negate(const N* from, N* to, Index n) {
+  for (Index i = 0; i < n; ++i) to[i] = -from[i];
+}
+template <class N>
+void add(const N* from, N* to, Index n, N factor) {
+  for (Index i = 0; i < n; ++i) to[i] += factor * from[i];
+}
+template <class N>
+N largest(const N* v, Index n) {
+  N result = number<N>(0.0);
+  for (Index i = 0; i < n; ++i) result = larger(result, magnitude(v[i]));
+  return result;
+}
+template <class N>
+N dot(const N* a, const N* b, Index n) {
+  N result = number<N>(0.0);
+  for (Index i = 0; i < n; ++i) result += a[i] * b[i];
+  return result;
+}
+
+/// y -= G x
+template <class N, class M>
+void subtract_g(const Data<N>& d, const N* x, N* y) {
+  for (Index i = 0; i < d.bounds; ++i) y[i] -= d.bound[i] * x[d.column[i]];
+  M::subtract(d.rows(), d.n, d.G, x, y + d.bounds);
+}
+/// y -= G' x
+template <class N, class M>
+void subtract_gt(const Data<N>& d, const N* x, N* y) {
+  for (Index i = 0; i < d.bounds; ++i) y[d.column[i]] -= d.bound[i] * x[i];
+  M::subtract_transposed(d.rows(), d.n, d.G, x + d.bounds, y);
+}
+/// r = -(Qx + A'y + G'z)
+template <class N, class M>
+void minus_gradient(const Data<N>& d, const N* x, const N* y, const N* z, N* r) {
+  for (Index j = 0; j < d.n; ++j) r[j] = number<N>(0.0);
+  M::subtract(d.n, d.n, d.Q, x, r);
+  M::subtract_transposed(d.e, d.n, d.A, y, r);
+  subtract_gt<N, M>(d, z, r);
+}
+
+// ---- The KKT system ---------------------------------------------------------------------------------------
+
+/// [ Q + rho    A'        G'     ] [dx]   [rx]
+/// [ A       -delta_e            ] [dy] = [ry]
+/// [ G                 -1 / w    ] [dz]   [rz]      by Cholesky factors of H = Q + rho + G'WG and of the
+/// Schur complement delta_e + A H^-1 A'. Entries of w may be 0: dz is then 0.
+template <class N, class M>
+struct Kkt {
+  const Data<N>* d = nullptr;
+  N *L, *V, *S, *w, *t, *u;
+  N rho, delta;
+
+  static Index size(Index n, Index e, Index m) { return n * n + n * e + e * e + 2 * m + n; }
+  void place(const Data<N>& data, Arena<N>& arena) {
+    d = &data;
+    L = arena.take(data.n * data.n), V = arena.take(data.n * data.e), S = arena.take(data.e * data.e);
+    w = arena.take(data.m), u = arena.take(data.m), t = arena.take(data.n);
+  }
+
+  /// With w as it stands. False in lanes where a pivot is not positive.
+  Mask<N> factor(N rho_, N delta_) {
+    rho = rho_, delta = delta_;
+    const Index n = d->n, e = d->e;
+    copy(d->Q, L, n * n);
+    for (Index j = 0; j < n; ++j) L[j * n + j] += rho;
+    for (Index i = 0; i < d->bounds; ++i) L[d->column[i] * (n + 1)] += w[i] * d->bound[i] * d->bound[i];
+    M::add_gram(n, d->rows(), d->G, w + d->bounds, L);
+    auto good = M::cholesky(n, L);
+    if (e == 0) return good;
+    M::transpose(e, n, d->A, V);
+    M::lower_solve(n, e, L, V);
+    for (Index i = 0; i < e * e; ++i) S[i] = number<N>(0.0);
+    M::add_gram(e, n, V, nullptr, S);
+    for (Index i = 0; i < e; ++i) S[i * e + i] += delta;
+    return good & M::cholesky(e, S);
+  }
+
+  void solve(const N* rx, const N* ry, const N* rz, N* dx, N* dy, N* dz) const {
+    const Index n = d->n, e = d->e, m = d->m;
+    copy(rx, t, n);
+    for (Index i = 0; i < m; ++i) u[i] = -w[i] * rz[i];
+    subtract_gt<N, M>(*d, u, t);
+    M::lower_solve(n, 1, L, t);
+    negate(ry, dy, e);
+    M::add_transposed(n, e, V, t, dy);
+    M::lower_solve(e, 1, S, dy);
+    M::upper_solve(e, S, dy);
+    M::subtract(n, e, V, dy, t);
+    M::upper_solve(n, L, t);
+    copy(t, dx, n);
+    negate(rz, dz, m);
+    for (Index i = 0; i < m; ++i) dz[i] = -dz[i];
+    subtract_g<N, M>(*d, dx, dz);
+    for (Index i = 0; i < m; ++i) dz[i] *= -w[i];
+  }
+};
+
+// ---- Scaling ----------------------------------------------------------------------------------------------
+
+/// x = D x', y = E y' / c and so on, where primes are what is solved. Powers of two, so that nothing is
+/// rounded.
+template <class N>
+struct Scaling {
+  N *D, *E, *F;  // of columns, rows of A, rows of G
+  N c;
+
+  static Index size(Index n, Index e, Index m) { return n + e + m; }
+  void place(const Data<N>& d, Arena<N>& arena) {
+    D = arena.take(d.n), E = arena.take(d.e), F = arena.take(d.m);
+    for (Index i = 0; i < d.n + d.e + d.m; ++i) D[i] = number<N>(1.0);
+    c = number<N>(1.0);
+  }
+};
+
+/// 1 / sqrt(x), as a power of two; 1 where x is between 1/4 and 8, or 0.
+template <class N>
+N balancing(N x) {
+  const N one = number<N>(1.0);
+  const auto fine = ((x >= number<N>(0.25)) & (x <= number<N>(8.0))) | !(x > number<N>(0.0));
+  N root = square_root(select(fine, one, smaller(larger(x, number<N>(1e-16)), number<N>(1e16))));
+  N power = one;
+  constexpr double steps[] = {65536.0, 256.0, 16.0, 4.0, 2.0};
+  for (const double step : steps) {
+    const N up = number<N>(step), down = number<N>(1.0 / step);
+    for (int twice = 0; twice < 2; ++twice) {
+      const auto large = root >= up, small = root <= down;
+      power = select(large, power * down, select(small, power * up, power));
+      root = select(large, root * down, select(small, root * up, root));
+    }
+  }
+  return select(fine, one, power);
+}
+
+/// Ruiz 2001: rows and columns of the KKT matrix are brought near to 1 by turns; then the objective.
+template <class N>
+void equilibrate(Data<N>& d, Scaling<N>& s, N* column, N* row_e, N* row_m) {
+  const N zero = number<N>(0.0), one = number<N>(1.0);
+  for (int round = 0; round < 10; ++round) {
+    for (Index j = 0; j < d.n; ++j) column[j] = zero;
+    const auto scan = [&](Index rows, const N* matrix, N* row) {
+      for (Index i = 0; i < rows; ++i) {
+        N most = zero;
+        for (Index j = 0; j < d.n; ++j) {
+          const N entry = magnitude(matrix[i * d.n + j]);
+          most = larger(most, entry);
+          column[j] = larger(column[j], entry);
+        }
+        if (row) row[i] = most;
+      }
+    };
+    scan(d.n, d.Q, nullptr);
+    scan(d.e, d.A, row_e);
+    scan(d.rows(), d.G, row_m + d.bounds);
+    for (Index i = 0; i < d.bounds; ++i) {
+      row_m[i] = magnitude(d.bound[i]);
+      column[d.column[i]] = larger(column[d.column[i]], row_m[i]);
+    }
+    bool more = false;
+    const auto factors = [&](N* v, Index count) {
+      for (Index i = 0; i < count; ++i) {
+        v[i] = balancing(v[i]);
+        more = more || any(v[i] != one);
+      }
+    };
+    factors(column, d.n), factors(row_e, d.e), factors(row_m, d.m);
+    if (!more) break;
+    const auto scale = [&](Index rows, N* matrix, const N* row) {
+      for (Index i = 0; i < rows; ++i)
+        for (Index j = 0; j < d.n; ++j) matrix[i * d.n + j] *= row[i] * column[j];
+    };
+    scale(d.n, d.Q, column), scale(d.e, d.A, row_e), scale(d.rows(), d.G, row_m + d.bounds);
+    for (Index i = 0; i < d.bounds; ++i) d.bound[i] *= row_m[i] * column[d.column[i]];
+    for (Index j = 0; j < d.n; ++j) d.p[j] *= column[j], s.D[j] *= column[j];
+    for (Index i = 0; i < d.e; ++i) d.b[i] *= row_e[i], s.E[i] *= row_e[i];
+    for (Index i = 0; i < d.m; ++i) d.h[i] *= row_m[i], s.F[i] *= row_m[i];
+  }
+  N mean = zero;
+  for (Index i = 0; i < d.n; ++i) mean += largest(d.Q + i * d.n, d.n);
+  N size = larger(mean / number<N>(d.n > 0 ? static_cast<double>(d.n) : 1.0), largest(d.p, d.n));
+  s.c = balancing(size * size);
+  for (Index i = 0; i < d.n * d.n; ++i) d.Q[i] *= s.c;
+  for (Index j = 0; j < d.n; ++j) d.p[j] *= s.c;
+}
+
+// ---- The iteration ----------------------------------------------------------------------------------------
+
+struct Limits {
+  double target;  // for Residuals::largest()
+  int max_steps;
+};
+
+/// What a solve leaves; the points are in the problem's own units.
+template <class N>
+struct Answer {
+  Point<N> best;
+  Residuals<N> residuals;
+  N largest, steps;
+  N convex;  // 1, or 0 where Q + 1e-9 max|Q| is not positive definite
+};
+
+template <class N, class M>
+class InteriorPoint {
+ public:
+  static Index size(Index n, Index e, Index m) {
+    const Index point = n + e + 2 * m;
+    return Kkt<N, M>::size(n, e, m) + Scaling<N>::size(n, e, m) + 8 * point + 2 * (n + e + m) + 64;
+  }
+
+  /// The data are scaled in place.
+  InteriorPoint(Data<N>& data, const Limits& limits, Arena<N>& arena) : d_(data), limits_(limits) {
+    kkt_.place(d_, arena);
+    scaling_.place(d_, arena);
+    Point<N>* const points[] = {&at_, &step_, &right_, &error_, &more_, &best_, &centre_, &trial_};
+    for (Point<N>* p : points) *p = arena.point(d_);
+    minus_qx_ = arena.take(d_.n);
+    rows_ = arena.take(d_.e + d_.m);
+    equilibrate(d_, scaling_, step_.x, step_.y, step_.z);
+  }
+
+  Answer<N> run() {
+    const Index n = d_.n;
+    const N shift = larger(of(1e-30), of(1e-9) * largest(d_.Q, n * n));
+    copy(d_.Q, kkt_.L, n * n);
+    for (Index j = 0; j < n; ++j) kkt_.L[j * n + j] += shift;
+    const N convex = select(M::cholesky(n, kkt_.L), of(1.0), of(0.0));
+    start();
+    iterate();
+    finish();
+    unscale(best_);
+    return {best_, measured_, lowest_, steps_, convex};
+  }
+
+ private:
+  using Flag = Mask<N>;
+  static N of(double x) { return number<N>(x); }
+
+  // right_ = -(gradient of the Lagrangian), b - Ax, h - Gx - s; and the residuals in the problem's own units.
+  Residuals<N> measure(const Point<N>& at, Point<N>& r) {
+    const Index n = d_.n, e = d_.e, m = d_.m;
+    for (Index j = 0; j < n; ++j) minus_qx_[j] = of(0.0);
+    M::subtract(n, n, d_.Q, at.x, minus_qx_);
+    for (Index j = 0; j < n; ++j) r.x[j] = minus_qx_[j] - d_.p[j];
+    M::subtract_transposed(e, n, d_.A, at.y, r.x);
+    subtract_gt<N, M>(d_, at.z, r.x);
+    copy(d_.b, r.y, e);
+    M::subtract(e, n, d_.A, at.x, r.y);
+    copy(d_.h, r.z, m);
+    subtract_g<N, M>(d_, at.x, r.z);
+    Residuals<N> result{of(0.0), of(0.0), of(0.0), of(0.0)};
+    const N c = scaling_.c;
+    N quadratic = of(0.0);
+    for (Index j = 0; j < n; ++j) {
+      result.dual = larger(result.dual, magnitude(r.x[j]) / (c * scaling_.D[j]));
+      quadratic -= at.x[j] * minus_qx_[j];
+    }
+    for (Index i = 0; i < e; ++i) result.primal = larger(result.primal, magnitude(r.y[i]) / scaling_.E[i]);
+    for (Index i = 0; i < m; ++i) {
+      result.primal = larger(result.primal, -r.z[i] / scaling_.F[i]);
+      result.dual = larger(result.dual, -at.z[i] * scaling_.F[i] / c);
+      r.z[i] -= at.s[i];
+    }
+    const N linear = dot(d_.p, at.x, n);
+    result.gap = magnitude(quadratic + linear + dot(d_.b, at.y, e) + dot(d_.h, at.z, m)) / c;
+    result.objective = (of(0.5) * quadratic + linear) / c;
+    return result;
+  }
+
+  // With rs = right_.s, solves for the step in x, y, z and s, and refines it.
+  void solve_step(Point<N>& step, int refinements) {
+    const Index n = d_.n, e = d_.e, m = d_.m;
+    once(right_, step);
+    N last = of(1e300);
+    for (int k = 0; k < refinements; ++k) {
+      copy(right_.x, error_.x, n), copy(right_.y, error_.y, e), copy(right_.z, error_.z, m);
+      M::subtract(n, n, d_.Q, step.x, error_.x);
+      M::subtract_transposed(e, n, d_.A, step.y, error_.x);
+      subtract_gt<N, M>(d_, step.z, error_.x);
+      add(step.x, error_.x, n, -rho_);
+      M::subtract(e, n, d_.A, step.x, error_.y);
+      add(step.y, error_.y, e, delta_);
+      subtract_g<N, M>(d_, step.x, error_.z);
+      for (Index i = 0; i < m; ++i) {
+        error_.z[i] += delta_ * step.z[i] - step.s[i];
+        error_.s[i] = right_.s[i] - at_.z[i] * step.s[i] - at_.s[i] * step.z[i];
+      }
+      const N size = larger(larger(largest(error_.x, n), largest(error_.y, e)),
+                            larger(largest(error_.z, m), largest(error_.s, m)));
+      const Flag better = size < of(0.5) * last;
+      if (!any(better)) break;
+      last = smaller(size, last);
+      once(error_, more_);
+      const N share = select(better, of(1.0), of(0.0));
+      add(more_.x, step.x, n, share), add(more_.y, step.y, e, share);
+      add(more_.z, step.z, m, share), add(more_.s, step.s, m, share);
+    }
+  }
+
+  void once(const Point<N>& right, Point<N>& step) {
+    for (Index i = 0; i < d_.m; ++i) trial_.z[i] = right.z[i] - right.s[i] / at_.z[i];
+    kkt_.solve(right.x, right.y, trial_.z, step.x, step.y, step.z);
+    for (Index i = 0; i < d_.m; ++i) step.s[i] = (right.s[i] - at_.s[i] * step.z[i]) / at_.z[i];
+  }
+
+  Flag factor() {
+    for (Index i = 0; i < d_.m; ++i) kkt_.w[i] = of(1.0) / (delta_ + at_.s[i] / at_.z[i]);
+    return kkt_.factor(rho_, delta_);
+  }
+
+  // The largest step that keeps v >= 0, at most 1.
+  N reach(const N* v, const N* dv) const {
+    N result = of(1.0);
+    for (Index i = 0; i < d_.m; ++i) result = select(dv[i] < of(0.0), smaller(-v[i] / dv[i], result), result);
+    return result;
+  }
+
+  N complementarity(const Point<N>& at) const {
+    return d_.m == 0 ? of(0.0) : dot(at.s, at.z, d_.m) / of(static_cast<double>(d_.m));
+  }
+
+  // Mehrotra's start: z and s of a least-squares problem, moved into the interior.
+  void start() {
+    const Index n = d_.n, e = d_.e, m = d_.m;
+    rho_ = of(1e-6), delta_ = of(1e-4);
+    for (Index i = 0; i < m; ++i) at_.s[i] = at_.z[i] = of(1.0), right_.s[i] = of(0.0);
+    factor();
+    negate(d_.p, right_.x, n), copy(d_.b, right_.y, e), copy(d_.h, right_.z, m);
+    once(right_, step_);
+    copy(step_.x, at_.x, n), copy(step_.y, at_.y, e), copy(step_.z, at_.z, m), negate(step_.z, at_.s, m);
+    N lift_s = of(0.0), lift_z = of(0.0);
+    for (Index i = 0; i < m; ++i) {
+      lift_s = larger(lift_s, of(-1.5) * at_.s[i]);
+      lift_z = larger(lift_z, of(-1.5) * at_.z[i]);
+    }
+    N both = of(0.0), sum_s = of(0.0), sum_z = of(0.0);
+    for (Index i = 0; i < m; ++i) {
+      const N si = at_.s[i] + lift_s, zi = at_.z[i] + lift_z;
+      both += si * zi, sum_s += si, sum_z += zi;
+    }
+    const Flag tiny = !(both > of(1e-8 * static_cast<double>(m)));
+    lift_s += select(tiny, of(1.0), of(0.5) * both / sum_z);
+    lift_z += select(tiny, of(1.0), of(0.5) * both / sum_s);
+    for (Index i = 0; i < m; ++i) at_.s[i] += lift_s, at_.z[i] += lift_z;
+    copy(at_.x, centre_.x, n), copy(at_.y, centre_.y, e), copy(at_.z, centre_.z, m);
+  }
+
+  void keep_best(const Point<N>& at, const Residuals<N>& r, Flag among) {
+    const N size = r.largest();
+    const Flag better = among & (size < lowest_);
+    if (!any(better)) return;
+    lowest_ = select(better, size, lowest_);
+    measured_.primal = select(better, r.primal, measured_.primal);
+    measured_.dual = select(better, r.dual, measured_.dual);
+    measured_.gap = select(better, r.gap, measured_.gap);
+    measured_.objective = select(better, r.objective, measured_.objective);
+    const auto take = [&](const N* from, N* to, Index count) {
+      for (Index i = 0; i < count; ++i) to[i] = select(better, from[i], to[i]);
+    };
+    take(at.x, best_.x, d_.n), take(at.y, best_.y, d_.e), take(at.z, best_.z, d_.m),
+        take(at.s, best_.s, d_.m);
+  }
+
+  void iterate() {
+    const Index n = d_.n, e = d_.e, m = d_.m;
+    const N one = of(1.0);
+    Flag active = one == one;
+    N last_primal = of(1e300), last_dual = of(1e300), mark = of(1e300), since_mark = of(0.0);
+    for (int k = 0;; ++k) {
+      const Residuals<N> r = measure(at_, right_);
+      keep_best(at_, r, active);
+      const N dual = largest(right_.x, n), primal = larger(largest(right_.y, e), largest(right_.z, m));
+      const N mu = complementarity(at_);
+      if (k > 0) renew_centres(dual, primal, mu, last_dual, last_primal);
+      last_dual = dual, last_primal = primal, last_mu_ = mu;
+      const Flag progress = lowest_ < of(0.9) * mark;
+      mark = select(progress, lowest_, mark);
+      since_mark = select(progress, of(0.0), since_mark + one);
+      active = active & (lowest_ > of(limits_.target)) & (since_mark < of(25.0)) & finite(dual + primal + mu);
+      if (!any(active) || k >= limits_.max_steps) break;
+      steps_ += select(active, one, of(0.0));
+
+      Flag good = factor();
+      for (int again = 0; again < 6 && any(active & !good); ++again) {
+        rho_ = select(good, rho_, rho_ * of(100.0));
+        delta_ = select(good, delta_, delta_ * of(100.0));
+        good = factor();
+      }
+      active = active & good;
+      for (Index j = 0; j < n; ++j) right_.x[j] -= rho_ * (at_.x[j] - centre_.x[j]);
+      for (Index i = 0; i < e; ++i) right_.y[i] += delta_ * (at_.y[i] - centre_.y[i]);
+      for (Index i = 0; i < m; ++i) right_.z[i] += delta_ * (at_.z[i] - centre_.z[i]);
+
+      for (Index i = 0; i < m; ++i) right_.s[i] = -at_.s[i] * at_.z[i];
+      if (m > 0) {
+        once(right_, step_);
+        const N by_s = reach(at_.s, step_.s), by_z = reach(at_.z, step_.z);
+        N after = of(0.0);
+        for (Index i = 0; i < m; ++i)
+          after += (at_.s[i] + by_s * step_.s[i]) * (at_.z[i] + by_z * step_.z[i]);
+        const N ratio = after / (of(static_cast<double>(m)) * mu);
+        const N sigma = smaller(one, larger(of(1e-8), ratio * ratio * ratio));
+        for (Index i = 0; i < m; ++i) right_.s[i] += sigma * mu - step_.s[i] * step_.z[i];
+      }
+      solve_step(step_, 2);
+      const N most = of(0.9995), closest = smaller(most, larger(of(0.99), one - mu));
+      N by_s = smaller(one, m > 0 ? closest * reach(at_.s, step_.s) : one);
+      N by_z = smaller(one, m > 0 ? closest * reach(at_.z, step_.z) : one);
+      by_s = select(active, by_s, of(0.0)), by_z = select(active, by_z, of(0.0));
+      add(step_.x, at_.x, n, by_s), add(step_.s, at_.s, m, by_s);
+      add(step_.y, at_.y, e, by_z), add(step_.z, at_.z, m, by_z);
+    }
+  }
+
+  // The proximal centres follow the iterates where the residuals fall; the weights fall with mu.
+  void renew_centres(N dual, N primal, N mu, N last_dual, N last_primal) {
+    const N one = of(1.0), least = of(1e-10), small = of(1e-9);
+    const N fall =
+        d_.m == 0 ? of(0.9) : smaller(one, magnitude(last_mu_ - mu) / larger(last_mu_, of(1e-300)));
+    const auto renew = [&](Flag better, N& weight) {
+      weight = larger(least, (one - select(better, one, of(0.666)) * fall) * weight);
+    };
+    const auto move = [&](Flag better, const N* to, N* centre, Index count) {
+      for (Index i = 0; i < count; ++i) centre[i] = select(better, to[i], centre[i]);
+    };
+    const Flag dual_fell = (dual <= of(0.95) * last_dual) | (dual < small);
+    const Flag primal_fell = (primal <= of(0.95) * last_primal) | (primal < small);
+    renew(dual_fell, rho_), renew(primal_fell, delta_);
+    move(dual_fell, at_.x, centre_.x, d_.n);
+    move(primal_fell, at_.y, centre_.y, d_.e), move(primal_fell, at_.z, centre_.z, d_.m);
+  }
+
+  // Solves with the active constraints as equations; constraints go in and out by their signs for a few
+  // rounds.
+  void finish() {
+    const Index n = d_.n, e = d_.e, m = d_.m;
+    const N zero = of(0.0), weight = of(1e6);
+    rho_ = of(1e-8), delta_ = of(1e-6);
+    for (Index i = 0; i < m; ++i) kkt_.w[i] = select(best_.z[i] > best_.s[i], weight, zero);
+    Flag open = lowest_ < of(1e-2);  // lanes that may still gain
+    for (int round = 0; round < 8 && any(open); ++round) {
+      open = open & kkt_.factor(rho_, delta_);
+      copy(best_.x, at_.x, n), copy(best_.y, at_.y, e);
+      for (Index i = 0; i < m; ++i) at_.z[i] = select(kkt_.w[i] > zero, best_.z[i], zero), at_.s[i] = zero;
+      N last = of(1e300);
+      for (int k = 0; k < 10; ++k) {
+        measure(at_, right_);
+        for (Index i = 0; i < m; ++i) right_.z[i] = select(kkt_.w[i] > zero, right_.z[i], zero);
+        const N size = larger(largest(right_.x, n), larger(largest(right_.y, e), largest(right_.z, m)));
+        const Flag going = open & (size > of(1e-16)) & (size < of(0.5) * last);
+        if (!any(going)) break;
+        last = size;
+        kkt_.solve(right_.x, right_.y, right_.z, step_.x, step_.y, step_.z);
+        const N share = select(going, of(1.0), zero);
+        add(step_.x, at_.x, n, share), add(step_.y, at_.y, e, share), add(step_.z, at_.z, m, share);
+      }
+      copy(d_.h, at_.s, m);
+      subtract_g<N, M>(d_, at_.x, at_.s);
+      Flag changed = zero != zero;
+      for (Index i = 0; i < m; ++i) {
+        const Flag inside = kkt_.w[i] > zero, out = inside & (at_.z[i] < of(-1e-11)),
+                   in = (!inside) & (at_.s[i] < of(-1e-11));
+        kkt_.w[i] = select(out, zero, select(in, weight, kkt_.w[i]));
+        changed = changed | out | in;
+        at_.z[i] = larger(zero, at_.z[i]);
+        at_.s[i] = select(inside, zero, larger(zero, at_.s[i]));
+      }
+      keep_best(at_, measure(at_, right_), open);
+      open = open & changed;
+    }
+  }
+
+  void unscale(Point<N>& p) const {
+    const N c = scaling_.c;
+    for (Index j = 0; j < d_.n; ++j) p.x[j] *= scaling_.D[j];
+    for (Index i = 0; i < d_.e; ++i) p.y[i] *= scaling_.E[i] / c;
+    for (Index i = 0; i < d_.m; ++i) p.z[i] *= scaling_.F[i] / c, p.s[i] = p.s[i] / scaling_.F[i];
+  }
+
+  Data<N>& d_;
+  Limits limits_;
+  Kkt<N, M> kkt_;
+  Scaling<N> scaling_;
+  Point<N> at_, step_, right_, error_, more_, best_, centre_, trial_;
+  N *minus_qx_, *rows_;
+  N rho_, delta_, last_mu_ = number<N>(0.0);
+  N lowest_ = number<N>(1e300), steps_ = number<N>(0.0);
+  Residuals<N> measured_{};
+};
+
+}  // namespace
+}  // namespace banach::qp

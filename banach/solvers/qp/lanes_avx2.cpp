@@ -1,0 +1,8 @@
+#include <banach/solvers/qp/matrices.hpp>
+#include <banach/solvers/qp/solver.hpp>
+
+namespace banach::qp::detail {
+
+constinit const Solver avx2_lanes = solver_of<Lanes, Matrices<Lanes>>();
+
+}  // namespace banach::qp::detail

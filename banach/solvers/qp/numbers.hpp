@@ -1,0 +1,73 @@
+#pragma once
+// Internal: what the interior point is written in: one double, or eight of them side by side, one of each
+// problem. This is also compiled for each instruction set, so there are no standard containers here, and
+// nothing with external linkage.
+
+#include <cstdint>
+
+namespace banach::qp {
+namespace {
+
+using Index = std::int64_t;
+
+/// Eight problems side by side.
+typedef double Lanes __attribute__((vector_size(64)));
+typedef long LanesMask __attribute__((vector_size(64)));
+
+template <class N>
+struct Width;
+template <>
+struct Width<double> {
+  using Mask = bool;
+  static constexpr int value = 1;
+};
+template <>
+struct Width<Lanes> {
+  using Mask = LanesMask;
+  static constexpr int value = 8;
+};
+template <class N>
+using Mask = typename Width<N>::Mask;
+
+template <class N>
+N number(double x) {
+  if constexpr (Width<N>::value == 1)
+    return x;
+  else
+    return N{x, x, x, x, x, x, x, x};
+}
+
+inline double select(bool m, double a, double b) { return m ? a : b; }
+inline Lanes select(LanesMask m, Lanes a, Lanes b) { return m ? a : b; }
+/// b where a is NaN.
+template <class N>
+N smaller(N a, N b) {
+  return select(a < b, a, b);
+}
+/// a where b is NaN.
+template <class N>
+N larger(N a, N b) {
+  return select(b > a, b, a);
+}
+template <class N>
+N magnitude(N a) {
+  return select(a < number<N>(0.0), -a, a);
+}
+inline double square_root(double x) { return __builtin_sqrt(x); }
+inline Lanes square_root(Lanes x) {
+  for (int l = 0; l < 8; ++l) x[l] = __builtin_sqrt(x[l]);
+  return x;
+}
+inline bool any(bool m) { return m; }
+inline bool any(LanesMask m) {
+  long all = 0;
+  for (int l = 0; l < 8; ++l) all |= m[l];
+  return all != 0;
+}
+template <class N>
+Mask<N> finite(N x) {
+  return x - x == number<N>(0.0);
+}
+
+}  // namespace
+}  // namespace banach::qp

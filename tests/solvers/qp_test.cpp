@@ -1,0 +1,342 @@
+// Quadratic programs against optimality conditions, known answers, and certificates that prove themselves.
+#include <banach/engine/error.hpp>
+#include <banach/engine/simd.hpp>
+#include <banach/solvers/qp.hpp>
+#include <tests/threads.hpp>
+
+#include <catch2/catch.hpp>
+
+using namespace banach;
+using namespace banach::test;
+using Catch::Matchers::Contains;
+
+namespace {
+
+const double inf = std::numeric_limits<double>::infinity();
+
+Tensor values(const std::vector<double>& v, const Shape& shape) { return tensor(v, shape); }
+
+// A x of one problem, A (rows, n) in the batch at i.
+std::vector<double> times(const Tensor& a, std::int64_t i, const std::vector<double>& x, bool transposed) {
+  const std::int64_t rows = a.shape()[a.rank() - 2], n = a.shape()[a.rank() - 1];
+  const std::int64_t from = a.rank() == 3 ? i * rows * n : 0;
+  std::vector<double> y(static_cast<std::size_t>(transposed ? n : rows), 0.0);
+  for (std::int64_t r = 0; r < rows; ++r)
+    for (std::int64_t c = 0; c < n; ++c) {
+      const double entry = a.at(from + r * n + c);
+      if (transposed)
+        y[static_cast<std::size_t>(c)] += entry * x[static_cast<std::size_t>(r)];
+      else
+        y[static_cast<std::size_t>(r)] += entry * x[static_cast<std::size_t>(c)];
+    }
+  return y;
+}
+
+std::vector<double> row(const Tensor& t, std::int64_t i, int rank = 1) {
+  const std::int64_t n = t.shape()[t.rank() - 1], from = t.rank() > rank ? i * n : 0;
+  std::vector<double> result;
+  for (std::int64_t k = 0; k < n; ++k) result.push_back(t.at(from + k));
+  return result;
+}
+
+double dot(const std::vector<double>& a, const std::vector<double>& b) {
+  double sum = 0.0;
+  for (std::size_t k = 0; k < a.size(); ++k) sum += a[k] * b[k];
+  return sum;
+}
+
+// The largest violation of the optimality conditions, recomputed.
+double violation(const QpData& d, const QpSolution& s, std::int64_t i) {
+  const auto z = row(s.z, i), nu = row(s.nu, i), lambda = row(s.lambda, i), slack = row(s.slack, i);
+  const auto p = row(d.p, i), qz = times(d.Q, i, z, false);
+  double worst = 0.0;
+  std::vector<double> dual = qz;
+  for (std::size_t k = 0; k < dual.size(); ++k) dual[k] += p[k];
+  double gap = dot(z, qz) + dot(p, z);
+  if (d.A.defined()) {
+    const auto az = times(d.A, i, z, false), at = times(d.A, i, nu, true), b = row(d.b, i);
+    for (std::size_t k = 0; k < az.size(); ++k) worst = std::max(worst, std::abs(az[k] - b[k]));
+    for (std::size_t k = 0; k < dual.size(); ++k) dual[k] += at[k];
+    gap += dot(b, nu);
+  }
+  if (d.G.defined()) {
+    const auto gz = times(d.G, i, z, false), gt = times(d.G, i, lambda, true), h = row(d.h, i);
+    for (std::size_t k = 0; k < gz.size(); ++k) {
+      worst = std::max({worst, gz[k] - h[k], -lambda[k], -slack[k], std::abs(slack[k] * lambda[k])});
+      if (std::isfinite(h[k]))
+        gap += h[k] * lambda[k], worst = std::max(worst, std::abs(h[k] - gz[k] - slack[k]));
+    }
+    for (std::size_t k = 0; k < dual.size(); ++k) dual[k] += gt[k];
+  }
+  for (double v : dual) worst = std::max(worst, std::abs(v));
+  return std::max(worst, std::abs(gap) / std::max(1.0, std::abs(0.5 * dot(z, qz) + dot(p, z))));
+}
+
+// Feasible by construction: h and b follow from a point x0. Q has the rank given, and is made strictly convex
+// by `shift`.
+QpData random_problems(std::int64_t batch, std::int64_t n, std::int64_t m, std::int64_t e, std::int64_t rank,
+                       double shift, std::uint64_t seed) {
+  Random random(seed);
+  QpData d{Tensor::zeros({batch, n, n}, DType::f64),
+           normal(random, {batch, n}),
+           normal(random, {batch, m, n}),
+           Tensor::zeros({batch, m}, DType::f64),
+           normal(random, {batch, e, n}),
+           Tensor::zeros({batch, e}, DType::f64)};
+  const Tensor root = normal(random, {batch, n, std::max<std::int64_t>(rank, 1)}),
+               x0 = normal(random, {batch, n});
+  double *Q = d.Q.mutable_data<double>(), *h = d.h.mutable_data<double>(), *b = d.b.mutable_data<double>();
+  for (std::int64_t i = 0; i < batch; ++i) {
+    for (std::int64_t r = 0; r < n; ++r)
+      for (std::int64_t c = 0; c < n; ++c) {
+        double sum = r == c ? shift : 0.0;
+        for (std::int64_t k = 0; k < rank; ++k)
+          sum +=
+              root.at((i * n + r) * rank + k) * root.at((i * n + c) * rank + k) / static_cast<double>(rank);
+        Q[(i * n + r) * n + c] = sum;
+      }
+    const auto x = row(x0, i), gx = times(d.G, i, x, false), ax = times(d.A, i, x, false);
+    for (std::int64_t k = 0; k < m; ++k)
+      h[i * m + k] = gx[static_cast<std::size_t>(k)] + (k % 3 == 0 ? 0.0 : std::abs(random.normal()));
+    for (std::int64_t k = 0; k < e; ++k) b[i * e + k] = ax[static_cast<std::size_t>(k)];
+  }
+  return d;
+}
+
+}  // namespace
+
+TEST_CASE("solutions of random problems satisfy the optimality conditions", "[qp]") {
+  struct Size {
+    std::int64_t n, m, e, rank;
+  };
+  for (const auto [n, m, e, rank] :
+       {Size{1, 1, 0, 1}, Size{5, 0, 2, 5}, Size{6, 10, 0, 6}, Size{10, 20, 3, 10}, Size{33, 40, 7, 33},
+        Size{12, 40, 4, 3}, Size{100, 30, 20, 100}}) {
+    const QpData d = random_problems(19, n, m, e, rank, rank == n ? 0.1 : 1e-3, 7);
+    const QpSolution s = solve_qp(d);
+    INFO("n " << n << ", m " << m << ", e " << e << ": " << s.to_string());
+    CHECK(s.solved());
+    for (std::int64_t i = 0; i < 19; ++i) {
+      CHECK(violation(d, s, i) <= 1e-9);
+      CHECK(s.problems[static_cast<std::size_t>(i)].largest() <= 1e-9);
+    }
+  }
+}
+
+TEST_CASE("problems of one batch do not touch each other", "[qp]") {
+  const QpData d = random_problems(13, 8, 12, 2, 8, 0.1, 3);
+  const QpSolution all = solve_qp(d);
+  REQUIRE(all.solved());
+  for (std::int64_t i = 0; i < 13; ++i) {
+    const auto one = [&](const Tensor& t) {
+      const Tensor part = t.rows(i, i + 1);
+      return part.reshape(Shape(Ints(std::span<const std::int64_t>(t.shape().begin() + 1, t.shape().end()))));
+    };
+    const QpSolution alone = solve_qp({one(d.Q), one(d.p), one(d.G), one(d.h), one(d.A), one(d.b)});
+    CHECK(alone.z.shape() == Shape{8});
+    CHECK(same_bits(alone.z, one(all.z)));
+    CHECK(same_bits(alone.lambda, one(all.lambda)));
+  }
+  // One that is infeasible, one with NaN, one that is not convex: the others keep their bits.
+  QpData spoilt = d;
+  spoilt.p.mutable_data<double>()[2 * 8] = std::nan("");
+  for (int k = 0; k < 8; ++k) spoilt.Q.mutable_data<double>()[(4 * 8 + k) * 8 + k] = -1.0;
+  for (int k = 0; k < 8; ++k) spoilt.G.mutable_data<double>()[(6 * 12 + 0) * 8 + k] = 0.0;
+  spoilt.h.mutable_data<double>()[6 * 12] = -1.0;
+  const QpSolution mixed = solve_qp(spoilt);
+  CHECK(mixed.problems[2].status == QpStatus::non_finite);
+  CHECK(mixed.problems[4].status == QpStatus::non_convex);
+  CHECK(mixed.problems[6].status == QpStatus::primal_infeasible);
+  CHECK(mixed.count(QpStatus::solved) == 10);
+  for (std::int64_t i = 0; i < 13; ++i)
+    if (i != 2 && i != 4 && i != 6) CHECK(same_bits(mixed.z.rows(i, i + 1), all.z.rows(i, i + 1)));
+  check_threads([&] {
+    const QpSolution s = solve_qp(spoilt);
+    return Vars{s.z, s.nu, s.lambda, s.slack};
+  });
+}
+
+TEST_CASE("shared data serve every problem, and dtypes come back", "[qp]") {
+  const QpData d = random_problems(1, 5, 6, 2, 5, 0.1, 4);
+  const Tensor p = normal({9, 5}, 5);
+  const auto flat = [](const Tensor& t, const Shape& shape) { return t.reshape(shape); };
+  const QpData shared{flat(d.Q, {5, 5}), p, flat(d.G, {6, 5}), flat(d.h, {6}), flat(d.A, {2, 5}),
+                      flat(d.b, {2})};
+  const QpSolution s = solve_qp(shared);
+  CHECK(s.solved());
+  CHECK(s.z.shape() == Shape{9, 5});
+  for (std::int64_t i = 0; i < 9; ++i) CHECK(violation(shared, s, i) <= 1e-9);
+  const auto f32 = [](const Tensor& t) { return t.to(DType::f32); };
+  const QpSolution single =
+      solve_qp({f32(shared.Q), f32(p), f32(shared.G), f32(shared.h), f32(shared.A), f32(shared.b)});
+  CHECK(single.z.dtype() == DType::f32);
+  CHECK(largest_difference(single.z, s.z) <= 1e-4);
+}
+
+TEST_CASE("problems with known answers", "[qp]") {
+  const Tensor one = values({1}, {1, 1}), minus = values({-1}, {1, 1}), square = values({1, 0, 0, 1}, {2, 2});
+  const auto number = [](double v) { return values({v}, {1}); };
+  const auto status = [](const QpSolution& s) { return s.problems.at(0).status; };
+
+  const QpSolution weak = solve_qp({one, number(0), minus, number(0)});
+  CHECK(status(weak) == QpStatus::solved);
+  CHECK(std::abs(weak.z.item()) <= 1e-12);
+
+  const QpSolution twice = solve_qp({one, number(-2), values({1, 1}, {2, 1}), values({1, 1}, {2})});
+  CHECK(twice.z.item() == Approx(1.0).epsilon(1e-12));
+  CHECK(twice.lambda.at(0) == Approx(0.5).epsilon(1e-9));
+  CHECK(twice.lambda.at(1) == Approx(0.5).epsilon(1e-9));
+  CHECK(twice.slack.at(0) == 0.0);
+
+  const Tensor dependent = values({1, 1, 2, 2}, {2, 2}), zero = values({0, 0}, {2});
+  const QpSolution consistent = solve_qp({square, zero, {}, {}, dependent, values({1, 2}, {2})});
+  CHECK(status(consistent) == QpStatus::solved);
+  CHECK(consistent.z.at(0) == Approx(0.5));
+  CHECK(consistent.nu.at(0) == Approx(-0.1));  // of least norm
+  CHECK(consistent.nu.at(1) == Approx(-0.2));
+  const QpSolution off = solve_qp({square, zero, {}, {}, dependent, values({1, 2.1}, {2})});
+  REQUIRE(status(off) == QpStatus::primal_infeasible);
+  CHECK(off.nu.at(0) + 2.0 * off.nu.at(1) == Approx(0.0).margin(1e-9));
+  CHECK(off.nu.at(0) + 2.1 * off.nu.at(1) == Approx(-1.0));
+
+  const QpSolution apart = solve_qp({one, number(0), values({1, -1}, {2, 1}), values({-1, -1}, {2})});
+  REQUIRE(status(apart) == QpStatus::primal_infeasible);
+  CHECK(apart.lambda.at(0) == Approx(0.5));
+  CHECK(std::abs(apart.z.item()) <= 1e-9);  // half way between the two
+
+  const QpSolution endless = solve_qp({values({0}, {1, 1}), number(-1), minus, number(0)});
+  REQUIRE(status(endless) == QpStatus::dual_infeasible);
+  CHECK(endless.z.item() == Approx(1.0));
+
+  const QpSolution saddle = solve_qp({values({1, 0, 0, -1}, {2, 2}), zero});
+  CHECK(status(saddle) == QpStatus::non_convex);
+  CHECK(std::isnan(saddle.z.at(0)));
+  CHECK(status(solve_qp({values({0, 0, 0, 0}, {2, 2}), zero})) == QpStatus::solved);
+  const QpSolution vertex =
+      solve_qp({{}, values({1, 1}, {2}), values({-1, 0, 0, -1}, {2, 2}), values({1, 2}, {2})});
+  CHECK(status(vertex) == QpStatus::solved);
+  CHECK(vertex.z.at(0) == Approx(-1.0));
+  CHECK(vertex.z.at(1) == Approx(-2.0));
+
+  const QpSolution open = solve_qp({one, number(-2), one, number(inf)});
+  CHECK(status(open) == QpStatus::solved);
+  CHECK(open.z.item() == Approx(2.0));
+  CHECK(open.lambda.item() == 0.0);
+  CHECK(open.slack.item() == inf);
+  CHECK(status(solve_qp({one, number(-2), one, number(-inf)})) == QpStatus::primal_infeasible);
+  CHECK(status(solve_qp({one, number(std::nan(""))})) == QpStatus::non_finite);
+  CHECK(solve_qp({one, number(1)}).z.item() == Approx(-1.0));
+  const Tensor none = values({0}, {1, 1});
+  const QpSolution empty_rows = solve_qp({one, number(1), none, number(0), none, number(0)});
+  CHECK(status(empty_rows) == QpStatus::solved);
+  CHECK(empty_rows.z.item() == Approx(-1.0));
+  CHECK(status(solve_qp({one, number(1), none, number(-1)})) == QpStatus::primal_infeasible);
+}
+
+TEST_CASE("problems without a solution are named, with a certificate", "[qp]") {
+  Random random(11);
+  const std::int64_t batch = 60, n = 6, m = 9, e = 2;
+  QpData d = random_problems(batch, n, m, e, 4, 0.0, 12);
+  {  // The last row of G is a negative combination of the others, and asks for more than they leave.
+    QpData bad = d;
+    double *G = bad.G.mutable_data<double>(), *h = bad.h.mutable_data<double>();
+    for (std::int64_t i = 0; i < batch; ++i) {
+      h[i * m + m - 1] = -0.01 - std::abs(random.normal());
+      std::fill_n(G + (i * m + m - 1) * n, n, 0.0);
+      for (std::int64_t k = 0; k + 1 < m; ++k) {
+        const double weight = std::abs(random.normal());
+        h[i * m + m - 1] -= weight * h[i * m + k];
+        for (std::int64_t j = 0; j < n; ++j) G[(i * m + m - 1) * n + j] -= weight * G[(i * m + k) * n + j];
+      }
+    }
+    const QpSolution s = solve_qp(bad);
+    INFO(s.to_string());
+    CHECK(s.count(QpStatus::primal_infeasible) == batch);
+    for (std::int64_t i = 0; i < batch; ++i) {
+      const auto nu = row(s.nu, i), lambda = row(s.lambda, i);
+      const auto left = times(bad.A, i, nu, true), right = times(bad.G, i, lambda, true);
+      for (std::size_t k = 0; k < left.size(); ++k) CHECK(std::abs(left[k] + right[k]) <= 1e-9);
+      for (double l : lambda) CHECK(l >= 0.0);
+      CHECK(dot(row(bad.b, i), nu) + dot(row(bad.h, i), lambda) == Approx(-1.0));
+    }
+  }
+  {  // Q and A vanish along d, along which G and the objective fall.
+    double *Q = d.Q.mutable_data<double>(), *G = d.G.mutable_data<double>(), *A = d.A.mutable_data<double>(),
+           *p = d.p.mutable_data<double>();
+    for (std::int64_t i = 0; i < batch; ++i) {
+      for (std::int64_t k = 0; k < n; ++k)
+        Q[(i * n) * n + k] = Q[(i * n + k) * n] = 0.0;  // d is the first axis
+      for (std::int64_t k = 0; k < e; ++k) A[(i * e + k) * n] = 0.0;
+      for (std::int64_t k = 0; k < m; ++k) G[(i * m + k) * n] = -std::abs(G[(i * m + k) * n]);
+      p[i * n] = -std::abs(p[i * n]) - 0.01;
+    }
+    const QpSolution s = solve_qp(d);
+    INFO(s.to_string());
+    CHECK(s.count(QpStatus::dual_infeasible) + s.count(QpStatus::primal_infeasible) == batch);
+    CHECK(s.count(QpStatus::dual_infeasible) >= batch / 2);
+    for (std::int64_t i = 0; i < batch; ++i) {
+      if (s.problems[static_cast<std::size_t>(i)].status != QpStatus::dual_infeasible) continue;
+      const auto z = row(s.z, i);
+      for (double v : times(d.Q, i, z, false)) CHECK(std::abs(v) <= 1e-8);
+      for (double v : times(d.A, i, z, false)) CHECK(std::abs(v) <= 1e-8);
+      for (double v : times(d.G, i, z, false)) CHECK(v <= 1e-8);
+      CHECK(dot(row(d.p, i), z) == Approx(-1.0));
+    }
+  }
+}
+
+TEST_CASE("every instruction set solves alike", "[qp]") {
+  struct Keep {
+    simd::Isa isa = simd::active();
+    ~Keep() { simd::select(isa); }
+  } keep;
+  const QpData d = random_problems(10, 9, 14, 3, 9, 0.1, 6);
+  const QpSolution expected = solve_qp(d);
+  for (const simd::Isa isa : {simd::Isa::sse2, simd::Isa::avx2}) {
+    if (!simd::supported(isa)) continue;
+    simd::select(isa);
+    const QpSolution s = solve_qp(d);
+    CHECK(s.solved());
+    CHECK(largest_difference(s.z, expected.z) <= 1e-10);
+  }
+}
+
+TEST_CASE("badly scaled problems are solved in their own units", "[qp]") {
+  QpData d = random_problems(8, 6, 8, 2, 6, 0.1, 8);
+  const QpSolution plain = solve_qp(d);
+  REQUIRE(plain.solved());
+  double *G = d.G.mutable_data<double>(), *h = d.h.mutable_data<double>(), *A = d.A.mutable_data<double>(),
+         *b = d.b.mutable_data<double>();
+  for (std::int64_t i = 0; i < 8; ++i) {
+    for (std::int64_t k = 0; k < 8; ++k) {
+      const double unit = std::pow(10.0, static_cast<double>(k - 4));
+      h[i * 8 + k] *= unit;
+      for (std::int64_t j = 0; j < 6; ++j) G[(i * 8 + k) * 6 + j] *= unit;
+    }
+    for (std::int64_t k = 0; k < 2; ++k) {
+      b[i * 2 + k] *= 1e5;
+      for (std::int64_t j = 0; j < 6; ++j) A[(i * 2 + k) * 6 + j] *= 1e5;
+    }
+  }
+  const QpSolution s = solve_qp(d);
+  CHECK(s.solved());
+  CHECK(largest_difference(s.z, plain.z) <= 1e-8);
+}
+
+TEST_CASE("what does not fit is refused by name", "[qp]") {
+  const Tensor Q = values({1, 0, 0, 1}, {2, 2}), p = values({1, 1}, {2});
+  CHECK_THROWS_WITH(solve_qp({}), Contains("[qp_solve]"));
+  CHECK_THROWS_WITH(solve_qp({Q, values({1, 1, 1}, {3})}), Contains("Q") && Contains("(2,2)"));
+  CHECK_THROWS_WITH(solve_qp({Q, p, values({1, 1}, {1, 2})}), Contains("G and h"));
+  CHECK_THROWS_WITH(solve_qp({Q, p, values({1, 1}, {1, 2}), p}), Contains("h") && Contains("(2)"));
+  CHECK_THROWS_WITH(solve_qp({Q, p, {}, {}, values({1, 1, 1}, {1, 3}), values({1}, {1})}), Contains("A"));
+  CHECK_THROWS_WITH(solve_qp({Q, p.to(DType::f32)}), Contains("one dtype"));
+  CHECK_THROWS_WITH(solve_qp({Q, values({1}, {1}).reshape({})}), Contains("p must have 1 ax"));
+  CHECK_THROWS_WITH(solve_qp({Tensor::zeros({2, 2, 2}, DType::f64), Tensor::zeros({3, 2}, DType::f64)}),
+                    Contains("batches must agree"));
+  CHECK_THROWS_AS(solve_qp({Q, p}, {.tolerance = 0.0}), ValueError);
+  CHECK_THROWS_AS(solve_qp({Q, p}, {.max_steps = 0}), ValueError);
+  const QpSolution nobody = solve_qp({Q, Tensor::zeros({0, 2}, DType::f64)});
+  CHECK(nobody.z.shape() == Shape{0, 2});
+  CHECK(nobody.solved());
+}
