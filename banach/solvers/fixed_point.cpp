@@ -45,7 +45,7 @@ class Solve {
 
   FixedPointSolution run(Stepper& stepper, const StateMap& f) {
     for (int k = 1;; ++k) {
-      const Tensor fz = f(z_);
+      const Tensor fz = f(z_, active_);
       check_map(op, z_, fz);
       const bool any_stopped = observe(fz, stepper);
       trace_.record(

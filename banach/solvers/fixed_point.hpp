@@ -12,12 +12,36 @@
 #include <optional>
 #include <span>
 #include <string_view>
+#include <type_traits>
 #include <typeinfo>
 
 namespace banach {
 
-/// A map of the state, shape (batch, n) in and out, f32 or f64.
-using StateMap = std::function<Tensor(const Tensor&)>;
+/// A map of the state, shape (batch, n) in and out, f32 or f64: any callable of a Tensor, or of a Tensor and
+/// one mark for each sample (`char`, 0 or not; no marks for all of them). Rows of samples without a mark may
+/// come back as anything, so that a map of independent samples need not spend work on those that have
+/// stopped.
+class StateMap {
+ public:
+  using Marks = std::span<const char>;
+
+  StateMap() = default;
+  template <class F>
+  requires(!std::is_same_v<std::decay_t<F>, StateMap> &&
+           (std::is_invocable_r_v<Tensor, F&, const Tensor&, Marks> ||
+            std::is_invocable_r_v<Tensor, F&, const Tensor&>)) StateMap(F map) {  // NOLINT: implicit
+    if constexpr (std::is_invocable_r_v<Tensor, F&, const Tensor&, Marks>)
+      map_ = std::move(map);
+    else
+      map_ = [map = std::move(map)](const Tensor& z, Marks) mutable -> Tensor { return map(z); };
+  }
+
+  Tensor operator()(const Tensor& z, Marks wanted = {}) const { return map_(z, wanted); }
+  explicit operator bool() const { return static_cast<bool>(map_); }
+
+ private:
+  std::function<Tensor(const Tensor&, Marks)> map_;
+};
 
 /// The derivative J = df/dz at one state, as products for the whole batch, (batch, n) in and out. One of them
 /// may be empty; where both are given, solvers that need the whole of J take `vjp`, the cheaper one on a

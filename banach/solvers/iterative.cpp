@@ -37,14 +37,14 @@ LinearSolution solve(const Iterative& options, const StateMap& apply, const Tens
   T* start_data = start.mutable_data<T>();
   std::replace_if(
       start_data, start_data + start.size(), [](T value) { return !std::isfinite(value); }, T{0});
-  const StateMap map = [&](const Tensor& x) {
-    Tensor result = apply(x);
+  const auto map = [&](const Tensor& x, StateMap::Marks wanted) {
+    Tensor result = apply(x, wanted);
     check_map(op, x, result);
     simd::kernels<T>().add_to(unit_b.data<T>(), result.mutable_data<T>(), result.size());
     return result;
   };
   FixedPointSolution found = solve_fixed_point(
-      options.solver, map, start,
+      options.solver, StateMap(std::ref(map)), start,
       {.max_steps = options.max_steps, .tolerance = 0.0, .absolute_tolerance = options.tolerance});
 
   const double epsilon = static_cast<double>(std::numeric_limits<T>::epsilon());

@@ -194,7 +194,7 @@ LinearSolution run_krylov(std::string_view name, PoolVector<Sample>& samples, st
                                                row);
   });
   while (running) {
-    const Tensor product = apply(argument);
+    const Tensor product = apply(argument, active);
     check_map(name, argument, product);
     ++solution.evaluations;
     running = for_running([&, data = product.data<T>()](std::int64_t s, T* row) {

@@ -215,6 +215,38 @@ TEST_CASE("a sample in a batch is solved as if alone") {
   }
 }
 
+TEST_CASE("a map is told which samples still count, and may spoil the others") {
+  Random random(6);
+  const Tensor u = random_state(8, 24, DType::f64, random);
+  const StateMap plain = tanh_map(random_with_radius(24, 0.9, random), u);
+  const StopOptions options{.max_steps = 300, .tolerance = 1e-8};
+  for (const Solver& solver : all_solvers()) {
+    CAPTURE(solver.name());
+    std::int64_t wanted_rows = 0;
+    const auto spoilt = [&](const Tensor& z, StateMap::Marks wanted) {
+      Tensor fz = plain(z);
+      for (std::size_t s = 0; s < wanted.size(); ++s)
+        if (wanted[s])
+          ++wanted_rows;
+        else
+          std::fill_n(fz.mutable_data<double>() + static_cast<std::int64_t>(s) * 24, 24, not_a_number);
+      return fz;
+    };
+    const auto expected = solve_fixed_point(solver, plain, Tensor::zeros(u.shape(), DType::f64), options);
+    const auto found =
+        solve_fixed_point(solver, StateMap(spoilt), Tensor::zeros(u.shape(), DType::f64), options);
+    CHECK(same_bits(found.z, expected.z));
+    CHECK(same_bits(found.fz, expected.fz));
+    std::int64_t evaluations = 0;
+    for (std::size_t s = 0; s < 8; ++s) {
+      CHECK(same(found.report.samples[s], expected.report.samples[s]));
+      evaluations += expected.report.samples[s].nstep;
+    }
+    CHECK(wanted_rows <= evaluations);
+    CHECK(wanted_rows > 8);
+  }
+}
+
 TEST_CASE("a stopped sample is shown its answer from then on") {
   // Sample 0 starts at its fixed point, sample 1 far away.
   std::vector<double> seen;

@@ -3,6 +3,8 @@
 #include <banach/solvers/linear.hpp>
 #include <tests/threads.hpp>
 
+#include <numeric>
+
 using namespace banach;
 using namespace banach::test;
 
@@ -447,6 +449,26 @@ TEMPLATE_TEST_CASE("a system in a batch is solved as if alone, with any number o
     const auto again = solve_linear(TestType{}, systems.apply, systems.b);
     for (std::int64_t i = 0; i < again.x.size(); ++i) REQUIRE(again.x.at(i) == together.x.at(i));
   }
+}
+
+TEMPLATE_TEST_CASE("a linear solver says which systems still count", "", Gmres, BiCgStab, Cg, Iterative) {
+  const Systems systems(6, 20, 0.5, DType::f64, 13);
+  std::int64_t wanted_rows = 0;
+  const auto spoilt = [&](const Tensor& x, StateMap::Marks wanted) {
+    Tensor product = systems.apply(x);
+    for (std::size_t s = 0; s < wanted.size(); ++s)
+      if (wanted[s])
+        ++wanted_rows;
+      else
+        std::fill_n(product.mutable_data<double>() + static_cast<std::int64_t>(s) * 20, 20, not_a_number);
+    return product;
+  };
+  const auto expected = solve_linear(TestType{}, systems.apply, systems.b);
+  const auto found = solve_linear(TestType{}, StateMap(spoilt), systems.b);
+  CHECK(same_bits(found.x, expected.x));
+  CHECK(found.status == expected.status);
+  CHECK(found.residual == expected.residual);
+  CHECK(wanted_rows == std::accumulate(expected.applications.begin(), expected.applications.end(), 0));
 }
 
 TEST_CASE("extreme scales of the right-hand side") {

@@ -5,7 +5,8 @@
 //   prepare.cpp does once for all runs what operations can do with constants
 //   fuse.cpp    joins elementwise instructions into chains, which run block by block while values are in
 //   cache plan.cpp    gives each value its place in one stretch of memory, by liveness
-// and frame.cpp runs the result without recording, dispatch or allocation; chain.cpp runs a chain for it.
+// and frame.cpp runs the result without recording, dispatch or allocation; chain.cpp runs a chain for it, and
+// tile.cpp leaves out rows that nobody wants any more.
 
 #include <banach/engine/op.hpp>
 #include <banach/engine/parallel.hpp>

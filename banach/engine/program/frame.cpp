@@ -9,9 +9,25 @@ std::size_t bytes_of(const Tensor& t) { return static_cast<std::size_t>(t.size()
 
 }  // namespace
 
-Frame::Frame(const Code& code, std::int64_t begin, std::int64_t end, std::int64_t rows)
+Tensor Part::of(const Tensor& constant) const {
+  const std::int64_t factor = constant.shape()[0] / rows;
+  if (whole()) return constant;
+  if (chosen.empty()) return constant.rows(begin * factor, end * factor);
+  Shape shape = constant.shape();
+  shape[0] = count() * factor;
+  Tensor result = Tensor::empty(shape, constant.dtype());
+  const std::size_t bytes = bytes_of(result) / chosen.size();
+  std::byte* out = elements(result);
+  for (const std::int64_t row : chosen) {
+    std::memcpy(out, elements(constant) + static_cast<std::size_t>(begin + row) * bytes, bytes);
+    out += bytes;
+  }
+  return result;
+}
+
+Frame::Frame(const Code& code, const Part& part)
     : code_(code),
-      plan_(plan(code, end - begin, rows)),
+      plan_(plan(code, part.count(), part.rows)),
       memory_(static_cast<std::byte*>(memory::allocate(static_cast<std::size_t>(plan_.bytes)))) {
   values_.resize(code.values.size());
   std::size_t inputs = 0, outputs = 0;
@@ -19,7 +35,7 @@ Frame::Frame(const Code& code, std::int64_t begin, std::int64_t end, std::int64_
     inputs += i.inputs.size();
     outputs += i.outputs.size();
   }
-  for (std::size_t i = 0; i < code.values.size(); ++i) bind(static_cast<std::int32_t>(i), begin, end, rows);
+  for (std::size_t i = 0; i < code.values.size(); ++i) bind(static_cast<std::int32_t>(i), part);
 
   inputs_.reserve(inputs);
   outputs_.reserve(outputs);
@@ -27,9 +43,8 @@ Frame::Frame(const Code& code, std::int64_t begin, std::int64_t end, std::int64_
     const std::size_t first_input = inputs_.size(), first_output = outputs_.size();
     for (std::size_t k = 0; k < i.inputs.size(); ++k) {
       const Tensor& value = values_[static_cast<std::size_t>(i.inputs[k])];
-      const bool slice = (i.by_rows >> k & 1) != 0 && !code.varies(i.inputs[k]) && end - begin != rows;
-      const std::int64_t factor = slice ? value.shape()[0] / rows : 0;
-      inputs_.push_back(Var(slice ? value.rows(begin * factor, end * factor) : value));
+      const bool cut = (i.by_rows >> k & 1) != 0 && !code.varies(i.inputs[k]);
+      inputs_.push_back(Var(cut ? part.of(value) : value));
     }
     for (const std::int32_t out : i.outputs) outputs_.push_back(values_[static_cast<std::size_t>(out)]);
     const std::span<const Var> in = std::span<const Var>(inputs_).subspan(first_input);
@@ -40,7 +55,7 @@ Frame::Frame(const Code& code, std::int64_t begin, std::int64_t end, std::int64_
         {i.op, &i.attrs, prepared, in, std::span<Tensor>(outputs_).subspan(first_output), i.outputs});
   }
   for (const Chain& chain : code.chains) {
-    const Blocks cut = blocks(code, chain, end - begin, rows);
+    const Blocks cut = blocks(code, chain, part.count(), part.rows);
     if (cut.block == cut.rows) continue;  // steps on whole values do the same
     chains_.emplace_back(code, chain, steps_, cut);
   }
@@ -55,16 +70,15 @@ Frame::Frame(const Code& code, std::int64_t begin, std::int64_t end, std::int64_
 
 Frame::~Frame() { memory::release(memory_, static_cast<std::size_t>(plan_.bytes)); }
 
-void Frame::bind(std::int32_t i, std::int64_t begin, std::int64_t end, std::int64_t rows) {
+void Frame::bind(std::int32_t i, const Part& part) {
   const Value& value = code_.value(i);
   Tensor& slot = values_[static_cast<std::size_t>(i)];
   if (!code_.varies(i)) {
-    const bool slice = i == code_.output && end - begin != rows;
-    slot = slice ? value.constant.rows(begin, end) : value.constant;
+    slot = i == code_.output && !part.whole() ? part.of(value.constant) : value.constant;
     return;
   }
   Shape shape = value.shape;
-  if (end - begin != rows) shape[0] = shape[0] / rows * (end - begin);
+  if (!part.whole()) shape[0] = shape[0] / part.rows * part.count();
   const std::int64_t offset = plan_.offset[static_cast<std::size_t>(value.storage)];
   slot = Tensor::over(offset >= 0 ? memory_ + offset : nullptr, shape, value.dtype);
 }

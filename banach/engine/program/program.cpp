@@ -1,7 +1,6 @@
 #include <banach/engine/program/program.hpp>
 
 #include <algorithm>
-#include <optional>
 
 namespace banach::program {
 namespace {
@@ -22,6 +21,7 @@ Program::Program(Code code, std::int64_t rows, std::int64_t row_bytes)
   prepare(code_);
   fuse(code_);
   if (!cut) return;
+  separable_ = true;
   const std::int64_t bytes = plan(code_, 1, rows).bytes + row_bytes;
   const std::int64_t fitting = std::max<std::int64_t>(1, cache_bytes / std::max<std::int64_t>(1, bytes));
   const std::int64_t shared = std::max(fewest_rows, (rows + most_tiles - 1) / most_tiles);
@@ -31,30 +31,29 @@ Program::Program(Code code, std::int64_t rows, std::int64_t row_bytes)
   tiles_ = (rows + tile_rows_ - 1) / tile_rows_;
 }
 
-void Program::for_tiles(
-    FunctionRef<void(std::int64_t tile, Frame& frame, std::int64_t begin, std::int64_t end)> body) const {
-  const auto tile = [&](std::int64_t t) {
-    Frame frame(code_, begin(t), end(t), rows_);
-    body(t, frame, begin(t), end(t));
+void Program::for_tiles(FunctionRef<void(Tile& tile, std::int64_t index)> body) const {
+  const auto run = [&](std::int64_t index) {
+    Tile tile(*this, index);
+    body(tile, index);
   };
-  if (tiles_ == 1) return tile(0);
+  if (tiles_ == 1) return run(0);
   parallel_for(tiles_, 1, [&](std::int64_t first, std::int64_t last) {
     const SerialLoops serial;
-    for (std::int64_t t = first; t < last; ++t) tile(t);
+    for (std::int64_t index = first; index < last; ++index) run(index);
   });
 }
 
 Tensor Program::run(const Tensor& x) const {
   const Tensor at = x.reshape(code_.value(code_.input).shape);
-  if (tiles_ == 1) return Frame(code_, 0, rows_, rows_).run(x);
+  if (tiles_ == 1) return frame(0).run(x);
   Tensor result = Tensor::empty(x.shape(), x.dtype());
   dispatch_any(x.dtype(), [&](auto zero) {
     using T = decltype(zero);
     T* out = result.mutable_data<T>();
     const std::int64_t n = x.size() / rows_;
-    for_tiles([&](std::int64_t, Frame& frame, std::int64_t begin, std::int64_t end) {
-      const Tensor part = frame.run(at.rows(begin, end));
-      std::copy_n(part.data<T>(), part.size(), out + begin * n);
+    for_tiles([&](Tile& tile, std::int64_t) {
+      const Tensor part = tile.run(at.rows(tile.begin(), tile.end()));
+      std::copy_n(part.data<T>(), part.size(), out + tile.begin() * n);
     });
   });
   return result;

@@ -248,10 +248,10 @@ AdjointSolve Linearized::solve(const LinearSolver& solver, const Var& g, bool tr
     const NoGrad off;
     const program::Program& program = replayed(g);
     PoolVector<LinearSolution> parts(static_cast<std::size_t>(program.tiles()));
-    program.for_tiles([&](std::int64_t tile, program::Frame& frame, std::int64_t begin, std::int64_t end) {
-      const auto map = [&](const Tensor& x) { return frame.run(x); };
-      const Tensor part = program.tiles() == 1 ? right : right.rows(begin, end);
-      parts[static_cast<std::size_t>(tile)] =
+    program.for_tiles([&](program::Tile& tile, std::int64_t index) {
+      const auto map = [&](const Tensor& x, StateMap::Marks wanted) { return tile.run(x, wanted); };
+      const Tensor part = program.tiles() == 1 ? right : right.rows(tile.begin(), tile.end());
+      parts[static_cast<std::size_t>(index)] =
           std::visit([&](const auto& s) { return solve_linear(s, std::ref(map), part); }, solver);
     });
     solved = joined(parts);

@@ -71,12 +71,13 @@ FixedPointSolution solve_replayed(FunctionRef<Var(const Var&)> f, const Tensor& 
   };
 
   PoolVector<FixedPointSolution> parts(static_cast<std::size_t>(program.tiles()));
-  program.for_tiles([&](std::int64_t tile, program::Frame& frame, std::int64_t begin, std::int64_t end) {
+  program.for_tiles([&](program::Tile& tile, std::int64_t index) {
     const bool all = program.tiles() == 1;
-    const Tensor from = all ? start : start.rows(begin, end);
-    const auto map = [&](const Tensor& z) {
-      if (z.same_storage(from)) return all ? first : first.rows(begin, end);
-      Tensor value = frame.run(z);
+    const auto rows_of = [&](const Tensor& t) { return all ? t : t.rows(tile.begin(), tile.end()); };
+    const Tensor from = rows_of(start);
+    const auto map = [&](const Tensor& z, StateMap::Marks wanted) {
+      if (z.same_storage(from)) return rows_of(first);
+      Tensor value = tile.run(z, wanted);
       if (node.body == Body::checked && !agree(value, eager(z), z))
         fail<ValueError>(
             op,
@@ -86,7 +87,7 @@ FixedPointSolution solve_replayed(FunctionRef<Var(const Var&)> f, const Tensor& 
     };
     FixedPointProblem problem{.f = std::ref(map)};
     if (all) problem.linearize = std::ref(derivative);
-    parts[static_cast<std::size_t>(tile)] = node.solve(problem, from);
+    parts[static_cast<std::size_t>(index)] = node.solve(problem, from);
   });
   return joined(parts);
 }

@@ -85,7 +85,7 @@ TEST_CASE("blocks of a chain, on any number of threads, give the bits of whole v
     for (const DType dtype : {DType::f64, DType::f32}) {
       const auto body = [&](const Var& x) { return cast(f(cast(x, DType::f64)), dtype); };
       program::Code code = program::record(body, at.to(dtype)).code;
-      program::Frame plain(code, 0, 70, 70);
+      program::Frame plain(code, {0, 70, 70});
       program::Code joined = code;
       program::fuse(joined);
       REQUIRE_FALSE(joined.chains.empty());
@@ -95,7 +95,7 @@ TEST_CASE("blocks of a chain, on any number of threads, give the bits of whole v
         cut = cut || (blocks.block < blocks.rows && blocks.lanes > 1);
       }
       CHECK(cut);
-      program::Frame frame(joined, 0, 70, 70);
+      program::Frame frame(joined, {0, 70, 70});
       CHECK(frame.bytes() < plain.bytes());
       const Tensor expected = plain.run(z.to(dtype));
       check_threads([&] {

@@ -15,7 +15,7 @@ TEST_CASE("a constant right factor is packed, one that varies is not", "[program
     program::prepare(code);
     int count = 0;
     for (const program::Instruction& i : code.instructions) count += i.prepared != nullptr;
-    program::Frame frame(code, 0, n, n);
+    program::Frame frame(code, {0, n, n});
     CHECK(relative(frame.run(other), f(Var(other)).value()) <= 1e-13);
     return count;
   };
@@ -59,7 +59,7 @@ TEST_CASE("the vjp of attention makes its weights once a tile, with the same bit
       CHECK(prepared == 1);
       const Tensor expected = f(Var(other)).value();
       for (const auto& [begin, end] : {std::pair{0, 5}, {0, 2}, {2, 5}, {4, 5}}) {
-        program::Frame frame(code, begin, end, n);
+        program::Frame frame(code, {begin, end, n});
         const Tensor got = frame.run(other.rows(begin, end));
         CHECK(largest_difference(got, expected.rows(begin, end)) == 0.0);
       }
@@ -77,6 +77,6 @@ TEST_CASE("weights of attention that would leave the cache are made anew", "[pro
   program::Code code = program::outline(f, u).code;
   program::prepare(code);
   for (const program::Instruction& i : code.instructions) CHECK(i.prepared == nullptr);
-  program::Frame frame(code, 0, 1, 1);
+  program::Frame frame(code, {0, 1, 1});
   CHECK(largest_difference(frame.run(other), f(Var(other)).value()) == 0.0);
 }
