@@ -1,5 +1,5 @@
 #include <bench/table/deq.hpp>
-#include <bench/transformer.hpp>
+#include <bench/table/transformer.hpp>
 
 #include <memory>
 

@@ -1,6 +1,6 @@
 #include <bench/table/torch/peers.hpp>
 #include <bench/table/torch/solvers.hpp>
-#include <bench/transformer.hpp>
+#include <bench/table/transformer.hpp>
 
 namespace bench::peer {
 namespace {

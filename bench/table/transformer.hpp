@@ -1,7 +1,6 @@
 #pragma once
-// The equilibrium transformer of the benchmarks: one causal self-attention layer with injection of its input
-// as the body of a fixed point, in f32. For the programs of this folder, and for peers, which read its
-// parameters.
+// The equilibrium transformer: one causal self-attention layer with injection of its input as the body of a
+// fixed point, in f32. The peer reads its parameters.
 
 #include <banach/banach.hpp>
 
@@ -13,7 +12,6 @@ namespace transformer {
 using namespace banach;
 
 constexpr std::int64_t batch = 16, length = 64, d = 128, heads = 4, hidden = 256;
-constexpr double tolerance = 1e-5;  // about 12 evaluations of f by Anderson, and 12 of its vjp
 
 /// Matrices multiply from the right: x W.
 struct Parameters {
