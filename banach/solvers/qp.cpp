@@ -23,7 +23,7 @@ using Numbers = PoolVector<double>;
 // One part of the data: so many numbers for each problem, or for all of them.
 struct Part {
   const char* name;
-  Tensor values = {};        // f64; undefined: absent
+  Tensor values = {};     // f64; undefined: absent
   std::int64_t size = 0;  // of one problem
   bool batched = false;
 
@@ -188,6 +188,10 @@ class Packed {
   }
   double get(const double* from, std::int64_t i, std::int64_t lane) const { return from[i * width_ + lane]; }
   void solve() { solver_.solve(group_, work_); }
+  void linearise(double* active, double* weak, double* good) { solver_.linearise(work_, active, weak, good); }
+  void tangent(double* x, double* y, double* z, double* residual) {
+    solver_.tangent(work_, x, y, z, residual);
+  }
 
  private:
   const qp::Solver& solver_;
@@ -216,6 +220,163 @@ struct Single {
   }
 };
 
+double symmetric(const double* Q, std::int64_t n, std::int64_t i, std::int64_t j) {
+  return i == j ? Q[i * n + i] : 0.5 * (Q[i * n + j] + Q[j * n + i]);
+}
+
+}  // namespace
+
+// The groups as their solves left them.
+class QpDerivative::Parts {
+ public:
+  Parts(const Problems& all, const Bounds& bounds, std::int64_t groups) : all_(all), bounds_(bounds) {
+    groups_.resize(static_cast<std::size_t>(groups));
+  }
+  const Bounds& bounds() const { return bounds_; }
+  std::unique_ptr<Packed>& group(std::int64_t g) { return groups_[static_cast<std::size_t>(g)]; }
+
+  // Once all groups are solved.
+  void linearise() {
+    active_ = Tensor::zeros({all_.count, all_.m}, DType::f64);
+    regularity_.resize(static_cast<std::size_t>(all_.count));
+    double* active = active_.mutable_data<double>();
+    for_groups([&](Packed& packed, std::int64_t first, std::int64_t count) {
+      const std::int64_t width = packed.width();
+      Numbers holds = lanes(packed, all_.m), weak = lanes(packed, 1), good = lanes(packed, 1);
+      packed.linearise(holds.data(), weak.data(), good.data());
+      // A right-hand side without any structure: only a regular system takes it.
+      Numbers x = lanes(packed, all_.n), y = lanes(packed, all_.e), z = lanes(packed, all_.m),
+              left = lanes(packed, 1);
+      Numbers* const parts[] = {&x, &y, &z};
+      for (Numbers* part : parts)
+        for (std::size_t k = 0; k < part->size(); ++k) {
+          const double phase = static_cast<double>(k / static_cast<std::size_t>(width)) * 0.754877666;
+          (*part)[k] = 0.25 + phase - std::floor(phase);
+        }
+      packed.tangent(x.data(), y.data(), z.data(), left.data());
+      for (std::int64_t lane = 0; lane < count; ++lane) {
+        const auto l = static_cast<std::size_t>(lane);
+        regularity_[static_cast<std::size_t>(first + lane)] = {good[l] != 0.0, !(left[l] <= solved_to),
+                                                               static_cast<int>(weak[l])};
+        for (std::int64_t k = 0; k < all_.m; ++k)
+          active[(first + lane) * all_.m + bounds_.rows[static_cast<std::size_t>(k)]] =
+              packed.get(holds.data(), k, lane);
+      }
+    });
+  }
+
+  Solution solve(const Tensor& rx, const Tensor& ry, const Tensor& rz) {
+    Solution result{Tensor::empty({all_.count, all_.n}, DType::f64),
+                    Tensor::empty({all_.count, all_.e}, DType::f64),
+                    Tensor::empty({all_.count, all_.m}, DType::f64),
+                    PoolVector<double>(static_cast<std::size_t>(all_.count))};
+    double *z = result.z.mutable_data<double>(), *nu = result.nu.mutable_data<double>(),
+           *lambda = result.lambda.mutable_data<double>();
+    const double *to_x = rx.data<double>(), *to_y = ry.data<double>(), *to_z = rz.data<double>();
+    for_groups([&](Packed& packed, std::int64_t first, std::int64_t count) {
+      Numbers x = lanes(packed, all_.n), y = lanes(packed, all_.e), l = lanes(packed, all_.m),
+              left = lanes(packed, 1);
+      const auto each = [&](auto&& f) {
+        for (std::int64_t lane = 0; lane < count; ++lane) {
+          const std::int64_t i = first + lane;
+          for (std::int64_t k = 0; k < all_.n; ++k) f(x, k, lane, to_x, z, i * all_.n + k);
+          for (std::int64_t k = 0; k < all_.e; ++k) f(y, k, lane, to_y, nu, i * all_.e + k);
+          for (std::int64_t k = 0; k < all_.m; ++k)
+            f(l, k, lane, to_z, lambda, i * all_.m + bounds_.rows[static_cast<std::size_t>(k)]);
+        }
+      };
+      each([&](Numbers& v, std::int64_t k, std::int64_t lane, const double* from, double*, std::int64_t at) {
+        packed.put(v.data(), k, lane, from[at]);
+      });
+      packed.tangent(x.data(), y.data(), l.data(), left.data());
+      each([&](Numbers& v, std::int64_t k, std::int64_t lane, const double*, double* to, std::int64_t at) {
+        to[at] = packed.get(v.data(), k, lane);
+      });
+      for (std::int64_t lane = 0; lane < count; ++lane) {
+        const std::int64_t i = first + lane;
+        double& residual = result.residual[static_cast<std::size_t>(i)];
+        residual = left[static_cast<std::size_t>(lane)];
+        if (residual > solved_to)
+          residual = least_squares(i, to_x + i * all_.n, to_y + i * all_.e, to_z + i * all_.m, z + i * all_.n,
+                                   nu + i * all_.e, lambda + i * all_.m);
+      }
+    });
+    return result;
+  }
+
+  const Tensor& active() const { return active_; }
+  const PoolVector<QpRegularity>& regularity() const { return regularity_; }
+
+ private:
+  static constexpr double solved_to = 1e-8;
+
+  Numbers lanes(const Packed& packed, std::int64_t size) const {
+    return Numbers(static_cast<std::size_t>(size * packed.width()), 0.0);
+  }
+
+  template <class Body>
+  void for_groups(const Body& body) {
+    parallel_for(std::ssize(groups_), 1, [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t g = begin; g < end; ++g) {
+        Packed& packed = *group(g);
+        body(packed, g * packed.width(), std::min(packed.width(), all_.count - g * packed.width()));
+      }
+    });
+  }
+
+  // By singular values; returns the residual's length relative to the right-hand side's.
+  double least_squares(std::int64_t i, const double* rx, const double* ry, const double* rz, double* x,
+                       double* y, double* z) const {
+    PoolVector<std::int64_t> rows;
+    for (std::int64_t k = 0; k < all_.m; ++k)
+      if (active_.data<double>()[i * all_.m + k] != 0.0) rows.push_back(k);
+    const std::int64_t n = all_.n, e = all_.e, a = std::ssize(rows), size = n + e + a;
+    Numbers matrix(static_cast<std::size_t>(size * size), 0.0), right(rx, rx + n), found(right.size());
+    const auto set = [&](std::int64_t r, std::int64_t c, double value) {
+      matrix[static_cast<std::size_t>(r * size + c)] = matrix[static_cast<std::size_t>(c * size + r)] = value;
+    };
+    const double *Q = all_.Q.of(i), *A = all_.A.of(i), *G = all_.G.of(i);
+    for (std::int64_t r = 0; Q && r < n; ++r)
+      for (std::int64_t c = 0; c <= r; ++c) set(r, c, symmetric(Q, n, r, c));
+    for (std::int64_t r = 0; r < e; ++r)
+      for (std::int64_t c = 0; c < n; ++c) set(n + r, c, A[r * n + c]);
+    for (std::int64_t r = 0; r < a; ++r)
+      for (std::int64_t c = 0; c < n; ++c) set(n + e + r, c, G[rows[static_cast<std::size_t>(r)] * n + c]);
+    right.insert(right.end(), ry, ry + e);
+    for (const std::int64_t row : rows) right.push_back(rz[row]);
+    found.resize(right.size());
+    const bool finite =
+        std::all_of(matrix.begin(), matrix.end(), [](double v) { return std::isfinite(v); }) &&
+        std::all_of(right.begin(), right.end(), [](double v) { return std::isfinite(v); });
+    if (!finite ||
+        blas::least_squares(size, size, 1, matrix.data(), right.data(), found.data(), 1e-10).info != 0) {
+      std::fill_n(x, n, nan), std::fill_n(y, e, nan), std::fill_n(z, all_.m, nan);
+      return infinity;
+    }
+    std::copy_n(found.begin(), n, x), std::copy_n(found.begin() + n, e, y);
+    std::fill_n(z, all_.m, 0.0);
+    for (std::int64_t r = 0; r < a; ++r)
+      z[rows[static_cast<std::size_t>(r)]] = found[static_cast<std::size_t>(n + e + r)];
+    double left = 0.0, whole = 0.0;
+    for (std::int64_t r = 0; r < size; ++r) {
+      double sum = right[static_cast<std::size_t>(r)];
+      whole += sum * sum;
+      for (std::int64_t c = 0; c < size; ++c)
+        sum -= matrix[static_cast<std::size_t>(r * size + c)] * found[static_cast<std::size_t>(c)];
+      left += sum * sum;
+    }
+    return whole > 0.0 ? std::sqrt(left / whole) : 0.0;
+  }
+
+  Problems all_;
+  Bounds bounds_;
+  PoolVector<std::unique_ptr<Packed>> groups_;
+  Tensor active_;
+  PoolVector<QpRegularity> regularity_;
+};
+
+namespace {
+
 class Batch {
  public:
   Batch(const Problems& all, const QpOptions& options)
@@ -233,31 +394,38 @@ class Batch {
   QpSolution run() {
     const qp::Solver& solver = all_.n <= most_in_lanes ? qp::lanes() : qp::single();
     const std::int64_t groups = (all_.count + solver.width - 1) / solver.width;
+    auto parts = std::make_unique<QpDerivative::Parts>(all_, bounds_, options_.derivative ? groups : 0);
+    const Bounds& bounds = parts->bounds();
     parallel_for(groups, 1, [&](std::int64_t begin, std::int64_t end) {
-      Packed packed(solver, all_.n, all_.e, all_.m, std::ssize(bounds_.columns), bounds_.columns.data(),
-                    1e-10, options_.max_steps);
+      std::unique_ptr<Packed> packed;
       for (std::int64_t g = begin; g < end; ++g) {
         const std::int64_t first = g * solver.width, count = std::min(solver.width, all_.count - first);
+        if (!packed)
+          packed = std::make_unique<Packed>(solver, all_.n, all_.e, all_.m, std::ssize(bounds.columns),
+                                            bounds.columns.data(), 1e-10, options_.max_steps);
         for (std::int64_t lane = 0; lane < solver.width; ++lane)
-          pack(packed, lane, first + lane, lane < count);
-        packed.solve();
-        for (std::int64_t lane = 0; lane < count; ++lane) unpack(packed, lane, first + lane);
+          pack(*packed, lane, first + lane, lane < count);
+        packed->solve();
+        for (std::int64_t lane = 0; lane < count; ++lane) unpack(*packed, lane, first + lane);
+        if (options_.derivative) parts->group(g) = std::move(packed);
       }
     });
     parallel_for(all_.count, 1, [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t i = begin; i < end; ++i) judge(i);
     });
     const auto out = [&](const Tensor& t) { return t.to(all_.dtype); };
-    return {out(z_), out(nu_), out(lambda_), out(slack_), std::move(reports_)};
+    QpSolution solution{out(z_), out(nu_), out(lambda_), out(slack_), {std::move(reports_)}};
+    if (options_.derivative) {
+      parts->linearise();
+      solution.derivative = std::make_shared<const QpDerivative>(std::move(parts));
+    }
+    return solution;
   }
 
  private:
   static constexpr std::int64_t most_in_lanes = 96;
 
-  QpReport& report(std::int64_t i) { return reports_[static_cast<std::size_t>(i)]; }
-  double symmetric(const double* Q, std::int64_t i, std::int64_t j) const {
-    return i == j ? Q[i * all_.n + i] : 0.5 * (Q[i * all_.n + j] + Q[j * all_.n + i]);
-  }
+  QpSampleReport& report(std::int64_t i) { return reports_[static_cast<std::size_t>(i)]; }
 
   // Lanes without a problem, or with one that has no solution, hold min 1/2 |z|^2, all constraints void.
   void pack(const Packed& packed, std::int64_t lane, std::int64_t i, bool given) {
@@ -267,7 +435,7 @@ class Batch {
     const double *Q = good ? all_.Q.of(i) : nullptr, *p = good ? all_.p.of(i) : nullptr;
     for (std::int64_t r = 0; r < n; ++r) {
       for (std::int64_t c = 0; c < n; ++c)
-        packed.put(g.Q, r * n + c, lane, Q ? symmetric(Q, r, c) : good || r != c ? 0.0 : 1.0);
+        packed.put(g.Q, r * n + c, lane, Q ? symmetric(Q, n, r, c) : good || r != c ? 0.0 : 1.0);
       packed.put(g.p, r, lane, p ? p[r] : 0.0);
     }
     const double *A = good ? all_.A.of(i) : nullptr, *b = good ? all_.b.of(i) : nullptr;
@@ -297,7 +465,7 @@ class Batch {
       slack[i * all_.m + row] = h[row] == infinity ? infinity : packed.get(g.s, k, lane);
     }
     const auto about = [&](int k) { return packed.get(g.residuals, k, lane); };
-    QpReport& r = report(i);
+    QpSampleReport& r = report(i);
     r = {QpStatus::max_steps, static_cast<int>(about(5)), about(0), about(1), about(2), about(3)};
     if (about(6) == 0.0 && !convex(i))
       r.status = QpStatus::non_convex;
@@ -313,7 +481,7 @@ class Batch {
     double most = 0.0;
     for (std::size_t r = 0; r < n; ++r)
       for (std::size_t c = 0; c < n; ++c) {
-        matrix[r * n + c] = symmetric(Q, static_cast<std::int64_t>(r), static_cast<std::int64_t>(c));
+        matrix[r * n + c] = symmetric(Q, all_.n, static_cast<std::int64_t>(r), static_cast<std::int64_t>(c));
         most = std::max(most, std::abs(matrix[r * n + c]));
       }
     return blas::symmetric_eigen(all_.n, matrix.data(), values.data(), false) == 0 &&
@@ -322,7 +490,7 @@ class Batch {
 
   // What the interior point did not settle.
   void judge(std::int64_t i) {
-    QpReport& r = report(i);
+    QpSampleReport& r = report(i);
     const Fitness fit = fitness(all_, i);
     if (fit == Fitness::non_finite) {
       r = {QpStatus::non_finite, 0, nan, nan, nan, nan};
@@ -430,7 +598,7 @@ class Batch {
     const double *Q = all_.Q.of(i), *A = all_.A.of(i), *G = all_.G.of(i);
     for (std::int64_t j = 0; j < n; ++j) s.Q[static_cast<std::size_t>(j * n + j)] = 1.0;
     for (std::int64_t r = 0; Q && r < n; ++r)
-      for (std::int64_t c = 0; c < n; ++c) s.A[static_cast<std::size_t>(r * n + c)] = symmetric(Q, r, c);
+      for (std::int64_t c = 0; c < n; ++c) s.A[static_cast<std::size_t>(r * n + c)] = symmetric(Q, n, r, c);
     if (A) std::copy_n(A, e * n, s.A.begin() + n * n);
     for (std::int64_t k = 0; k < m; ++k)
       std::copy_n(G + rows[static_cast<std::size_t>(k)] * n, n, s.G.begin() + k * n);
@@ -461,7 +629,7 @@ class Batch {
   Bounds bounds_;
   Tensor z_, nu_, lambda_, slack_;
   double *z, *nu, *lambda, *slack;
-  PoolVector<QpReport> reports_;
+  PoolVector<QpSampleReport> reports_;
 };
 
 }  // namespace
@@ -481,6 +649,14 @@ const Solver& lanes() {
 
 }  // namespace qp
 
+QpDerivative::QpDerivative(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
+QpDerivative::~QpDerivative() = default;
+QpDerivative::Solution QpDerivative::solve(const Tensor& z, const Tensor& nu, const Tensor& lambda) const {
+  return parts_->solve(z, nu, lambda);
+}
+const Tensor& QpDerivative::active() const { return parts_->active(); }
+const PoolVector<QpRegularity>& QpDerivative::problems() const { return parts_->regularity(); }
+
 std::string_view name(QpStatus status) {
   switch (status) {
     case QpStatus::solved:
@@ -499,21 +675,21 @@ std::string_view name(QpStatus status) {
   return "?";
 }
 
-double QpReport::largest() const {
+double QpSampleReport::largest() const {
   const double beside = gap / std::max(1.0, std::abs(objective));
   const double most = std::max({primal, dual, beside});
   return std::isfinite(primal + dual + beside) ? most : infinity;
 }
 
-bool QpSolution::solved() const { return count(QpStatus::solved) == std::ssize(problems); }
+bool QpReport::solved() const { return count(QpStatus::solved) == std::ssize(samples); }
 
-int QpSolution::count(QpStatus status) const {
-  return static_cast<int>(
-      std::count_if(problems.begin(), problems.end(), [&](const QpReport& r) { return r.status == status; }));
+int QpReport::count(QpStatus status) const {
+  return static_cast<int>(std::count_if(samples.begin(), samples.end(),
+                                        [&](const QpSampleReport& r) { return r.status == status; }));
 }
 
-std::string QpSolution::to_string() const {
-  std::string text = fmt::format("{} problem{}:", problems.size(), problems.size() == 1 ? "" : "s");
+std::string QpReport::to_string() const {
+  std::string text = fmt::format("{} problem{}:", samples.size(), samples.size() == 1 ? "" : "s");
   const char* separator = " ";
   for (int s = 0; s <= static_cast<int>(QpStatus::non_finite); ++s) {
     const auto status = static_cast<QpStatus>(s);
@@ -523,7 +699,7 @@ std::string QpSolution::to_string() const {
     }
   }
   double most = 0.0;
-  for (const QpReport& r : problems)
+  for (const QpSampleReport& r : samples)
     if (r.status == QpStatus::solved) most = std::max(most, r.largest());
   return text + fmt::format("; largest residual {:.1e}", most);
 }

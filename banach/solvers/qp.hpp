@@ -8,6 +8,7 @@
 
 #include <banach/engine/tensor.hpp>
 
+#include <memory>
 #include <string>
 #include <string_view>
 
@@ -30,13 +31,16 @@ struct QpData {
   Tensor Q = {}, p = {}, G = {}, h = {}, A = {}, b = {};
 };
 
+class QpDerivative;
+
 struct QpOptions {
-  double tolerance = 1e-6;  ///< on what QpReport::largest() says; the solver goes on to 1e-10 if it can
+  double tolerance = 1e-6;  ///< on what QpSampleReport::largest() says; the solver goes on to 1e-10 if it can
   int max_steps = 250;      ///< steps of the interior point
+  bool derivative = false;  ///< QpSolution::derivative is wanted
 };
 
 /// How one problem ended. Residuals are those of the answer, in the units of the data.
-struct QpReport {
+struct QpSampleReport {
   QpStatus status = QpStatus::max_steps;
   int steps = 0;
   double primal = 0.0;     ///< largest entry of |Az - b| and of the positive part of Gz - h
@@ -46,6 +50,15 @@ struct QpReport {
 
   /// The largest of primal, dual and gap / max(1, |objective|).
   double largest() const;
+};
+
+struct QpReport {
+  PoolVector<QpSampleReport> samples;
+
+  bool solved() const;
+  int count(QpStatus status) const;
+  /// "128 problems: 126 solved, 2 primal_infeasible; largest residual 3.1e-12"
+  std::string to_string() const;
 };
 
 /// Shapes with the batch axis if some part of the data has one. Of a problem that is primal_infeasible, nu
@@ -58,12 +71,46 @@ struct QpSolution {
   Tensor nu;      ///< (e), of Az = b
   Tensor lambda;  ///< (m), of Gz <= h
   Tensor slack;   ///< (m): h - Gz, exactly 0 where the constraint is active
-  PoolVector<QpReport> problems;
+  QpReport report;
+  std::shared_ptr<const QpDerivative> derivative = {};  ///< if asked for
+};
 
-  bool solved() const;
-  int count(QpStatus status) const;
-  /// "128 problems: 126 solved, 2 primal_infeasible; largest residual 3.1e-12"
-  std::string to_string() const;
+/// What a problem's derivative is at its solution.
+struct QpRegularity {
+  bool factored = false;  ///< there is one to speak of
+  bool singular = false;  ///< the system is: active constraints depend on each other, or z is not unique
+  int weak = 0;           ///< constraints with neither multiplier nor slack: taken for inactive
+};
+
+/// The symmetric system of the derivatives of all problems at their solutions,
+///
+///   [ Q   A'  G' ]
+///   [ A   0   0  ]     where G stands for its active rows, those with a multiplier.
+///   [ G   0   0  ]
+///
+/// A change of the data by dQ, dp, dG, dh, dA, db moves z, nu and lambda by its solution for the right-hand
+/// side
+/// -(dQ z + dp + dA'nu + dG'lambda, dA z - db, dG z - dh), and it is its own transpose.
+class QpDerivative {
+ public:
+  class Parts;
+  explicit QpDerivative(std::unique_ptr<Parts> parts);
+  ~QpDerivative();
+
+  struct Solution {
+    Tensor z, nu, lambda;  ///< f64, (batch, n), (batch, e), (batch, m); 0 for inactive constraints
+    PoolVector<double>
+        residual;  ///< of each problem, relative: the largest entries, or lengths where singular
+  };
+  /// Where the system is singular: the least-squares solution of least norm. Safe to call from several
+  /// threads only one after another.
+  Solution solve(const Tensor& z, const Tensor& nu, const Tensor& lambda) const;
+  /// (batch, m) in f64: 1 for active constraints, else 0.
+  const Tensor& active() const;
+  const PoolVector<QpRegularity>& problems() const;
+
+ private:
+  std::unique_ptr<Parts> parts_;
 };
 
 /// Throws ShapeError, DTypeError, or ValueError for an option outside its domain. How a problem ends is data.

@@ -21,7 +21,7 @@ TEST_CASE("the problems of Maros and Meszaros are solved", "[qp]") {
     const nn::Safetensors file = nn::load_safetensors(entry.path().string());
     const QpSolution s =
         solve_qp({file.at("Q"), file.at("p"), file.at("G"), file.at("h"), file.at("A"), file.at("b")});
-    const QpReport& r = s.problems.at(0);
+    const QpSampleReport& r = s.report.samples.at(0);
     INFO(entry.path().filename() << ": " << name(r.status) << ", " << r.primal << ", " << r.dual << ", "
                                  << r.gap);
     CHECK(r.status == QpStatus::solved);

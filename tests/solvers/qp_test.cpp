@@ -114,11 +114,11 @@ TEST_CASE("solutions of random problems satisfy the optimality conditions", "[qp
         Size{12, 40, 4, 3}, Size{100, 30, 20, 100}}) {
     const QpData d = random_problems(19, n, m, e, rank, rank == n ? 0.1 : 1e-3, 7);
     const QpSolution s = solve_qp(d);
-    INFO("n " << n << ", m " << m << ", e " << e << ": " << s.to_string());
-    CHECK(s.solved());
+    INFO("n " << n << ", m " << m << ", e " << e << ": " << s.report.to_string());
+    CHECK(s.report.solved());
     for (std::int64_t i = 0; i < 19; ++i) {
       CHECK(violation(d, s, i) <= 1e-9);
-      CHECK(s.problems[static_cast<std::size_t>(i)].largest() <= 1e-9);
+      CHECK(s.report.samples[static_cast<std::size_t>(i)].largest() <= 1e-9);
     }
   }
 }
@@ -126,7 +126,7 @@ TEST_CASE("solutions of random problems satisfy the optimality conditions", "[qp
 TEST_CASE("problems of one batch do not touch each other", "[qp]") {
   const QpData d = random_problems(13, 8, 12, 2, 8, 0.1, 3);
   const QpSolution all = solve_qp(d);
-  REQUIRE(all.solved());
+  REQUIRE(all.report.solved());
   for (std::int64_t i = 0; i < 13; ++i) {
     const auto one = [&](const Tensor& t) {
       const Tensor part = t.rows(i, i + 1);
@@ -144,10 +144,10 @@ TEST_CASE("problems of one batch do not touch each other", "[qp]") {
   for (int k = 0; k < 8; ++k) spoilt.G.mutable_data<double>()[(6 * 12 + 0) * 8 + k] = 0.0;
   spoilt.h.mutable_data<double>()[6 * 12] = -1.0;
   const QpSolution mixed = solve_qp(spoilt);
-  CHECK(mixed.problems[2].status == QpStatus::non_finite);
-  CHECK(mixed.problems[4].status == QpStatus::non_convex);
-  CHECK(mixed.problems[6].status == QpStatus::primal_infeasible);
-  CHECK(mixed.count(QpStatus::solved) == 10);
+  CHECK(mixed.report.samples[2].status == QpStatus::non_finite);
+  CHECK(mixed.report.samples[4].status == QpStatus::non_convex);
+  CHECK(mixed.report.samples[6].status == QpStatus::primal_infeasible);
+  CHECK(mixed.report.count(QpStatus::solved) == 10);
   for (std::int64_t i = 0; i < 13; ++i)
     if (i != 2 && i != 4 && i != 6) CHECK(same_bits(mixed.z.rows(i, i + 1), all.z.rows(i, i + 1)));
   check_threads([&] {
@@ -163,7 +163,7 @@ TEST_CASE("shared data serve every problem, and dtypes come back", "[qp]") {
   const QpData shared{flat(d.Q, {5, 5}), p, flat(d.G, {6, 5}), flat(d.h, {6}), flat(d.A, {2, 5}),
                       flat(d.b, {2})};
   const QpSolution s = solve_qp(shared);
-  CHECK(s.solved());
+  CHECK(s.report.solved());
   CHECK(s.z.shape() == Shape{9, 5});
   for (std::int64_t i = 0; i < 9; ++i) CHECK(violation(shared, s, i) <= 1e-9);
   const auto f32 = [](const Tensor& t) { return t.to(DType::f32); };
@@ -176,7 +176,7 @@ TEST_CASE("shared data serve every problem, and dtypes come back", "[qp]") {
 TEST_CASE("problems with known answers", "[qp]") {
   const Tensor one = values({1}, {1, 1}), minus = values({-1}, {1, 1}), square = values({1, 0, 0, 1}, {2, 2});
   const auto number = [](double v) { return values({v}, {1}); };
-  const auto status = [](const QpSolution& s) { return s.problems.at(0).status; };
+  const auto status = [](const QpSolution& s) { return s.report.samples.at(0).status; };
 
   const QpSolution weak = solve_qp({one, number(0), minus, number(0)});
   CHECK(status(weak) == QpStatus::solved);
@@ -250,8 +250,8 @@ TEST_CASE("problems without a solution are named, with a certificate", "[qp]") {
       }
     }
     const QpSolution s = solve_qp(bad);
-    INFO(s.to_string());
-    CHECK(s.count(QpStatus::primal_infeasible) == batch);
+    INFO(s.report.to_string());
+    CHECK(s.report.count(QpStatus::primal_infeasible) == batch);
     for (std::int64_t i = 0; i < batch; ++i) {
       const auto nu = row(s.nu, i), lambda = row(s.lambda, i);
       const auto left = times(bad.A, i, nu, true), right = times(bad.G, i, lambda, true);
@@ -271,11 +271,11 @@ TEST_CASE("problems without a solution are named, with a certificate", "[qp]") {
       p[i * n] = -std::abs(p[i * n]) - 0.01;
     }
     const QpSolution s = solve_qp(d);
-    INFO(s.to_string());
-    CHECK(s.count(QpStatus::dual_infeasible) + s.count(QpStatus::primal_infeasible) == batch);
-    CHECK(s.count(QpStatus::dual_infeasible) >= batch / 2);
+    INFO(s.report.to_string());
+    CHECK(s.report.count(QpStatus::dual_infeasible) + s.report.count(QpStatus::primal_infeasible) == batch);
+    CHECK(s.report.count(QpStatus::dual_infeasible) >= batch / 2);
     for (std::int64_t i = 0; i < batch; ++i) {
-      if (s.problems[static_cast<std::size_t>(i)].status != QpStatus::dual_infeasible) continue;
+      if (s.report.samples[static_cast<std::size_t>(i)].status != QpStatus::dual_infeasible) continue;
       const auto z = row(s.z, i);
       for (double v : times(d.Q, i, z, false)) CHECK(std::abs(v) <= 1e-8);
       for (double v : times(d.A, i, z, false)) CHECK(std::abs(v) <= 1e-8);
@@ -296,7 +296,7 @@ TEST_CASE("every instruction set solves alike", "[qp]") {
     if (!simd::supported(isa)) continue;
     simd::select(isa);
     const QpSolution s = solve_qp(d);
-    CHECK(s.solved());
+    CHECK(s.report.solved());
     CHECK(largest_difference(s.z, expected.z) <= 1e-10);
   }
 }
@@ -304,7 +304,7 @@ TEST_CASE("every instruction set solves alike", "[qp]") {
 TEST_CASE("badly scaled problems are solved in their own units", "[qp]") {
   QpData d = random_problems(8, 6, 8, 2, 6, 0.1, 8);
   const QpSolution plain = solve_qp(d);
-  REQUIRE(plain.solved());
+  REQUIRE(plain.report.solved());
   double *G = d.G.mutable_data<double>(), *h = d.h.mutable_data<double>(), *A = d.A.mutable_data<double>(),
          *b = d.b.mutable_data<double>();
   for (std::int64_t i = 0; i < 8; ++i) {
@@ -319,7 +319,7 @@ TEST_CASE("badly scaled problems are solved in their own units", "[qp]") {
     }
   }
   const QpSolution s = solve_qp(d);
-  CHECK(s.solved());
+  CHECK(s.report.solved());
   CHECK(largest_difference(s.z, plain.z) <= 1e-8);
 }
 
@@ -338,5 +338,5 @@ TEST_CASE("what does not fit is refused by name", "[qp]") {
   CHECK_THROWS_AS(solve_qp({Q, p}, {.max_steps = 0}), ValueError);
   const QpSolution nobody = solve_qp({Q, Tensor::zeros({0, 2}, DType::f64)});
   CHECK(nobody.z.shape() == Shape{0, 2});
-  CHECK(nobody.solved());
+  CHECK(nobody.report.solved());
 }

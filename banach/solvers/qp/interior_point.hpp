@@ -112,13 +112,13 @@ void minus_gradient(const Data<N>& d, const N* x, const N* y, const N* z, N* r) 
 /// Schur complement delta_e + A H^-1 A'. Entries of w may be 0: dz is then 0.
 template <class N, class M>
 struct Kkt {
-  const Data<N>* d = nullptr;
+  Data<N> d;
   N *L, *V, *S, *w, *t, *u;
   N rho, delta;
 
   static Index size(Index n, Index e, Index m) { return n * n + n * e + e * e + 2 * m + n; }
   void place(const Data<N>& data, Arena<N>& arena) {
-    d = &data;
+    d = data;
     L = arena.take(data.n * data.n), V = arena.take(data.n * data.e), S = arena.take(data.e * data.e);
     w = arena.take(data.m), u = arena.take(data.m), t = arena.take(data.n);
   }
@@ -126,14 +126,14 @@ struct Kkt {
   /// With w as it stands. False in lanes where a pivot is not positive.
   Mask<N> factor(N rho_, N delta_) {
     rho = rho_, delta = delta_;
-    const Index n = d->n, e = d->e;
-    copy(d->Q, L, n * n);
+    const Index n = d.n, e = d.e;
+    copy(d.Q, L, n * n);
     for (Index j = 0; j < n; ++j) L[j * n + j] += rho;
-    for (Index i = 0; i < d->bounds; ++i) L[d->column[i] * (n + 1)] += w[i] * d->bound[i] * d->bound[i];
-    M::add_gram(n, d->rows(), d->G, w + d->bounds, L);
+    for (Index i = 0; i < d.bounds; ++i) L[d.column[i] * (n + 1)] += w[i] * d.bound[i] * d.bound[i];
+    M::add_gram(n, d.rows(), d.G, w + d.bounds, L);
     auto good = M::cholesky(n, L);
     if (e == 0) return good;
-    M::transpose(e, n, d->A, V);
+    M::transpose(e, n, d.A, V);
     M::lower_solve(n, e, L, V);
     for (Index i = 0; i < e * e; ++i) S[i] = number<N>(0.0);
     M::add_gram(e, n, V, nullptr, S);
@@ -142,10 +142,10 @@ struct Kkt {
   }
 
   void solve(const N* rx, const N* ry, const N* rz, N* dx, N* dy, N* dz) const {
-    const Index n = d->n, e = d->e, m = d->m;
+    const Index n = d.n, e = d.e, m = d.m;
     copy(rx, t, n);
     for (Index i = 0; i < m; ++i) u[i] = -w[i] * rz[i];
-    subtract_gt<N, M>(*d, u, t);
+    subtract_gt<N, M>(d, u, t);
     M::lower_solve(n, 1, L, t);
     negate(ry, dy, e);
     M::add_transposed(n, e, V, t, dy);
@@ -156,7 +156,7 @@ struct Kkt {
     copy(t, dx, n);
     negate(rz, dz, m);
     for (Index i = 0; i < m; ++i) dz[i] = -dz[i];
-    subtract_g<N, M>(*d, dx, dz);
+    subtract_g<N, M>(d, dx, dz);
     for (Index i = 0; i < m; ++i) dz[i] *= -w[i];
   }
 };
@@ -273,7 +273,7 @@ class InteriorPoint {
   }
 
   /// The data are scaled in place.
-  InteriorPoint(Data<N>& data, const Limits& limits, Arena<N>& arena) : d_(data), limits_(limits) {
+  InteriorPoint(const Data<N>& data, const Limits& limits, Arena<N>& arena) : d_(data), limits_(limits) {
     kkt_.place(d_, arena);
     scaling_.place(d_, arena);
     Point<N>* const points[] = {&at_, &step_, &right_, &error_, &more_, &best_, &centre_, &trial_};
@@ -283,6 +283,7 @@ class InteriorPoint {
     equilibrate(d_, scaling_, step_.x, step_.y, step_.z);
   }
 
+  /// Afterwards the object may be copied: all it knows is in the memory it was given.
   Answer<N> run() {
     const Index n = d_.n;
     const N shift = larger(of(1e-30), of(1e-9) * largest(d_.Q, n * n));
@@ -292,13 +293,67 @@ class InteriorPoint {
     start();
     iterate();
     finish();
+    copy(best_.x, centre_.x, n), copy(best_.y, centre_.y, d_.e);
+    copy(best_.z, centre_.z, d_.m), copy(best_.s, centre_.s, d_.m);
     unscale(best_);
     return {best_, measured_, lowest_, steps_, convex};
+  }
+
+  /// Readies for derivatives at the solution: constraints with a multiplier are active, w > 0; those with
+  /// neither multiplier nor slack are not, and counted in `weak`. False where the factorisation fails.
+  Mask<N> linearise(N* active, N& weak) {
+    const N tolerance = of(1e-8), weight = of(1e6), zero = of(0.0), one = of(1.0);
+    weak = zero;
+    for (Index i = 0; i < d_.m; ++i) {
+      const Flag holds = centre_.z[i] > tolerance;
+      weak += select((!holds) & (centre_.s[i] <= tolerance), one, zero);
+      kkt_.w[i] = select(holds, weight, zero);
+      active[i] = select(holds, one, zero);
+    }
+    return kkt_.factor(of(1e-8), of(1e-6));
+  }
+
+  /// Solves Q a + A'c + G'd = r.x, A a = r.y, and G a = r.z for active constraints (d = 0 for the others), in
+  /// the problem's own units, in place; by proximal steps with the factor of linearise, so a solution of
+  /// least norm where the system is singular but has one. Returns the largest residual over the largest entry
+  /// of r.
+  N tangent(const Point<N>& r) {
+    const Index n = d_.n, e = d_.e, m = d_.m;
+    const N zero = of(0.0), c = scaling_.c;
+    for (Index j = 0; j < n; ++j) error_.x[j] = r.x[j] * c * scaling_.D[j], at_.x[j] = zero;
+    for (Index i = 0; i < e; ++i) error_.y[i] = r.y[i] * scaling_.E[i], at_.y[i] = zero;
+    for (Index i = 0; i < m; ++i)
+      error_.z[i] = select(kkt_.w[i] > zero, r.z[i] * scaling_.F[i], zero), at_.z[i] = zero;
+    const N size = larger(of(1e-300), entries(error_));
+    N last = of(1e300);
+    for (int k = 0; k < 12; ++k) {
+      copy(error_.x, right_.x, n), copy(error_.y, right_.y, e), copy(error_.z, right_.z, m);
+      M::subtract(n, n, d_.Q, at_.x, right_.x);
+      M::subtract_transposed(e, n, d_.A, at_.y, right_.x);
+      subtract_gt<N, M>(d_, at_.z, right_.x);
+      M::subtract(e, n, d_.A, at_.x, right_.y);
+      subtract_g<N, M>(d_, at_.x, right_.z);
+      for (Index i = 0; i < m; ++i) right_.z[i] = select(kkt_.w[i] > zero, right_.z[i], zero);
+      const N left = entries(right_) / size;
+      const Flag going = (left > of(1e-15)) & (left < of(0.5) * last);
+      last = smaller(left, last);
+      if (!any(going)) break;
+      kkt_.solve(right_.x, right_.y, right_.z, step_.x, step_.y, step_.z);
+      const N share = select(going, of(1.0), zero);
+      add(step_.x, at_.x, n, share), add(step_.y, at_.y, e, share), add(step_.z, at_.z, m, share);
+    }
+    for (Index j = 0; j < n; ++j) r.x[j] = at_.x[j] * scaling_.D[j];
+    for (Index i = 0; i < e; ++i) r.y[i] = at_.y[i] * scaling_.E[i] / c;
+    for (Index i = 0; i < m; ++i) r.z[i] = at_.z[i] * scaling_.F[i] / c;
+    return last;
   }
 
  private:
   using Flag = Mask<N>;
   static N of(double x) { return number<N>(x); }
+  N entries(const Point<N>& p) const {
+    return larger(largest(p.x, d_.n), larger(largest(p.y, d_.e), largest(p.z, d_.m)));
+  }
 
   // right_ = -(gradient of the Lagrangian), b - Ax, h - Gx - s; and the residuals in the problem's own units.
   Residuals<N> measure(const Point<N>& at, Point<N>& r) {
@@ -541,7 +596,7 @@ class InteriorPoint {
     for (Index i = 0; i < d_.m; ++i) p.z[i] *= scaling_.F[i] / c, p.s[i] = p.s[i] / scaling_.F[i];
   }
 
-  Data<N>& d_;
+  Data<N> d_;
   Limits limits_;
   Kkt<N, M> kkt_;
   Scaling<N> scaling_;

@@ -1,0 +1,284 @@
+#include <banach/engine/error.hpp>
+#include <banach/engine/op.hpp>
+#include <banach/engine/tape.hpp>
+#include <banach/ops/compare.hpp>
+#include <banach/ops/elementwise.hpp>
+#include <banach/ops/implicit/qp.hpp>
+#include <banach/ops/matmul.hpp>
+#include <banach/ops/reduce.hpp>
+#include <banach/ops/shape_ops.hpp>
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+namespace banach {
+namespace {
+
+constexpr double nan = std::numeric_limits<double>::quiet_NaN();
+
+// Q, p, G, h, A, b in this order.
+QpData data_of(std::span<const Var> in) {
+  return {in[0].value(), in[1].value(), in[2].value(), in[3].value(), in[4].value(), in[5].value()};
+}
+
+struct NodeAttrs {
+  QpSolveOptions options;
+  QpReport report;
+  std::shared_ptr<const QpDerivative> derivative;
+  Tensor z;  // what it is the derivative at
+  AdjointLog log;
+};
+
+// ---- Batches and products
+// -----------------------------------------------------------------------------------
+
+// With a batch axis, of one problem if there was none.
+Var batched(const Var& x, int rank) {
+  if (x.rank() > rank) return x;
+  Ints extents{1};
+  for (int i = 0; i < x.rank(); ++i) extents.push_back(x.shape()[i]);
+  return reshape(x, Shape(extents));
+}
+
+// v_i M_i for each problem: v (batch, rows), M (rows, n) or one for each.
+Var rows_times(const Var& v, const Var& m) {
+  if (m.rank() == 2) return matmul(v, m);
+  const Shape s = v.shape();
+  return reshape(matmul(reshape(v, {s[0], 1, s[1]}), m), {s[0], m.shape()[2]});
+}
+
+// The cotangent of a matrix, sum or batch of u_i v_i', as its parameter is shared or not.
+Var outer(const Var& u, const Var& v, const Var& like) {
+  if (like.rank() == 2) return matmul(u, v, {.transpose_a = true});
+  const Shape &a = u.shape(), &b = v.shape();
+  return matmul(reshape(u, {a[0], a[1], 1}), reshape(v, {b[0], 1, b[1]}));
+}
+
+// The same of a vector.
+Var gathered(const Var& u, const Var& like) { return like.rank() == 1 ? sum(u, {0}) : u; }
+
+// ---- The system of derivatives
+// ------------------------------------------------------------------------------
+
+struct SystemAttrs {
+  std::shared_ptr<const QpDerivative> derivative;
+};
+
+// The solution (a, c, d) of [Q A' G'; A 0 0; G 0 0] with the active rows of G, for the right-hand side r.
+Vars solve_system(const Var& Q, const Var& G, const Var& A, const Vars& r, const SystemAttrs& attrs);
+
+const Op system_op{{
+    .name = "qp_derivative",
+    .doc = "Solution of the system of derivatives of a quadratic program: inputs Q, G, A and three "
+           "right-hand sides.",
+    .kernel =
+        [](const KernelContext& c) {
+          const auto& attrs = c.attrs.as<SystemAttrs>();
+          const auto right = [&](int i) { return c.in(3 + i).to(DType::f64); };
+          const QpDerivative::Solution s = attrs.derivative->solve(right(0), right(1), right(2));
+          const DType dtype = c.in(3).dtype();
+          c.out(0) = s.z.to(dtype), c.out(1) = s.nu.to(dtype), c.out(2) = s.lambda.to(dtype);
+        },
+    .kind = OpKind::implicit,
+    .saves = Saves::both,
+    .vjp =
+        [](const VjpContext& c) {
+          const auto& attrs = c.attrs.as<SystemAttrs>();
+          Vars right;
+          for (int i = 0; i < 3; ++i) {
+            const auto k = static_cast<std::size_t>(i);
+            right.push_back(c.cotangents[k].defined() ? c.cotangents[k] : zeros_like(c.outputs[k]));
+          }
+          const Vars w = solve_system(c.in(0), c.in(1), c.in(2), right, attrs);
+          const Var &a = c.outputs[0], &y = c.outputs[1], &d = c.outputs[2];
+          Vars cotangents(6);
+          if (c.needs(0)) cotangents[0] = -0.5 * (outer(w[0], a, c.in(0)) + outer(a, w[0], c.in(0)));
+          if (c.needs(1)) cotangents[1] = -(outer(w[2], a, c.in(1)) + outer(d, w[0], c.in(1)));
+          if (c.needs(2)) cotangents[2] = -(outer(w[1], a, c.in(2)) + outer(y, w[0], c.in(2)));
+          for (std::size_t i = 0; i < 3; ++i) cotangents[3 + i] = w[i];
+          return cotangents;
+        },
+    .shapes =
+        [](const ShapeContext& c) {
+          return Specs{{c.shape(3), c.dtype(3)}, {c.shape(4), c.dtype(3)}, {c.shape(5), c.dtype(3)}};
+        },
+    .view = true,
+}};
+
+Vars solve_system(const Var& Q, const Var& G, const Var& A, const Vars& r, const SystemAttrs& attrs) {
+  const Var mask(attrs.derivative->active().to(r[2].dtype()));
+  return apply_all(system_op, Vars{Q, G, A, r[0], r[1], r[2] * mask}, attrs);
+}
+
+// ---- The node
+// -----------------------------------------------------------------------------------------------
+
+Status forward_status(QpStatus status) {
+  switch (status) {
+    case QpStatus::solved:
+      return Status::converged;
+    case QpStatus::max_steps:
+      return Status::max_steps;
+    case QpStatus::primal_infeasible:
+      return Status::singular;
+    case QpStatus::dual_infeasible:
+      return Status::diverged;
+    case QpStatus::non_convex:
+      return Status::indefinite;
+    case QpStatus::non_finite:
+      return Status::non_finite;
+  }
+  return Status::max_steps;
+}
+
+// 1 for problems that `which` names, else 0: (batch, 1).
+template <class Which>
+Var marked(std::size_t count, DType dtype, const Which& which) {
+  Tensor mask = Tensor::zeros({static_cast<std::int64_t>(count), 1}, DType::f64);
+  for (std::size_t i = 0; i < count; ++i)
+    if (which(i)) mask.mutable_data<double>()[i] = 1.0;
+  return Var(mask.to(dtype));
+}
+
+// NaN in the rows that are marked.
+Var with_nan(const Var& x, const Var& mask) { return where(greater(mask, 0.0), nan * ones_like(x), x); }
+
+Vars backward(const VjpContext& c) {
+  const auto& attrs = c.attrs.as<NodeAttrs>();
+  std::shared_ptr<const QpDerivative> derivative = attrs.derivative;
+  QpReport report = attrs.report;
+  if (!c.out.value().same_storage(attrs.z)) {  // a replay has moved it to other parameters
+    QpSolution again = solve_qp(data_of(c.inputs), {attrs.options.tolerance, attrs.options.max_steps, true});
+    derivative = again.derivative, report = again.report;
+  }
+  const DType dtype = c.out.dtype();
+  const std::size_t count = report.samples.size();
+  const Var solved =
+      marked(count, dtype, [&](std::size_t i) { return report.samples[i].status == QpStatus::solved; });
+  const Var active(derivative->active().to(dtype));
+  const Var Q = c.in(0), G = c.in(2), A = c.in(4);
+  const bool any_solved = report.count(QpStatus::solved) > 0;
+
+  // Values of problems without a solution are constants, and may be NaN.
+  const auto value = [&](std::size_t k) {
+    const Var x = batched(c.outputs[k], 1);
+    return any_solved ? where(greater(solved, 0.0), x, zeros_like(x)) : zeros_like(x);
+  };
+  const auto cotangent = [&](std::size_t k) {
+    const Var x = batched(c.outputs[k], 1);
+    if (!c.cotangents[k].defined()) return zeros_like(x);
+    const Var g = batched(c.cotangents[k], 1);
+    return where(greater(solved, 0.0), g, zeros_like(g));
+  };
+  const Var z = value(0), nu = value(1), lambda = value(2);
+  const Var by_slack = cotangent(3) * (1.0 - active);  // the slack of active constraints stays 0
+  const Vars right{cotangent(0) - rows_times(by_slack, G), cotangent(1), cotangent(2) * active};
+  Vars found = solve_system(Q, G, A, right, {derivative});
+
+  AdjointReport judged{.rule = "kkt", .samples = {}, .evaluations = 1};
+  const PoolVector<QpRegularity>& regularity = derivative->problems();
+  for (std::size_t i = 0; i < count; ++i) {
+    const QpRegularity& r = regularity[i];
+    GradientStatus status{.kind = GradientKind::exact,
+                          .forward = forward_status(report.samples[i].status),
+                          .adjoint = r.factored ? Status::converged : Status::singular};
+    if (status.forward != Status::converged)
+      status.kind = GradientKind::approximate;
+    else if (r.weak > 0 || !r.factored)
+      status.kind = GradientKind::non_differentiable;
+    else if (r.singular)
+      status.kind = GradientKind::least_squares;
+    judged.samples.push_back(status);
+  }
+  attrs.log.add(judged);
+  const auto failed = [&](std::size_t i) {
+    return judged.samples[i].kind == GradientKind::non_differentiable ||
+           judged.samples[i].kind == GradientKind::approximate;
+  };
+  bool any = false;
+  for (std::size_t i = 0; i < count; ++i) any = any || failed(i);
+  if (any && attrs.options.policy == Policy::raise)
+    fail<SolveError>("qp_solve", "the gradient cannot be had: " + judged.to_string());
+  if (any && attrs.options.policy == Policy::nan) {
+    const Var mask = marked(count, dtype, failed);
+    for (Var& x : found) x = with_nan(x, mask);
+  }
+
+  const Var &a = found[0], &y = found[1], &d = found[2];
+  Vars cotangents(6);
+  if (c.needs(0)) cotangents[0] = -0.5 * (outer(a, z, Q) + outer(z, a, Q));
+  if (c.needs(1)) cotangents[1] = -gathered(a, c.in(1));
+  if (c.needs(2)) cotangents[2] = -(outer(d + by_slack, z, G) + outer(lambda, a, G));
+  if (c.needs(3)) cotangents[3] = gathered(d + by_slack, c.in(3));
+  if (c.needs(4)) cotangents[4] = -(outer(y, z, A) + outer(nu, a, A));
+  if (c.needs(5)) cotangents[5] = gathered(y, c.in(5));
+  return cotangents;
+}
+
+Tensors outputs_of(const QpSolution& s) { return {s.z, s.nu, s.lambda, s.slack}; }
+
+const Op qp_op{{
+    .name = "qp_solve",
+    .doc = "Quadratic programs: inputs Q, p, G, h, A, b; outputs z, nu, lambda, slack.",
+    .kernel =
+        [](const KernelContext& c) {  // what a replay does
+          const auto& attrs = c.attrs.as<NodeAttrs>();
+          const Tensors found =
+              outputs_of(solve_qp(data_of(c.inputs), {attrs.options.tolerance, attrs.options.max_steps}));
+          for (int i = 0; i < 4; ++i) c.out(i) = found[static_cast<std::size_t>(i)];
+        },
+    .kind = OpKind::implicit,
+    .saves = Saves::both,
+    .vjp = backward,
+    .shapes =
+        [](const ShapeContext& c) {
+          const bool batch = c.shape(0).rank() == 3 || c.shape(1).rank() == 2 || c.shape(2).rank() == 3 ||
+                             c.shape(3).rank() == 2 || c.shape(4).rank() == 3 || c.shape(5).rank() == 2;
+          std::int64_t count = 1;
+          for (int i = 0; i < 6; ++i)
+            if (c.shape(i).rank() == (i % 2 == 0 ? 3 : 2)) count = c.shape(i)[0];
+          const auto spec = [&](int i) {
+            const std::int64_t extent = c.shape(i)[c.shape(i).rank() - 1];
+            return Spec{batch ? Shape{count, extent} : Shape{extent}, c.dtype(1)};
+          };
+          return Specs{spec(1), spec(5), spec(3), spec(3)};
+        },
+    .view = true,
+}};
+
+}  // namespace
+
+QpSolved qp_solve(const QpParameters& given, const QpSolveOptions& options) {
+  const Var* const parameters[] = {&given.Q, &given.p, &given.G, &given.h, &given.A, &given.b};
+  QpData data;
+  Tensor* const parts[] = {&data.Q, &data.p, &data.G, &data.h, &data.A, &data.b};
+  for (int i = 0; i < 6; ++i)
+    if (parameters[i]->defined()) *parts[i] = parameters[i]->value();
+  QpSolution found = solve_qp(data, {options.tolerance, options.max_steps, recording()});
+  if (options.policy == Policy::raise && !found.report.solved())
+    fail<SolveError>("qp_solve", "not all problems were solved: " + found.report.to_string());
+
+  // What is absent is a constant without elements, or zero.
+  const std::int64_t n = found.z.shape()[found.z.rank() - 1];
+  const DType dtype = found.z.dtype();
+  const Shape defaults[] = {{n, n}, {n}, {0, n}, {0}, {0, n}, {0}};
+  Vars inputs;
+  for (int i = 0; i < 6; ++i)
+    inputs.push_back(parameters[i]->defined() ? *parameters[i] : Var(Tensor::zeros(defaults[i], dtype)));
+  AdjointLog log;
+  const Tensors outputs = outputs_of(found);
+  Vars recorded =
+      record(qp_op, inputs, outputs, NodeAttrs{options, found.report, found.derivative, found.z, log});
+  if (options.policy == Policy::nan && !found.report.solved()) {
+    const Var mask = marked(found.report.samples.size(), dtype, [&](std::size_t i) {
+      return found.report.samples[i].status != QpStatus::solved;
+    });
+    for (Var& x : recorded) x = reshape(with_nan(batched(x, 1), mask), x.shape());
+  }
+  return {recorded[0], recorded[1], recorded[2], recorded[3], found.report, log};
+}
+
+}  // namespace banach

@@ -1,0 +1,39 @@
+#pragma once
+// A batch of quadratic programs as one node of the tape (Amos and Kolter 2017, "OptNet").
+
+#include <banach/engine/status.hpp>
+#include <banach/engine/var.hpp>
+#include <banach/solvers/qp.hpp>
+
+namespace banach {
+
+/// min 1/2 z'Qz + p'z subject to Gz <= h, Az = b: shapes and defaults as in QpData.
+struct QpParameters {
+  Var Q = {}, p = {}, G = {}, h = {}, A = {}, b = {};
+};
+
+struct QpSolveOptions {
+  double tolerance = 1e-6;  ///< see QpOptions
+  int max_steps = 250;
+  Policy policy = Policy::report;  ///< about problems not solved, and gradients that do not exist
+};
+
+/// z (batch, n), nu (batch, e), lambda (batch, m) and slack (batch, m), all differentiable; without the batch
+/// axis if no parameter has one. See QpSolution for problems that are not solved.
+struct QpSolved {
+  Var z, nu, lambda, slack;
+  QpReport report;
+  AdjointLog adjoint;
+};
+
+/// Solves the problems as one node. The gradient of every parameter takes one solve with the symmetric system
+/// of derivatives (QpDerivative; Amos and Kolter 2017, equations 6 to 8), which is itself an operation, so
+/// derivatives of any order are the true ones; that of Q is symmetric; parameters shared by the batch get the
+/// sum. Where an active constraint depends on others, the solution of least norm is taken (`least_squares`);
+/// where a constraint has neither multiplier nor slack, it is taken for inactive, which gives one element of
+/// the generalised Jacobian
+/// (`non_differentiable`). Of problems without a solution the values are constants: `approximate`, with
+/// cotangents zero. Throws ShapeError, DTypeError, ValueError; SolveError under Policy::raise.
+QpSolved qp_solve(const QpParameters& parameters, const QpSolveOptions& options = {});
+
+}  // namespace banach

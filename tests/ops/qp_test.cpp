@@ -1,0 +1,211 @@
+// The quadratic program as a node: derivatives against differences, closed forms, and degenerate problems.
+#include <banach/engine/gradcheck.hpp>
+#include <banach/ops/implicit/fixed_point.hpp>
+#include <banach/ops/implicit/qp.hpp>
+#include <banach/ops/ops.hpp>
+#include <tests/threads.hpp>
+
+#include <catch2/catch.hpp>
+
+using namespace banach;
+using namespace banach::test;
+using Catch::Matchers::Contains;
+
+namespace {
+
+Tensor values(const std::vector<double>& v, const Shape& shape) { return tensor(v, shape); }
+Tensor number(double v) { return values({v}, {1}); }
+
+// Roots of Q, so that it stays positive definite when they move; h and b from a point.
+struct Problem {
+  Tensor root, p, G, h, A, b;
+
+  Problem(std::int64_t batch, std::int64_t n, std::int64_t m, std::int64_t e, std::uint64_t seed) {
+    Random random(seed);
+    root = normal(random, {batch, n, n}, 0.7), p = normal(random, {batch, n});
+    G = normal(random, {batch, m, n}), A = normal(random, {batch, e, n});
+    const Var x(normal(random, {batch, n, 1}));
+    const Var room(Tensor::full({batch, m}, 0.3, DType::f64));
+    h = (reshape(matmul(Var(G), x), {batch, m}) + room * abs(Var(normal(random, {batch, m})))).value();
+    b = reshape(matmul(Var(A), x), {batch, e}).value();
+  }
+  Vars all() const { return {Var(root), Var(p), Var(G), Var(h), Var(A), Var(b)}; }
+};
+
+// Q from its root, not symmetric: the symmetric part counts.
+QpParameters parameters(const Vars& v) {
+  const Var root = v[0], n_root = root;
+  const Var Q = matmul(root, n_root, {.transpose_b = true}) + 0.2 * root +
+                2.0 * Var(Tensor::eye(root.shape()[root.rank() - 1], DType::f64));
+  return {Q, v[1], v[2], v[3], v[4], v[5]};
+}
+
+}  // namespace
+
+TEST_CASE("gradients of every parameter through every output agree with differences", "[qp]") {
+  int checked = 0;
+  for (const auto& [n, m, e] :
+       {std::array<std::int64_t, 3>{3, 4, 1}, {5, 3, 2}, {4, 6, 0}, {2, 0, 1}, {6, 9, 2}})
+    for (std::uint64_t seed = 0; seed < 5; ++seed) {
+      const Problem problem(3, n, m, e, 10 + seed);
+      const auto f = [](const Vars& v) {
+        const auto [z, nu, lambda, slack, report, adjoint] = qp_solve(parameters(v));
+        return Vars{z, nu, lambda, slack};
+      };
+      // Differences are those of the solution only where no constraint is near to a change.
+      const QpSolved s = qp_solve(parameters(problem.all()));
+      REQUIRE(s.report.solved());
+      bool clear = true;
+      for (std::int64_t i = 0; i < s.slack.size(); ++i)
+        clear = clear && std::max(s.slack.value().at(i), s.lambda.value().at(i)) > 0.05;
+      if (!clear) continue;
+      INFO("n " << n << ", m " << m << ", e " << e << ", seed " << seed);
+      const GradcheckReport report =
+          gradcheck(f, problem.all(), {.order = 2, .step = 1e-4, .tolerance = 1e-5});
+      INFO(report.to_string());
+      CHECK(report.passed);
+      ++checked;
+    }
+  CHECK(checked >= 8);  // batches of three
+}
+
+TEST_CASE("third derivatives of a quadratic program exist", "[qp]") {
+  // min (q z^2)/2 - z: z = 1 / q, whose third derivative is -6 / q^4.
+  const Tape tape;
+  const Var q = leaf(number(2.0));
+  const QpSolved s = qp_solve({reshape(q, {1, 1}), Var(number(-1.0))});
+  Var derivative = sum(s.z);
+  for (int order = 0; order < 3; ++order) derivative = sum(grad(derivative, {q}, {.create_graph = true})[0]);
+  CHECK(derivative.item() == Approx(-6.0 / 16.0).epsilon(1e-9));
+}
+
+TEST_CASE("parameters shared by the batch get the sum of their gradients", "[qp]") {
+  const Problem problem(4, 3, 4, 1, 3);
+  const auto first = [](const Tensor& t) {
+    return t.rows(0, 1).reshape(
+        Shape(Ints(std::span<const std::int64_t>(t.shape().begin() + 1, t.shape().end()))));
+  };
+  const Tensor p = normal({4, 3}, 9);
+  const auto gradients = [&](bool shared) {
+    const Tape tape;
+    Vars leaves;
+    for (const Tensor& t : {problem.root, problem.G, problem.h, problem.A, problem.b})
+      leaves.push_back(leaf(first(t)));
+    const auto spread = [&](const Var& x) {
+      if (shared) return x;
+      Vars copies(4, x);
+      return stack(copies, 0);
+    };
+    const QpParameters all{
+        spread(parameters({leaves[0], Var(p), leaves[1], leaves[2], leaves[3], leaves[4]}).Q),
+        Var(p),
+        spread(leaves[1]),
+        spread(leaves[2]),
+        spread(leaves[3]),
+        spread(leaves[4])};
+    const QpSolved s = qp_solve(all);
+    return grad(sum(square(s.z)) + sum(s.lambda) + sum(sin(s.nu)) + sum(square(s.slack)), leaves);
+  };
+  const Vars one = gradients(true), many = gradients(false);
+  for (std::size_t i = 0; i < one.size(); ++i) CHECK(largest_difference(one[i], many[i]) <= 1e-10);
+}
+
+TEST_CASE("where a gradient is not exact, its status says so", "[qp]") {
+  const Tensor one = values({1}, {1, 1});
+  {  // The same constraint twice: each gets half.
+    const Tape tape;
+    const Var h = leaf(values({1, 1}, {2}));
+    const QpSolved s = qp_solve({Var(one), Var(number(-2)), Var(values({1, 1}, {2, 1})), h});
+    const Var g = grad(sum(s.z), {h})[0];
+    CHECK(g.value().at(0) == Approx(0.5));
+    CHECK(g.value().at(1) == Approx(0.5));
+    CHECK(s.adjoint.last().samples[0].kind == GradientKind::least_squares);
+  }
+  {  // x >= 0 and min x^2 / 2 + p x at p = 0: the slopes are -1 and 0; taken for inactive: -1.
+    const Tape tape;
+    const Var p = leaf(number(0));
+    const QpSolved s = qp_solve({Var(one), p, Var(values({-1}, {1, 1})), Var(number(0))});
+    CHECK(grad(sum(s.z), {p})[0].item() == Approx(-1.0));
+    CHECK(s.adjoint.last().samples[0].kind == GradientKind::non_differentiable);
+  }
+  {
+    const Tape tape;
+    const Var p = leaf(number(0));
+    const auto solve = [&](Policy policy) {
+      return qp_solve({Var(one), p, Var(values({-1}, {1, 1})), Var(number(0))}, {.policy = policy});
+    };
+    CHECK_THROWS_AS(grad(sum(solve(Policy::raise).z), {p}), SolveError);
+    CHECK(std::isnan(grad(sum(solve(Policy::nan).z), {p})[0].item()));
+  }
+  {  // Dependent rows of A that agree.
+    const Tape tape;
+    const Var b = leaf(values({1, 2}, {2}));
+    const QpSolved s = qp_solve({Var(Tensor::eye(2, DType::f64)),
+                                 Var(values({0, 0}, {2})),
+                                 {},
+                                 {},
+                                 Var(values({1, 1, 2, 2}, {2, 2})),
+                                 b});
+    const Var g = grad(sum(s.z), {b})[0];
+    CHECK(g.value().at(0) == Approx(0.2));  // of least norm: z = (1,2)'b / 5 (1/2, 1/2)
+    CHECK(g.value().at(1) == Approx(0.4));
+    CHECK(s.adjoint.last().samples[0].kind == GradientKind::least_squares);
+  }
+  {  // Regular beside infeasible and not finite.
+    const Tape tape;
+    const Var p = leaf(values({-2, 0, std::nan("")}, {3, 1}));
+    const Var G(values({1, 1, 0}, {3, 1, 1})), h(values({1, -1, 1}, {3, 1}));
+    const Var G2 = concat({G, -1.0 * G}, 1), h2 = concat({h, Var(values({5, -1, 1}, {3, 1}))}, 1);
+    const QpSolved s = qp_solve({Var(one), p, G2, h2});
+    CHECK(s.report.samples[0].status == QpStatus::solved);
+    CHECK(s.report.samples[1].status == QpStatus::primal_infeasible);
+    CHECK(s.report.samples[2].status == QpStatus::non_finite);
+    const Var g = grad(sum(s.z * Var(values({1, 1, 1}, {3, 1}))), {p})[0];
+    CHECK(std::abs(g.value().at(0)) <= 1e-9);  // held by its constraint
+    CHECK(g.value().at(1) == 0.0);
+    CHECK(g.value().at(2) == 0.0);
+    CHECK(s.adjoint.last().samples[0].kind == GradientKind::exact);
+    CHECK(s.adjoint.last().samples[1].kind == GradientKind::approximate);
+    CHECK(s.adjoint.last().samples[1].forward == Status::singular);
+    CHECK_THROWS_WITH(qp_solve({Var(one), p, G2, h2}, {.policy = Policy::raise}),
+                      Contains("[qp_solve]") && Contains("primal_infeasible"));
+    const QpSolved marked = qp_solve({Var(one), p, G2, h2}, {.policy = Policy::nan});
+    CHECK(marked.z.value().at(0) == Approx(1.0));
+    CHECK(std::isnan(marked.z.value().at(1)));
+  }
+}
+
+TEST_CASE("a quadratic program in the body of a fixed point", "[qp]") {
+  // z = 1/2 projection of (z + c) on the simplex; its derivative by differences.
+  const auto solve = [](const Var& c, Body body) {
+    const Var Q(Tensor::eye(3, DType::f64)), G = -1.0 * Q, h(values({0, 0, 0}, {3})),
+                                             A(values({1, 1, 1}, {1, 3})), b(number(1));
+    return fixed_point(
+               [&](const Var& z) {
+                 return 0.5 * qp_solve({Q, -(z + c), G, h, A, b}).z;
+               },
+               Var(Tensor::zeros({2, 3}, DType::f64)),
+               {.solver = Picard{},
+                .backward = Implicit{Dense{}},
+                .tolerance = 1e-13,
+                .max_steps = 300,
+                .body = body})
+        .z;
+  };
+  const Tensor at = values({0.3, -0.1, 0.2, 0.9, 0.1, -0.8}, {2, 3});
+  CHECK(gradcheck([&](const Vars& v) { return Vars{solve(v[0], Body::eager)}; }, {Var(at)},
+                  {.order = 2, .step = 1e-4})
+            .passed);
+  CHECK(largest_difference(solve(Var(at), Body::replayed), solve(Var(at), Body::eager)) <= 1e-9);
+}
+
+TEST_CASE("gradients have the same bits with any number of threads", "[qp]") {
+  const Problem problem(21, 6, 8, 2, 5);
+  check_threads([&] {
+    const Tape tape;
+    Vars leaves;
+    for (const Var& v : problem.all()) leaves.push_back(leaf(v.value()));
+    const QpSolved s = qp_solve(parameters(leaves));
+    return grad(sum(square(s.z)) + sum(s.lambda), leaves);
+  });
+}
