@@ -9,6 +9,17 @@ namespace {
 constexpr std::int64_t cache_bytes = 1 << 19;
 // Products with fewer rows waste the arithmetic; more tiles than these keep any number of cores busy.
 constexpr std::int64_t fewest_rows = 16, most_tiles = 16;
+// Constants that no core's cache holds are fetched by every tile at every run: so many rows make up for it.
+constexpr std::int64_t rows_of_large = 64;
+
+std::int64_t shared_bytes(const Code& code) {
+  std::int64_t bytes = 0;
+  for (const Instruction& i : code.instructions)
+    for (std::size_t k = 0; k < i.inputs.size(); ++k)
+      if (const Value& value = code.value(i.inputs[k]); value.constant.defined() && (i.by_rows >> k & 1) == 0)
+        bytes += value.shape.size() * static_cast<std::int64_t>(size_of(value.dtype));
+  return bytes;
+}
 
 }  // namespace
 
@@ -25,7 +36,8 @@ Program::Program(Code code, std::int64_t rows, std::int64_t row_bytes)
   const std::int64_t bytes = plan(code_, 1, rows).bytes + row_bytes;
   const std::int64_t fitting = std::max<std::int64_t>(1, cache_bytes / std::max<std::int64_t>(1, bytes));
   const std::int64_t shared = std::max(fewest_rows, (rows + most_tiles - 1) / most_tiles);
-  const std::int64_t most = std::min({rows, fitting, shared});
+  const std::int64_t least = shared_bytes(code_) > 2 * cache_bytes ? rows_of_large : 1;
+  const std::int64_t most = std::min(rows, std::max(least, std::min(fitting, shared)));
   tiles_ = (rows + most - 1) / most;
   tile_rows_ = (rows + tiles_ - 1) / tiles_;
   tiles_ = (rows + tile_rows_ - 1) / tile_rows_;
