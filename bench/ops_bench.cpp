@@ -140,6 +140,11 @@ std::vector<Case> cases() {
       {normal({512, 512}), normal({512, 512})});
   add("matmul", "512x512x512_transposed", [](In x) { return matmul(x[0], x[1], {.transpose_b = true}); },
       {normal({512, 512}), normal({512, 512})});
+  add("matmul_add", "128x256x256_row", [](In x) { return matmul_add(x[0], x[1], x[2]); },
+      {normal({128, 256}), normal({256, 256}), normal({256})});
+  add("scaled_dot_product_attention", "16x64x128_4_heads_causal",
+      [](In x) { return scaled_dot_product_attention(x[0], x[1], x[2], {.causal = true, .heads = 4}); },
+      {normal({16, 64, 128}), normal({16, 64, 128}), normal({16, 64, 128})});
   add("matmul", "128_of_64x64x64", [](In x) { return matmul(x[0], x[1]); },
       {normal({128, 64, 64}), normal({128, 64, 64})});
   add("conv2d", "64x32x28x28_3x3", [=](In x) { return conv2d(x[0], x[1], same); },

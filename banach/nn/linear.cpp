@@ -1,6 +1,5 @@
 #include <banach/nn/init.hpp>
 #include <banach/nn/linear.hpp>
-#include <banach/ops/elementwise.hpp>
 #include <banach/ops/matmul.hpp>
 #include <banach/ops/shape_ops.hpp>
 
@@ -18,8 +17,8 @@ Var linear(const Var& x, const Var& weight, const Var& bias) {
         "linear", fmt::format("input must end in {} features, (...,{}): got {}{}", in, in, shape.to_string(),
                               shape.rank() > 2 && shape.size(1, shape.rank()) == in ? " (flatten it)" : ""));
   if (shape.rank() == 1) return reshape(linear(reshape(x, {1, in}), weight, bias), {out});
-  const Var y = matmul(x, weight, {.transpose_b = true});
-  return bias.defined() ? y + bias : y;
+  if (bias.defined()) return matmul_add(x, weight, bias, {.transpose_b = true});
+  return matmul(x, weight, {.transpose_b = true});
 }
 
 Linear::Linear(std::int64_t in, std::int64_t out, Random& random, const LinearOptions& options) {

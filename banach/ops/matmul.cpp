@@ -2,6 +2,8 @@
 #include <banach/engine/packed.hpp>
 #include <banach/engine/parallel.hpp>
 #include <banach/engine/samples.hpp>
+#include <banach/engine/simd.hpp>
+#include <banach/ops/elementwise.hpp>
 #include <banach/ops/matmul.hpp>
 #include <banach/ops/matrices.hpp>
 #include <banach/ops/shape_ops.hpp>
@@ -32,17 +34,18 @@ struct Problem {
   }
 };
 
+// c = beta c + a b, beta being 0 or 1.
 template <class T>
-void multiply(const T* a, const T* b, T* c, const Problem& p) {
+void multiply(const T* a, const T* b, T* c, const Problem& p, T beta) {
   const bool ta = p.options.transpose_a, tb = p.options.transpose_b;
   const std::int64_t lda = ta ? p.m : p.k, ldb = tb ? p.k : p.n;
   if (p.lead_b.size() == 1 && !ta) {  // one right operand for all: the rows of all left ones form one matrix
-    blas::matmul(false, tb, p.count * p.m, p.n, p.k, T{1}, a, lda, b, ldb, T{0}, c, p.n);
+    blas::matmul(false, tb, p.count * p.m, p.n, p.k, T{1}, a, lda, b, ldb, beta, c, p.n);
     return;
   }
   const auto product = [&](auto gemm, std::int64_t i) {
     gemm(ta, tb, p.m, p.n, p.k, T{1}, a + matrix_index(p.lead, p.lead_a, i) * p.m * p.k, lda,
-         b + matrix_index(p.lead, p.lead_b, i) * p.k * p.n, ldb, T{0}, c + i * p.m * p.n, p.n);
+         b + matrix_index(p.lead, p.lead_b, i) * p.k * p.n, ldb, beta, c + i * p.m * p.n, p.n);
   };
   // Few large products are cut up inside, many small ones are shared out whole. In doubles: sizes may
   // overflow.
@@ -77,19 +80,34 @@ Prepared pack(std::span<const Var> inputs, std::uint64_t constant, const Attrs& 
   });
 }
 
+// A third input is what the sums start with: one row for all, or as many as the product has.
 void multiply_packed(const KernelContext& c, const void* prepared) {
   const Problem p(c.in(0).shape(), c.in(1).shape(), c.attrs.as<MatmulOptions>());
   dispatch_floating(c.out().dtype(), [&](auto zero) {
     using T = decltype(zero);
     const auto& b = *static_cast<const PackedMatrix<T>*>(prepared);
-    const T* a = c.in(0).data<T>();
+    const T *a = c.in(0).data<T>(), *start = c.inputs.size() > 2 ? c.in(2).data<T>() : nullptr;
+    const std::int64_t ld_start = start && c.in(2).size() == c.out().size() ? p.n : 0;
     T* out = c.out().mutable_data<T>();
     const bool ta = p.options.transpose_a;
+    const std::int64_t lda = ta ? p.m : p.k;
     constexpr std::int64_t rows_a_piece = 64;  // any number gives the same bits
     parallel_for(p.count * p.m, rows_a_piece, [&](std::int64_t begin, std::int64_t end) {
-      b.multiply(end - begin, a + begin * (ta ? 1 : p.k), ta ? p.m : p.k, out + begin * p.n, p.n, ta);
+      const T* rows = a + begin * (ta ? 1 : p.k);
+      T* to = out + begin * p.n;
+      if (start)
+        b.multiply_add(end - begin, rows, lda, start + begin * ld_start, ld_start, to, p.n, ta);
+      else
+        b.multiply(end - begin, rows, lda, to, p.n, ta);
     });
   });
+}
+
+// Products that are worth packing for one use.
+bool packs_once(const Problem& p) {
+  constexpr std::int64_t least_rows = 16, least_columns = 8;  // as in blas::gemm
+  return packs(p) && p.count * p.m >= least_rows && p.n >= least_columns &&
+         simd::active() == simd::Isa::avx512;
 }
 
 std::string describe(const Shape& a, const Shape& b, const MatmulOptions& options) {
@@ -162,7 +180,7 @@ const Op matmul_op{{
             if (problem.k == 0)
               std::fill_n(out, c.out().size(), T{0});
             else
-              multiply(c.in(0).data<T>(), c.in(1).data<T>(), out, problem);
+              multiply(c.in(0).data<T>(), c.in(1).data<T>(), out, problem, T{0});
           });
         },
     .saves = Saves::inputs,
@@ -248,7 +266,110 @@ const Op matmul_op{{
     .prepared_kernel = multiply_packed,
 }};
 
+Shape row_of(const Shape& product) { return {columns(product)}; }
+
+const Op matmul_add_op{{
+    .name = "matmul_add",
+    .doc = "Matrix product plus c, which has its shape, or is one row for all.",
+    .shape =
+        [](const ShapeContext& c) {
+          const Spec product = matmul_shape(c);
+          if (!(c.shape(2) == product.shape) && !(c.shape(2) == row_of(product.shape)))
+            fail<ShapeError>(c.op, "c must be like the product, or one row of it: " + c.shape(2).to_string() +
+                                       " for " + product.shape.to_string());
+          return product;
+        },
+    .kernel =
+        [](const KernelContext& c) {
+          const Problem p(c.in(0).shape(), c.in(1).shape(), c.attrs.as<MatmulOptions>());
+          if (c.out().size() == 0) return;
+          if (packs_once(p)) return multiply_packed(c, pack(c.inputs, 2, c.attrs).get());
+          dispatch_floating(c.out().dtype(), [&](auto zero) {
+            using T = decltype(zero);
+            T* out = c.out().mutable_data<T>();
+            const T* start = c.in(2).data<T>();
+            const std::int64_t n = c.in(2).size();
+            for (std::int64_t i = 0; i < c.out().size(); i += n) std::copy_n(start, n, out + i);
+            if (p.k > 0) multiply(c.in(0).data<T>(), c.in(1).data<T>(), out, p, T{1});
+          });
+        },
+    .saves = Saves::inputs,
+    .vjp =
+        [](const VjpContext& c) {
+          const auto& options = c.attrs.as<MatmulOptions>();
+          Vars cotangents(3);
+          if (c.needs(0)) cotangents[0] = gradient_a(c.in(0), c.in(1), c.cotangent, options);
+          if (c.needs(1)) cotangents[1] = gradient_b(c.in(0), c.in(1), c.cotangent, options);
+          if (c.needs(2)) cotangents[2] = sum_to(c.cotangent, c.in(2).shape());
+          return cotangents;
+        },
+    .samples =
+        [](SampleGen& g) {
+          Samples samples;
+          const auto add = [&](const Shape& a, const Shape& b, const MatmulOptions& options,
+                               const Shape& product) {
+            samples.push_back({{g.normal(a), g.normal(b), g.normal(product)}, options});
+            samples.push_back({{g.normal(a), g.normal(b), g.normal(row_of(product))}, options});
+          };
+          add({3, 4}, {4, 2}, {}, {3, 2});
+          add({4, 3}, {2, 4}, {true, true}, {3, 2});
+          add({17, 3}, {3, 9}, {}, {17, 9});
+          add({9, 2, 3}, {9, 3}, {false, true}, {9, 2, 9});
+          add({2, 1, 2, 3}, {1, 3, 3, 2}, {}, {2, 3, 2, 2});
+          add({2, 0}, {0, 3}, {}, {2, 3});
+          add({0, 3}, {3, 2}, {}, {0, 2});
+          add({2, 3}, {3, 0}, {}, {2, 0});
+          add({1, 1}, {1, 1}, {}, {1, 1});
+          return samples;
+        },
+    .errors =
+        [] {
+          const Tensor x = Tensor::zeros({2, 2});
+          return ErrorSamples{
+              {{x, x, Tensor::zeros({2, 1})},
+               MatmulOptions{},
+               "[matmul_add] c must be like the product, or one row of it: (2,1) for (2,2)"},
+              {{x, Tensor::zeros({3, 2}), x}, MatmulOptions{}, "inner dimensions must agree"}};
+        },
+    .edges =
+        [] {
+          constexpr double nan = std::numeric_limits<double>::quiet_NaN(),
+                           inf = std::numeric_limits<double>::infinity();
+          return Edges{
+              {{tensor({nan, 1.0, 1.0, 2.0}, {2, 2}), tensor({1.0, 2.0}, {2, 1}), tensor({inf}, {1})},
+               MatmulOptions{},
+               {tensor({nan, inf}, {2, 1})},
+               {tensor({1.0, 2.0, 1.0, 2.0}, {2, 2}), tensor({nan, 3.0}, {2, 1}), tensor({2.0}, {1})}},
+              {{Tensor::zeros({2, 0}, DType::f64), Tensor::zeros({0, 1}, DType::f64),
+                tensor({1.0, nan}, {2, 1})},
+               MatmulOptions{},
+               {tensor({1.0, nan}, {2, 1})},
+               {Tensor::zeros({2, 0}, DType::f64), Tensor::zeros({0, 1}, DType::f64),
+                tensor({1.0, 1.0}, {2, 1})}}};
+        },
+    .nan = NanRule::somewhere,
+    .rows = [](const RowsContext& c) -> RowInputs {
+      if (c.out().rank() > 2) return broadcast_stack_rows(c);
+      if (c.attrs.as<MatmulOptions>().transpose_a || c.shape(0)[0] != c.out()[0]) return {};
+      return c.shape(2) == c.out() ? 0b101 : 0b001;
+    },
+    .prepare = pack,
+    .prepared_kernel = multiply_packed,
+}};
+
 }  // namespace
+
+Var matmul_add(const Var& a, const Var& b, const Var& c, const MatmulOptions& options) {
+  const auto fits = [&] {
+    if (a.rank() < 2 || b.rank() < 2 || a.dtype() != b.dtype() || a.dtype() != c.dtype()) return false;
+    const std::int64_t n = options.transpose_b ? rows(b.shape()) : columns(b.shape()),
+                       m = options.transpose_a ? columns(a.shape()) : rows(a.shape());
+    if (c.shape() == Shape{n}) return true;
+    return c.rank() == std::max(a.rank(), b.rank()) && columns(c.shape()) == n && rows(c.shape()) == m &&
+           leading(c.shape()) == broadcast(leading(a.shape()), leading(b.shape()), "matmul_add");
+  };
+  return fits() ? apply(matmul_add_op, {a, b, c}, options) : matmul(a, b, options) + c;
+}
 
 Var matmul(const Var& a, const Var& b, const MatmulOptions& options) {
   return apply(matmul_op, {a, b}, options);

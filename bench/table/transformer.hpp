@@ -72,10 +72,10 @@ struct Layer {
   }
 
   Var operator()(const Var& z) const {
-    const Var heard = scaled_dot_product_attention(matmul(z, wq) + bq, matmul(z, wk) + bk, matmul(z, wv) + bv,
-                                                   {.causal = true, .heads = heads});
-    const Var a = layer_norm(z + x + (matmul(heard, wo) + bo), gamma1, beta1);
-    return layer_norm(a + (matmul(relu(matmul(a, w1) + b1), w2) + b2), gamma2, beta2);
+    const Var heard = scaled_dot_product_attention(matmul_add(z, wq, bq), matmul_add(z, wk, bk),
+                                                   matmul_add(z, wv, bv), {.causal = true, .heads = heads});
+    const Var a = layer_norm(z + x + matmul_add(heard, wo, bo), gamma1, beta1);
+    return layer_norm(a + matmul_add(relu(matmul_add(a, w1, b1)), w2, b2), gamma2, beta2);
   }
 };
 

@@ -1,5 +1,6 @@
 #include <banach/engine/grad.hpp>
 #include <banach/engine/samples.hpp>
+#include <banach/ops/elementwise.hpp>
 #include <banach/ops/matmul.hpp>
 #include <tests/threads.hpp>
 
@@ -106,4 +107,26 @@ TEST_CASE("matmul of nothing, and what it refuses", "[matmul]") {
       "column (n,1))");
   CHECK_THROWS_AS(matmul(Tensor::ones({2, 3}), Tensor::ones({3, 2}, DType::f64)), DTypeError);
   CHECK_THROWS_AS(matmul(Tensor::arange(4).reshape({2, 2}), Tensor::arange(4).reshape({2, 2})), DTypeError);
+}
+
+TEST_CASE("matmul_add is matmul and add, to rounding, whatever c broadcasts") {
+  SampleGen g(77);
+  const Var a = g.normal({3, 40, 20}), b = g.normal({20, 24}), z = g.normal({40, 20}), w = g.normal({24, 20});
+  for (const Shape& shape :
+       {Shape{24}, Shape{3, 40, 24}, Shape{40, 24}, Shape{1}, Shape{3, 1, 24}, Shape{}}) {
+    INFO(shape.to_string());
+    const Var c = g.normal(shape);
+    const auto sum = [](const Vars& x) { return Vars{matmul(x[0], x[1]) + x[2]}; };
+    const auto fused = [](const Vars& x) { return Vars{matmul_add(x[0], x[1], x[2])}; };
+    const Var u = g.normal({3, 40, 24});
+    const VjpResult expected = vjp(sum, {a, b, c}, {u}), got = vjp(fused, {a, b, c}, {u});
+    CHECK(largest_difference(got.outputs[0], expected.outputs[0]) < 1e-13);
+    for (std::size_t i = 0; i < 3; ++i)
+      CHECK(largest_difference(got.cotangents[i], expected.cotangents[i]) < 1e-12);
+  }
+  const Var row = g.normal({24});
+  CHECK(largest_difference(matmul_add(z, w, row, {.transpose_b = true}),
+                           matmul(z, w, {.transpose_b = true}) + row) < 1e-13);
+  CHECK_THROWS_AS(matmul_add(a, w, row), ShapeError);
+  CHECK_THROWS_AS(matmul_add(a, b, g.normal({23})), ShapeError);
 }
