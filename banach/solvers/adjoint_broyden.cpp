@@ -33,11 +33,13 @@ class AdjointBroydenStepper final : public Stepper {
     const Tensor pulled = pull(z, g);
     const T *jt_data = pulled.data<T>(), *residual = g.data<T>();
     T* out = next.mutable_data<T>();
-    vec::for_active(active, n_ * 8, [&](std::int64_t s) {
-      ++products_[static_cast<std::size_t>(s)];
-      const std::int64_t row = s * n_;
-      propose(s, z_data + row, f_data + row, residual + row, jt_data + row, out + row);
-    });
+    vec::for_active(
+        active, n_ * 8, [&] { return PoolVector<T>(static_cast<std::size_t>(n_)); },
+        [&](std::int64_t s, PoolVector<T>& step) {
+          ++products_[static_cast<std::size_t>(s)];
+          const std::int64_t row = s * n_;
+          propose(s, z_data + row, f_data + row, residual + row, jt_data + row, out + row, step.data());
+        });
   }
 
   StepInfo info(std::int64_t sample) const override {
@@ -56,16 +58,15 @@ class AdjointBroydenStepper final : public Stepper {
     return pulled;
   }
 
-  void propose(std::int64_t s, const T* z, const T* f, const T* g, const T* jt_g, T* next) {
+  void propose(std::int64_t s, const T* z, const T* f, const T* g, const T* jt_g, T* next, T* step) {
     if (guard_.restart(s, z, f)) {
       inverse_.clear(s);
       return vec::damped_step(z, f, options_.damping, next, n_);
     }
     if (inverse_.full(s)) inverse_.clear(s);
-    PoolVector<T> step(static_cast<std::size_t>(n_));
-    inverse_.apply(s, g, step.data());
-    update(s, f, g, jt_g, step.data());
-    simd::history<T>().combine(z, step.data(), 1, &options_.damping, n_, next);
+    inverse_.apply(s, g, step);
+    update(s, f, g, jt_g, step);
+    simd::history<T>().combine(z, step, 1, &options_.damping, n_, next);
     if (vec::all_finite(next, n_)) return;
     inverse_.clear(s);
     vec::damped_step(z, f, options_.damping, next, n_);

@@ -13,12 +13,10 @@ namespace {
 // magnitude.
 class RidgeSystem {
  public:
-  explicit RidgeSystem(int most)
-      : rows_(static_cast<std::size_t>(most) * (static_cast<std::size_t>(most) + 1)) {}
-
   /// `a` is m x m with its rows `stride` apart; b becomes x, where a column of zeros gets x = 0. False if the
   /// matrix is not positive definite.
   bool solve(const double* a, int stride, int m, double ridge, double* b) {
+    rows_.resize(std::max(rows_.size(), static_cast<std::size_t>(m) * (static_cast<std::size_t>(m) + 1)));
     for (int i = 0; i < m; ++i) {
       std::copy(a + i * stride + i, a + i * stride + m, row(m, i) + i);
       row(m, i)[i] *= 1.0 + ridge;
@@ -71,12 +69,11 @@ class AndersonStepper final : public Stepper {
   void propose(const Tensor& z, const Tensor& fz, std::span<const char> active, Tensor& next) override {
     const T *z_data = z.data<T>(), *f_data = fz.data<T>();
     T* out = next.mutable_data<T>();
-    vec::for_pieces(z.shape()[0], n_ * memory_, [&](std::int64_t begin, std::int64_t end) {
-      Work work(memory_);
-      for (std::int64_t s = begin; s < end; ++s)
-        if (active[static_cast<std::size_t>(s)])
+    vec::for_active(
+        active, n_ * memory_, [&] { return Work(memory_); },
+        [&](std::int64_t s, Work& work) {
           propose(s, z_data + s * n_, f_data + s * n_, out + s * n_, work);
-    });
+        });
   }
 
   std::int64_t history_bytes() const override {
@@ -92,14 +89,11 @@ class AndersonStepper final : public Stepper {
     bool pending = false;
   };
 
-  // What one sample leaves to the next.
   struct Work {
-    RidgeSystem system;
+    RidgeSystem system = {};
     PoolVector<double> gamma, overlaps;
     explicit Work(int memory)
-        : system(memory),
-          gamma(static_cast<std::size_t>(memory)),
-          overlaps(static_cast<std::size_t>(memory)) {}
+        : gamma(static_cast<std::size_t>(memory)), overlaps(static_cast<std::size_t>(memory)) {}
   };
 
   void propose(std::int64_t s, const T* z, const T* f, T* next, Work& work) {

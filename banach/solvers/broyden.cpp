@@ -27,8 +27,11 @@ class BroydenStepper final : public Stepper {
   void propose(const Tensor& z, const Tensor& fz, std::span<const char> active, Tensor& next) override {
     const T *z_data = z.data<T>(), *f_data = fz.data<T>();
     T* out = next.mutable_data<T>();
-    vec::for_active(active, n_ * 8,
-                    [&](std::int64_t s) { propose(s, z_data + s * n_, f_data + s * n_, out + s * n_); });
+    vec::for_active(
+        active, n_ * 8, [&] { return PoolVector<T>(static_cast<std::size_t>(3 * n_)); },
+        [&](std::int64_t s, PoolVector<T>& point) {
+          propose(s, z_data + s * n_, f_data + s * n_, out + s * n_, point.data());
+        });
   }
 
   std::int64_t history_bytes() const override {
@@ -37,13 +40,13 @@ class BroydenStepper final : public Stepper {
   std::optional<InverseEstimate> inverse() override { return inverse_.take(); }
 
  private:
-  void propose(std::int64_t s, const T* z, const T* f, T* next) {
+  // `point` takes z, g and P g.
+  void propose(std::int64_t s, const T* z, const T* f, T* next, T* point) {
     char& started = started_[static_cast<std::size_t>(s)];  // the last point is known
     if (guard_.restart(s, z, f)) forget(s);
 
-    PoolVector<T> point(static_cast<std::size_t>(3 * n_));  // z, g, P g
-    T *g = point.data() + n_, *step = g + n_, *last = last_data_ + 3 * s * n_;
-    vec::copy(z, point.data(), n_);
+    T *g = point + n_, *step = g + n_, *last = last_data_ + 3 * s * n_;
+    vec::copy(z, point, n_);
     vec::subtract(f, z, g, n_);
     if (inverse_.full(s)) {  // without its first updates the others would be worth less than none
       inverse_.clear(s);
@@ -51,7 +54,7 @@ class BroydenStepper final : public Stepper {
     }
     inverse_.apply(s, g, step);
     if (started) {
-      vec::subtract(point.data(), last, last, 3 * n_);
+      vec::subtract(point, last, last, 3 * n_);
       const T *dz = last, *dg = last + n_, *change = last + 2 * n_;
       if (!vec::is_rounding(dg, f, n_)) update(s, dz, dg, change, g, step);
     }
@@ -61,7 +64,7 @@ class BroydenStepper final : public Stepper {
       vec::copy(g, step, n_);
       vec::damped_step(z, f, options_.damping, next, n_);
     }
-    vec::copy(point.data(), last, 3 * n_);
+    vec::copy(point, last, 3 * n_);
     started = 1;
   }
 

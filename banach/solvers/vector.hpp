@@ -161,12 +161,21 @@ inline void for_pieces(std::int64_t batch, std::int64_t n,
   parallel_for(batch, std::max<std::int64_t>(1, elements / std::max<std::int64_t>(1, n)), body);
 }
 
-/// Calls body(sample) for every active sample, possibly at the same time.
-inline void for_active(std::span<const char> active, std::int64_t n, FunctionRef<void(std::int64_t)> body) {
+/// Calls body(sample, work) for every active sample, possibly at the same time; work = make() is for one
+/// sample after another.
+template <class Make, class Body>
+void for_active(std::span<const char> active, std::int64_t n, Make make, Body body) {
   for_pieces(static_cast<std::int64_t>(active.size()), n, [&](std::int64_t begin, std::int64_t end) {
+    auto work = make();
     for (std::int64_t s = begin; s < end; ++s)
-      if (active[static_cast<std::size_t>(s)]) body(s);
+      if (active[static_cast<std::size_t>(s)]) body(s, work);
   });
+}
+
+/// The same without work.
+inline void for_active(std::span<const char> active, std::int64_t n, FunctionRef<void(std::int64_t)> body) {
+  for_active(
+      active, n, [] { return 0; }, [&](std::int64_t s, int) { body(s); });
 }
 
 }  // namespace banach::vec
