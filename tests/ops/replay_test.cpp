@@ -144,3 +144,29 @@ TEST_CASE("states without elements, and few steps, are replayed too", "[program]
       CHECK(replayed.report.samples.size() == eager.report.samples.size());
     }
 }
+
+TEST_CASE("evaluations of an exact training step of a tanh layer", "[program][fixed_point]") {
+  // d 256, 128 samples, f32, tolerance 1e-4, W such that Picard takes 12 evaluations.
+  Random random(3);
+  const auto draw = [&](const Shape& shape, float deviation) {
+    Tensor x = Tensor::empty(shape, DType::f32);
+    random.fill_normal(x.mutable_data<float>(), x.size(), 0.0f, deviation);
+    return x;
+  };
+  const Tensor w_values = draw({256, 256}, 0.6f / 16.0f), u_values = draw({128, 256}, 1.0f);
+  for (const Solver& solver : {Solver(Picard{}), Solver(Anderson{.memory = 6}), Solver(Broyden{})}) {
+    CAPTURE(solver.name());
+    const Tape tape;
+    const Var w = leaf(w_values), u = leaf(u_values);
+    const FixedPoint solved = fixed_point(
+        [&](const Var& z) { return tanh(matmul(z, w, {.transpose_b = true}) + u); }, zeros_like(u),
+        {.solver = solver,
+         .backward = Implicit{Iterative{.solver = solver, .tolerance = 1e-4}},
+         .tolerance = 1e-4,
+         .body = Body::replayed});
+    grad(sum(solved.z), {w, u});
+    CHECK(solved.report.converged());
+    CHECK(solved.report.nstep <= 12);
+    CHECK(solved.adjoint.last().evaluations <= (solver.name() == Picard::name ? 13 : 12));
+  }
+}
