@@ -292,7 +292,7 @@ class InteriorPoint {
     const N convex = select(M::cholesky(n, kkt_.L), of(1.0), of(0.0));
     start();
     iterate();
-    finish();
+    finish(best_, lowest_ < of(1e-2), 8);
     copy(best_.x, centre_.x, n), copy(best_.y, centre_.y, d_.e);
     copy(best_.z, centre_.z, d_.m), copy(best_.s, centre_.s, d_.m);
     unscale(best_);
@@ -485,6 +485,7 @@ class InteriorPoint {
     const N one = of(1.0);
     Flag active = one == one;
     N last_primal = of(1e300), last_dual = of(1e300), mark = of(1e300), since_mark = of(0.0);
+    N attempt = of(1e-3);
     for (int k = 0;; ++k) {
       const Residuals<N> r = measure(at_, right_);
       keep_best(at_, r, active);
@@ -495,6 +496,13 @@ class InteriorPoint {
       const Flag progress = lowest_ < of(0.9) * mark;
       mark = select(progress, lowest_, mark);
       since_mark = select(progress, of(0.0), since_mark + one);
+      const N far = larger(mu, larger(dual, primal));
+      // Lanes that are near enough try to finish; every other step, so that they do it together.
+      if (const Flag ready = active & (far <= attempt); d_.m > 0 && k % 2 == 0 && any(ready)) {
+        finish(at_, ready, 3);
+        attempt = select(ready, attempt * of(1e-3), attempt);
+        measure(at_, right_);
+      }
       active = active & (lowest_ > of(limits_.target)) & (since_mark < of(25.0)) & finite(dual + primal + mu);
       if (!any(active) || k >= limits_.max_steps) break;
       steps_ += select(active, one, of(0.0));
@@ -551,19 +559,18 @@ class InteriorPoint {
 
   // Solves with the active constraints as equations; constraints go in and out by their signs for a few
   // rounds.
-  void finish() {
+  void finish(const Point<N>& from, Flag open, int rounds) {
     const Index n = d_.n, e = d_.e, m = d_.m;
     const N zero = of(0.0), weight = of(1e6);
-    rho_ = of(1e-8), delta_ = of(1e-6);
-    for (Index i = 0; i < m; ++i) kkt_.w[i] = select(best_.z[i] > best_.s[i], weight, zero);
-    Flag open = lowest_ < of(1e-2);  // lanes that may still gain
-    for (int round = 0; round < 8 && any(open); ++round) {
-      open = open & kkt_.factor(rho_, delta_);
-      copy(best_.x, at_.x, n), copy(best_.y, at_.y, e);
-      for (Index i = 0; i < m; ++i) at_.z[i] = select(kkt_.w[i] > zero, best_.z[i], zero), at_.s[i] = zero;
+    for (Index i = 0; i < m; ++i) kkt_.w[i] = select(from.z[i] > from.s[i], weight, zero);
+    Point<N>& at = more_;
+    for (int round = 0; round < rounds && any(open); ++round) {
+      open = open & kkt_.factor(of(1e-8), of(1e-6));
+      copy(from.x, at.x, n), copy(from.y, at.y, e);
+      for (Index i = 0; i < m; ++i) at.z[i] = select(kkt_.w[i] > zero, from.z[i], zero), at.s[i] = zero;
       N last = of(1e300);
       for (int k = 0; k < 10; ++k) {
-        measure(at_, right_);
+        measure(at, right_);
         for (Index i = 0; i < m; ++i) right_.z[i] = select(kkt_.w[i] > zero, right_.z[i], zero);
         const N size = larger(largest(right_.x, n), larger(largest(right_.y, e), largest(right_.z, m)));
         const Flag going = open & (size > of(1e-16)) & (size < of(0.5) * last);
@@ -571,20 +578,20 @@ class InteriorPoint {
         last = size;
         kkt_.solve(right_.x, right_.y, right_.z, step_.x, step_.y, step_.z);
         const N share = select(going, of(1.0), zero);
-        add(step_.x, at_.x, n, share), add(step_.y, at_.y, e, share), add(step_.z, at_.z, m, share);
+        add(step_.x, at.x, n, share), add(step_.y, at.y, e, share), add(step_.z, at.z, m, share);
       }
-      copy(d_.h, at_.s, m);
-      subtract_g<N, M>(d_, at_.x, at_.s);
+      copy(d_.h, at.s, m);
+      subtract_g<N, M>(d_, at.x, at.s);
       Flag changed = zero != zero;
       for (Index i = 0; i < m; ++i) {
-        const Flag inside = kkt_.w[i] > zero, out = inside & (at_.z[i] < of(-1e-11)),
-                   in = (!inside) & (at_.s[i] < of(-1e-11));
+        const Flag inside = kkt_.w[i] > zero, out = inside & (at.z[i] < of(-1e-11)),
+                   in = (!inside) & (at.s[i] < of(-1e-11));
         kkt_.w[i] = select(out, zero, select(in, weight, kkt_.w[i]));
         changed = changed | out | in;
-        at_.z[i] = larger(zero, at_.z[i]);
-        at_.s[i] = select(inside, zero, larger(zero, at_.s[i]));
+        at.z[i] = larger(zero, at.z[i]);
+        at.s[i] = select(inside, zero, larger(zero, at.s[i]));
       }
-      keep_best(at_, measure(at_, right_), open);
+      keep_best(at, measure(at, right_), open);
       open = open & changed;
     }
   }
