@@ -67,7 +67,7 @@ D load_wide(const float* x) {
 #elif defined(__AVX2__)
   return _mm256_cvtps_pd(_mm_loadu_ps(x));
 #else
-  return _mm_cvtps_pd(_mm_castpd_ps(_mm_load_sd(reinterpret_cast<const double*>(x))));
+  return _mm_cvtps_pd(_mm_castsi128_ps(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(x))));
 #endif
 }
 /// The first `count` of them, less than a batch; the others are zero.
