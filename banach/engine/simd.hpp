@@ -78,8 +78,10 @@ struct Kernels {
   void (*softmax_row)(const T* x, T* y, std::int64_t n);
   void (*log_softmax_row)(const T* x, T* y, std::int64_t n);
   void (*softmax_vjp_row)(const T* g, const T* y, T* out, std::int64_t n);  ///< out = y (g - <g, y>)
-  /// p = softmax(scale p), scale being finite; zeros where all of scale p is -infinity.
-  void (*attention_row)(T* p, T scale, std::int64_t n);
+  /// Of rows that are ld apart: of row r, p = softmax(scale p) on the first n = min(first + r, limit)
+  /// entries, scale being finite, or zeros where all of scale p is -infinity; zeros from there to limit.
+  void (*attention_rows)(T* p, std::int64_t ld, std::int64_t rows, std::int64_t first, std::int64_t limit,
+                         T scale);
   /// g = scale p (g - <g, p>), where entries with p = 0 count as 0 whatever g is there.
   void (*attention_vjp_row)(const T* p, T scale, T* g, std::int64_t n);
   /// y = (x - mean) / sqrt(variance + eps), with the population variance (divided by n), in two passes;

@@ -454,18 +454,12 @@ void softmax_vjp_row(const Scalar<B>* g, const Scalar<B>* y, Scalar<B>* out, std
   const B projection(dot<B>(g, y, n));
   elementwise<B, 4>(out, n, [=](auto load) { return load(y) * (load(g) - projection); });
 }
+/// p = exp(scale p - largest); their sum.
 template <class B>
-void attention_row(Scalar<B>* p, Scalar<B> scale, std::int64_t n) {
+double attention_weights(Scalar<B>* p, Scalar<B> scale, Scalar<B> largest, std::int64_t n) {
   using T = Scalar<B>;
   constexpr std::int64_t width = B::size, block = 2048;
-  constexpr auto inf = static_cast<T>(__builtin_inf());
-  if (scale == 0) {  // 0 * infinity is NaN
-    elementwise<B, 4>(p, n, [=](auto load) { return load(p) * B(scale); });
-    scale = 1;
-  }
-  const T largest = scale > 0 ? maximum_of<B>(p, n) * scale : minimum_of<B>(p, n) * scale;
-  if (largest == -inf) return elementwise<B, 4>(p, n, [](auto) { return B(T{0}); });
-  const T nothing = scale > 0 ? -inf : inf;
+  const auto nothing = static_cast<T>(scale > 0 ? -__builtin_inf() : __builtin_inf());
   double total = 0;
   for (std::int64_t begin = 0; begin < n; begin += block) {
     const std::int64_t end = begin + block < n ? begin + block : n;
@@ -480,8 +474,46 @@ void attention_row(Scalar<B>* p, Scalar<B> scale, std::int64_t n) {
     if (i < end) store_first<B>(weight(Partial<B>{i, end}(p, nothing)), p + i, end - i);
     total += static_cast<double>(across_lanes(sum, [](auto a, auto b) { return a + b; }));
   }
-  const auto share = static_cast<T>(1 / total);
-  elementwise<B, 4>(p, n, [=](auto load) { return load(p) * B(share); });
+  return total;
+}
+template <class B>
+void attention_rows(Scalar<B>* p, std::int64_t ld, std::int64_t rows, std::int64_t first, std::int64_t limit,
+                    Scalar<B> scale) {
+  using T = Scalar<B>;
+  constexpr auto lowest = static_cast<T>(-__builtin_inf());
+  constexpr std::int64_t most = 16, cached = 4096;
+  const auto fill = [](T* x, T value, std::int64_t n) {
+    elementwise<B, 1>(x, n, [=](auto) { return B(value); });
+  };
+  // Some rows at a time, step by step: a row has to wait for every step of its own, but not for other rows.
+  const std::int64_t together = limit <= 0 ? most : limit > cached / most ? cached / limit + 1 : most;
+  for (std::int64_t begin = 0; begin < rows; begin += together, p += together * ld) {
+    const std::int64_t count = together < rows - begin ? together : rows - begin;
+    std::int64_t n[most];
+    T largest[most], share[most], factor = scale;
+    double total[most];
+    for (std::int64_t r = 0; r < count; ++r) {
+      n[r] = first + begin + r < limit ? first + begin + r : limit;
+      T* row = p + r * ld;
+      if (scale == 0) {  // 0 * infinity is NaN
+        elementwise<B, 4>(row, n[r], [=](auto load) { return load(row) * B(scale); });
+        factor = 1;
+      }
+      largest[r] = factor > 0 ? maximum_of<B>(row, n[r]) * factor : minimum_of<B>(row, n[r]) * factor;
+    }
+    for (std::int64_t r = 0; r < count; ++r) {
+      if (n[r] == 0) largest[r] = lowest;
+      if (largest[r] == lowest) fill(p + r * ld, 0, n[r]);
+      total[r] = largest[r] == lowest ? 1 : attention_weights<B>(p + r * ld, factor, largest[r], n[r]);
+    }
+    for (std::int64_t r = 0; r < count; ++r) share[r] = static_cast<T>(1 / total[r]);
+    for (std::int64_t r = 0; r < count; ++r) {
+      T* row = p + r * ld;
+      const B of_row(share[r]);
+      elementwise<B, 4>(row, n[r], [=](auto load) { return load(row) * of_row; });
+      fill(row + n[r], 0, limit - n[r]);
+    }
+  }
 }
 template <class B>
 void attention_vjp_row(const Scalar<B>* p, Scalar<B> scale, Scalar<B>* g, std::int64_t n) {
@@ -601,7 +633,7 @@ constexpr Kernels<T> table() {
       .softmax_row = softmax_row<B>,
       .log_softmax_row = log_softmax_row<B>,
       .softmax_vjp_row = softmax_vjp_row<B>,
-      .attention_row = attention_row<B>,
+      .attention_rows = attention_rows<B>,
       .attention_vjp_row = attention_vjp_row<B>,
       .normalize_row = normalize_row<B>,
       .layer_norm_row = layer_norm_row<B>,

@@ -194,6 +194,18 @@ struct Operands {
   const T *q, *k, *v, *mask;
 };
 
+// scale p + mask, for the scores p of queries [begin, end) of one product.
+template <class T>
+void add_mask(const Sizes& s, const T* mask, const MaskLayout& layout, std::int64_t begin, std::int64_t end,
+              T scale, T* p) {
+  constexpr T lowest = -std::numeric_limits<T>::infinity();
+  for (std::int64_t i = begin; i < end; ++i, p += s.keys)
+    for (std::int64_t j = 0; j < s.seen(i + 1); ++j) {
+      const T value = mask[i * layout.row + j * layout.column];
+      p[j] = value == lowest ? lowest : scale * p[j] + value;
+    }
+}
+
 // The softmax of the scores of queries [begin, end) of one product, rows of all keys, as far as the last of
 // them sees. `mask` is its matrix of the mask, or null.
 template <class T>
@@ -202,18 +214,9 @@ void weights(const Sizes& s, const Part<const T>& q, const T* transposed_k, cons
   const std::int64_t keys = s.seen(end), rows = end - begin;
   simd::product<T>().run(rows, keys, s.inner, q[begin], q.stride, 1, transposed_k, s.inner, nullptr, 0, p,
                          s.keys);
-  constexpr T lowest = -std::numeric_limits<T>::infinity();
   const auto scale = static_cast<T>(s.scale);
-  for (std::int64_t i = begin; i < end; ++i, p += s.keys) {
-    const std::int64_t seen = std::min(keys, s.seen(i + 1));
-    if (mask)
-      for (std::int64_t j = 0; j < seen; ++j) {
-        const T value = mask[i * layout.row + j * layout.column];
-        p[j] = value == lowest ? lowest : scale * p[j] + value;
-      }
-    simd::kernels<T>().attention_row(p, mask ? T{1} : scale, seen);
-    std::fill(p + seen, p + keys, T{0});
-  }
+  if (mask) add_mask(s, mask, layout, begin, end, scale, p);
+  simd::kernels<T>().attention_rows(p, s.keys, rows, s.causal ? begin + 1 : keys, keys, mask ? T{1} : scale);
 }
 
 template <class T>

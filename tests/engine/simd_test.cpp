@@ -566,7 +566,7 @@ TEMPLATE_TEST_CASE("rows: attention's softmax, and vjps of softmax", "[simd]", f
         for (std::size_t i = 0; i < size; ++i) hidden[i] = scale * x[i];
         k.softmax_row(hidden.data(), y.data(), n);
         std::copy(x.begin(), x.end(), out);
-        k.attention_row(out, scale, n);
+        k.attention_rows(out, n, 1, n, n, scale);
         for (std::size_t i = 0; i < size; ++i)
           REQUIRE(static_cast<double>(out[i]) ==
                   Approx(static_cast<double>(y[i])).epsilon(80 * eps).margin(1e-37));
@@ -587,18 +587,38 @@ TEMPLATE_TEST_CASE("rows: attention's softmax, and vjps of softmax", "[simd]", f
         for (std::size_t i = 0; i < size; ++i)
           REQUIRE(static_cast<double>(in_place[i]) == Approx(static_cast<double>(out[i] / 2)).margin(margin));
       });
-    // Nothing is seen; something is no number; all is one.
+    // Nothing is seen; something is no number; all is one; there is nothing.
     std::vector<T> row(37, -infinity<T>);
-    k.attention_row(row.data(), T(2), 37);
+    k.attention_rows(row.data(), 37, 1, 37, 37, T(2));
     CHECK(std::count(row.begin(), row.end(), T(0)) == 37);
     row.assign(37, T(1));
     row[36] = nan_of<T>;
-    k.attention_row(row.data(), T(2), 37);
+    k.attention_rows(row.data(), 37, 1, 37, 37, T(2));
     CHECK(std::all_of(row.begin(), row.end(), [](T e) { return std::isnan(e); }));
     row.assign(37, std::numeric_limits<T>::max());
-    k.attention_row(row.data(), T(1), 37);
+    k.attention_rows(row.data(), 37, 1, 37, 37, T(1));
     CHECK(static_cast<double>(row[36]) == Approx(1.0 / 37).epsilon(40 * eps));
-    k.attention_row(row.data(), T(1), 0);
+    k.attention_rows(row.data(), 37, 1, 0, 0, T(1));
+    k.attention_rows(row.data(), 37, 0, 37, 37, T(1));
+    CHECK(static_cast<double>(row[36]) == Approx(1.0 / 37).epsilon(40 * eps));
+
+    // Every row sees one entry more than the one before, up to a limit; many and long rows.
+    for (const std::int64_t ld : {70, 3000}) {
+      constexpr std::int64_t rows = 50;
+      const std::int64_t limit = ld - 5, first = ld > 100 ? 2960 : 0;
+      std::vector<T> all(static_cast<std::size_t>(rows * ld));
+      for (T& e : all) e = normal(random);
+      const std::vector<T> before = all;
+      k.attention_rows(all.data(), ld, rows, first, limit, T(0.5));
+      for (std::int64_t r = 0; r < rows; ++r) {
+        const std::int64_t n = std::min(first + r, limit);
+        std::vector<T> alone(before.begin() + r * ld, before.begin() + (r + 1) * ld);
+        k.attention_rows(alone.data(), ld, 1, n, n, T(0.5));
+        std::fill(alone.begin() + n, alone.begin() + limit, T(0));
+        for (std::int64_t j = 0; j < ld; ++j)
+          REQUIRE(same_bits(all[static_cast<std::size_t>(r * ld + j)], alone[static_cast<std::size_t>(j)]));
+      }
+    }
   }
 }
 
