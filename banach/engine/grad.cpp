@@ -97,8 +97,7 @@ void accumulate(Var& sum, Var&& term) {
   if (!sum.defined()) {
     sum = std::move(term);
   } else if (!recording() && sum.value().unique()) {
-    Tensor buffer = sum.value();
-    sum = Var();
+    Tensor buffer = std::move(sum).release();
     add_into(buffer, term.value(), buffer);
     sum = Var(std::move(buffer));
   } else {
@@ -106,11 +105,11 @@ void accumulate(Var& sum, Var&& term) {
   }
 }
 
-void check_cotangent(const Op& op, std::size_t i, const Var& input, const Var& cotangent) {
-  if (!(cotangent.shape() == input.shape()) || cotangent.dtype() != input.dtype())
-    fail<ShapeError>(op.name(), fmt::format("its vjp must return a cotangent like input {}: {}{} for {}{}", i,
-                                            name(cotangent.dtype()), cotangent.shape().to_string(),
-                                            name(input.dtype()), input.shape().to_string()));
+[[noreturn, gnu::noinline]] void refuse_cotangent(const Op& op, std::size_t i, const Var& input,
+                                                  const Var& cotangent) {
+  fail<ShapeError>(op.name(), fmt::format("its vjp must return a cotangent like input {}: {}{} for {}{}", i,
+                                          name(cotangent.dtype()), cotangent.shape().to_string(),
+                                          name(input.dtype()), input.shape().to_string()));
 }
 
 void detach_all(std::span<Var> values) {
@@ -157,50 +156,61 @@ class Sweep {
   void visit(std::int32_t i) {
     const Node& node = graph_[i];
     const auto count = static_cast<std::size_t>(node.outputs);
-    std::array<Var, 2> few_outputs, few_cotangents;
-    Vars many_outputs, many_cotangents;
-    std::span<Var> outputs(few_outputs.data(), std::min(count, few_outputs.size()));
-    std::span<Var> incoming(few_cotangents.data(), outputs.size());
-    if (count > few_outputs.size()) {
-      many_outputs.resize(count);
-      many_cotangents.resize(count);
-      outputs = many_outputs;
-      incoming = many_cotangents;
+    // Outputs of one node lie side by side, and so do their cotangents.
+    std::span<Var> incoming(&cotangents_[at(i)], std::min(count, static_cast<std::size_t>(end() - i)));
+    if (std::none_of(incoming.begin(), incoming.end(), [](const Var& g) { return g.defined(); })) return;
+    // A cotangent that nobody asked for is given up at its only use.
+    const bool asked = std::any_of(&needed_[at(i)], &needed_[at(i)] + incoming.size(),
+                                   [](std::uint8_t bits) { return (bits & 2) != 0; });
+    Vars copies;
+    if (asked || incoming.size() < count) {
+      copies = Vars(incoming.begin(), incoming.end());
+      copies.resize(count);
+      for (std::size_t k = 0; k < incoming.size(); ++k)
+        if (!(needed_[at(i) + k] & 2)) incoming[k] = Var();
+      incoming = copies;
     }
-    bool any = false;
-    for (std::size_t k = 0; k < count; ++k) {
-      const std::int32_t id = i + static_cast<std::int32_t>(k);
-      outputs[k] = Var(graph_[id].output, graph_.serial(), id, node.op);
-      if (id >= end()) continue;
-      Var& slot = cotangents_[at(id)];
-      // A cotangent that nobody asked for is given up at its only use.
-      incoming[k] = (needed_[at(id)] & 2) ? slot : std::exchange(slot, Var());
-      any = any || incoming[k].defined();
-    }
-    if (!any) return;
 
     std::uint64_t needed = 0;
     for (std::size_t k = 0; k < node.inputs.size() && k < 63; ++k)
       if (wanted(node.inputs[k])) needed |= std::uint64_t{1} << k;
-    // An implicit node's vjp records on tapes of its own, where the nodes of this graph mean nothing unless
-    // it is live.
-    Vars constants;
-    if (node.op->def().kind == OpKind::implicit && (!recording() || !Tape::find(graph_.serial()))) {
-      for (const Var& input : node.inputs) constants.push_back(input.detach());
-      detach_all(outputs);
-    }
-    const std::span<const Var> inputs = constants.empty() ? node.inputs : std::span<const Var>(constants);
-    const VjpContext context{inputs, outputs, incoming, needed, node.attrs, outputs[0], incoming[0]};
-    Vars results = node.op->def().vjp(context);
+    Vars results = pull(node, i, incoming, needed);
     if (results.size() > node.inputs.size())
       fail<ValueError>(node.op->name(), "its vjp must return at most one cotangent an input");
     for (Var& cotangent : incoming) cotangent = Var();
     for (std::size_t k = 0; k < results.size(); ++k) {
       const Var& input = node.inputs[k];
       if (!wanted(input) || !results[k].defined()) continue;
-      check_cotangent(*node.op, k, input, results[k]);
+      if (!(results[k].shape() == input.shape()) || results[k].dtype() != input.dtype())
+        refuse_cotangent(*node.op, k, input, results[k]);
       accumulate(cotangents_[at(input.node())], std::move(results[k]));
     }
+  }
+
+  Vars pull(const Node& node, std::int32_t i, std::span<Var> incoming, std::uint64_t needed) const {
+    const auto count = static_cast<std::size_t>(node.outputs);
+    const auto vjp = [&](std::span<const Var> inputs, std::span<const Var> outputs) {
+      return node.op->def().vjp({inputs, outputs, incoming, needed, node.attrs, outputs[0], incoming[0]});
+    };
+    // An implicit node's vjp records on tapes of its own, where the nodes of this graph mean nothing unless
+    // it is live.
+    const bool constant =
+        node.op->def().kind == OpKind::implicit && (!recording() || !Tape::find(graph_.serial()));
+    if (!constant && count <= Borrowed::capacity) {
+      Borrowed outputs;
+      for (std::size_t k = 0; k < count; ++k) {
+        const std::int32_t id = i + static_cast<std::int32_t>(k);
+        outputs.push_back(graph_[id].output, graph_.serial(), id, node.op);
+      }
+      return vjp(node.inputs, outputs);
+    }
+    Vars inputs(node.inputs.begin(), node.inputs.end()), outputs;
+    for (std::size_t k = 0; k < count; ++k) outputs.push_back(graph_.var(i + static_cast<std::int32_t>(k)));
+    if (constant) {
+      detach_all(inputs);
+      detach_all(outputs);
+    }
+    return vjp(inputs, outputs);
   }
 
   bool wanted(const Var& input) const { return input.node() >= low_ && needed_[at(input.node())]; }

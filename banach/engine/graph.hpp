@@ -18,6 +18,14 @@ struct Node {
   std::span<const Var> inputs;  ///< node() is an index into the same graph, or -1 for a constant
   Tensor output;                ///< a placeholder where no derivative looks at the value
   std::int32_t outputs = 1;     ///< number of outputs; 0 for a further output
+  /// Bit k: input k is this node's to destroy; from 30 on, all inputs are. Bit 31: so is its output. What a
+  /// node does not own is kept by another one or by the graph.
+  std::uint32_t owned = std::uint32_t{1} << 31;
+
+  Node() = default;
+  Node(const Node&) = delete;
+  Node& operator=(const Node&) = delete;
+  ~Node();
 };
 
 class Graph {
@@ -42,9 +50,20 @@ class Graph {
                    std::span<const Tensor> outputs, Keep keep);
 
  private:
+  // Raw memory for a Var: nodes destroy those that they own.
+  union Input {
+    Input() {}   // NOLINT
+    ~Input() {}  // NOLINT
+    Var var;
+  };
+
+  const Tensor& placeholder_like(const Tensor& value);
+  void store_input(Node& node, Var* at, std::size_t k, const Var& input, Keep keep);
+
   std::uint64_t serial_ = 0;
-  Slab<Node> nodes_;
-  Slab<Var> inputs_;
+  Tensors placeholders_;  // shared by values of one shape that follow each other
+  Slab<Input> inputs_;
+  Slab<Node> nodes_;  // destroyed before what it refers to
 };
 
 }  // namespace banach

@@ -1,10 +1,12 @@
 #include <banach/engine/memory.hpp>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <bit>
 #include <cstdlib>
 #include <mutex>
+#include <utility>
 
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/asan_interface.h>
@@ -24,11 +26,7 @@ struct SizeClass {
   std::size_t index, bytes;
 };
 
-SizeClass size_class(std::size_t bytes) {
-  if (bytes <= small_limit) {
-    const std::size_t index = bytes == 0 ? 0 : (bytes - 1) / small_step;
-    return {index, (index + 1) * small_step};
-  }
+SizeClass large_class(std::size_t bytes) {
   const int log2 = static_cast<int>(std::bit_width(bytes - 1)) - 1;  // 2^log2 < bytes <= 2^(log2+1)
   const std::size_t base = std::size_t{1} << log2, quarter = base / 4;
   const std::size_t part = (bytes - base + quarter - 1) / quarter;  // 1..4
@@ -37,61 +35,108 @@ SizeClass size_class(std::size_t bytes) {
   return {index, base + part * quarter};
 }
 
-// A free block holds the link to the next free one in its own first bytes.
+inline SizeClass size_class(std::size_t bytes) {
+  if (bytes > small_limit) return large_class(bytes);
+  const std::size_t index = bytes == 0 ? 0 : (bytes - 1) / small_step;
+  return {index, (index + 1) * small_step};
+}
+
+// A free block holds the link to the next one of its list in its own first bytes. The first block of a list
+// in the shared store also holds the link to the next list, and the length of its own.
 struct FreeBlock {
-  FreeBlock* next;
+  FreeBlock *next, *next_list;
+  std::size_t count;
 };
 
-struct FreeList {
-  FreeBlock* head = nullptr;
-  std::size_t count = 0;
+class FreeList {
+ public:
+  FreeList() = default;
+  explicit FreeList(FreeBlock* head) : head_(head), count_(head ? head->count : 0) {}
 
+  std::size_t count() const { return count_; }
   void push(void* block, std::size_t bytes) {
     auto* free_block = static_cast<FreeBlock*>(block);
-    free_block->next = head;
-    head = free_block;
-    ++count;
-    // All but the link, which the leak checker must be able to follow.
+    free_block->next = head_;
+    head_ = free_block;
+    ++count_;
+    // All but the links, which the leak checker must be able to follow.
     ASAN_POISON_MEMORY_REGION(static_cast<std::byte*>(block) + sizeof(FreeBlock), bytes - sizeof(FreeBlock));
     static_cast<void>(bytes);
   }
   void* pop(std::size_t bytes) {
-    FreeBlock* block = head;
+    FreeBlock* block = head_;
     if (!block) return nullptr;
     ASAN_UNPOISON_MEMORY_REGION(block, bytes);
     static_cast<void>(bytes);
-    head = block->next;
-    --count;
+    head_ = block->next;
+    --count_;
     return block;
   }
-};
-
-std::atomic<std::int64_t> live{0}, peak{0}, system_calls{0};
-
-void count_live(std::int64_t bytes) {
-  const std::int64_t now = live.fetch_add(bytes, std::memory_order_relaxed) + bytes;
-  std::int64_t top = peak.load(std::memory_order_relaxed);
-  while (now > top && !peak.compare_exchange_weak(top, now, std::memory_order_relaxed)) {
+  /// Its first block, which holds the length; the list is empty then.
+  FreeBlock* take_all() {
+    if (head_) head_->count = std::exchange(count_, 0);
+    return std::exchange(head_, nullptr);
   }
-}
-
-// What one thread keeps for itself is bounded; the rest goes to the shared
-// store.
-class SharedStore {
- public:
-  void* pop(SizeClass c) {
-    const std::lock_guard lock(mutex_);
-    return lists_[c.index].pop(c.bytes);
-  }
-  void push(void* block, SizeClass c) {
-    const std::lock_guard lock(mutex_);
-    lists_[c.index].push(block, c.bytes);
-  }
-  void trim();
 
  private:
+  FreeBlock* head_ = nullptr;
+  std::size_t count_ = 0;
+};
+
+void free_all(FreeList& list, std::size_t bytes) {
+  while (void* block = list.pop(bytes)) std::free(block);
+}
+
+std::size_t bytes_of_class(std::size_t index) {
+  if (index < small_classes) return (index + 1) * small_step;
+  const std::size_t large = index - small_classes;
+  return (std::size_t{1} << (10 + large / 4)) / 4 * (5 + large % 4);
+}
+
+class ThreadCache;
+
+// What threads have no room for, in whole lists: a thread that frees what others allocate, or a tape larger
+// than its room, takes the lock once a list.
+class SharedStore {
+ public:
+  FreeList pop(SizeClass c) {
+    const std::lock_guard lock(mutex_);
+    FreeBlock* head = lists_[c.index];
+    if (head) lists_[c.index] = head->next_list;
+    return FreeList(head);
+  }
+  void push(FreeList& list, SizeClass c) {
+    FreeBlock* head = list.take_all();
+    if (!head) return;
+    const std::lock_guard lock(mutex_);
+    head->next_list = lists_[c.index];
+    lists_[c.index] = head;
+  }
+  void trim() {
+    const std::lock_guard lock(mutex_);
+    for (std::size_t i = 0; i < classes; ++i)
+      while (FreeBlock* head = lists_[i]) {
+        lists_[i] = head->next_list;
+        FreeList list(head);
+        free_all(list, bytes_of_class(i));
+      }
+  }
+
+  // Bytes in use are those counted here, and what each thread has not told yet.
+  void join(ThreadCache& cache);
+  void leave(ThreadCache& cache);
+  /// Adds `bytes`, while there were up to `most` more on the way.
+  void count(std::int64_t bytes, std::int64_t most);
+  Stats stats();
+  void reset_peak();
+
+ private:
+  std::int64_t live_bytes() const;
+
   std::mutex mutex_;
-  std::array<FreeList, classes> lists_;
+  std::array<FreeBlock*, classes> lists_{};
+  ThreadCache* caches_ = nullptr;
+  std::int64_t live_ = 0, peak_ = 0;
 };
 
 SharedStore& shared_store() {
@@ -99,88 +144,195 @@ SharedStore& shared_store() {
   return *store;
 }
 
-template <class Lists>
-void free_all(Lists& lists) {
-  for (std::size_t i = 0; i < classes; ++i) {
-    // The byte count only matters for the sanitizer; recompute it from the index.
-    const std::size_t bytes = i < small_classes ? (i + 1) * small_step
-                                                : (std::size_t{1} << (10 + (i - small_classes) / 4)) / 4 *
-                                                      (5 + (i - small_classes) % 4);
-    while (void* block = lists[i].pop(bytes)) std::free(block);
-  }
-}
-
-void SharedStore::trim() {
-  const std::lock_guard lock(mutex_);
-  free_all(lists_);
-}
-
 // What a thread keeps of one class. Little, so that blocks made on one thread and freed on another come back.
 constexpr std::size_t thread_bytes_per_class = std::size_t{1} << 18;
+// A thread tells the others of changes in its use of memory only when they are large: atomic additions would
+// cost more than all the rest.
+constexpr std::int64_t told_from = 1 << 16;
 
+// One thread's free blocks, and its count of bytes in use since it last told the shared store.
 class ThreadCache {
  public:
+  ThreadCache();
   ~ThreadCache();
-  void* pop(SizeClass c) { return lists_[c.index].pop(c.bytes); }
-  bool push(void* block, SizeClass c) {
-    if ((lists_[c.index].count + 1) * c.bytes > thread_bytes_per_class) return false;
-    lists_[c.index].push(block, c.bytes);
+
+  void* pop(SizeClass c) {
+    FreeList& list = lists_[c.index];
+    if (list.count() == 0) list = shared_store().pop(c);
+    return list.pop(c.bytes);
+  }
+  void push(void* block, SizeClass c) {
+    FreeList& list = lists_[c.index];
+    if ((list.count() + 1) * c.bytes > thread_bytes_per_class) shared_store().push(list, c);
+    list.push(block, c.bytes);
+    if (c.bytes > thread_bytes_per_class) shared_store().push(list, c);
+  }
+  void count(std::int64_t bytes) {
+    const std::int64_t now = untold() + bytes;
+    untold_.store(now, std::memory_order_relaxed);
+    most_ = std::max(most_, now);
+    if (!small_change(now)) tell();
+  }
+
+  // The usual cases, which call nothing; null or false, and nothing is done, where this is not one.
+  void* pop_at_once(SizeClass c) {
+    FreeList& list = lists_[c.index];
+    const std::int64_t now = untold() + static_cast<std::int64_t>(c.bytes);
+    if (list.count() == 0 || !small_change(now)) return nullptr;
+    untold_.store(now, std::memory_order_relaxed);
+    most_ = std::max(most_, now);
+    return list.pop(c.bytes);
+  }
+  bool push_at_once(void* block, SizeClass c) {
+    FreeList& list = lists_[c.index];
+    const std::int64_t now = untold() - static_cast<std::int64_t>(c.bytes);
+    if ((list.count() + 1) * c.bytes > thread_bytes_per_class || !small_change(now)) return false;
+    untold_.store(now, std::memory_order_relaxed);
+    list.push(block, c.bytes);
     return true;
   }
-  void trim() { free_all(lists_); }
+  void tell() {
+    const std::int64_t bytes = untold();
+    untold_.store(0, std::memory_order_relaxed);
+    shared_store().count(bytes, std::exchange(most_, 0));
+  }
+  std::int64_t untold() const { return untold_.load(std::memory_order_relaxed); }
+  ThreadCache*& next() { return next_; }
+  void trim() {
+    for (std::size_t i = 0; i < classes; ++i) free_all(lists_[i], bytes_of_class(i));
+  }
 
  private:
+  static bool small_change(std::int64_t bytes) { return -told_from < bytes && bytes < told_from; }
+
   std::array<FreeList, classes> lists_;
+  std::atomic<std::int64_t> untold_{0};  // written by this thread alone
+  std::int64_t most_ = 0;                // largest value of untold_
+  ThreadCache* next_ = nullptr;          // in the shared store's chain
 };
 
-// Trivial type: readable even after the cache of a dying thread is gone.
-thread_local bool cache_gone = false;
+void SharedStore::join(ThreadCache& cache) {
+  const std::lock_guard lock(mutex_);
+  cache.next() = std::exchange(caches_, &cache);
+}
+
+void SharedStore::leave(ThreadCache& cache) {
+  const std::lock_guard lock(mutex_);
+  ThreadCache** link = &caches_;
+  while (*link != &cache) link = &(*link)->next();
+  *link = cache.next();
+}
+
+std::int64_t SharedStore::live_bytes() const {
+  std::int64_t bytes = live_;
+  for (ThreadCache* cache = caches_; cache; cache = cache->next()) bytes += cache->untold();
+  return bytes;
+}
+
+void SharedStore::count(std::int64_t bytes, std::int64_t most) {
+  const std::lock_guard lock(mutex_);
+  peak_ = std::max(peak_, live_bytes() + most);
+  live_ += bytes;
+}
+
+Stats SharedStore::stats() {
+  const std::lock_guard lock(mutex_);
+  const std::int64_t live = live_bytes();
+  return {live, std::max(peak_, live), 0};
+}
+
+void SharedStore::reset_peak() {
+  const std::lock_guard lock(mutex_);
+  peak_ = live_bytes();
+}
+
+// Trivial types: readable even after the cache of a dying thread is gone.
+constinit thread_local ThreadCache* own_cache = nullptr;
+constinit thread_local bool cache_gone = false;
+
+ThreadCache::ThreadCache() {
+  shared_store().join(*this);
+  own_cache = this;
+}
 
 ThreadCache::~ThreadCache() {
+  own_cache = nullptr;
   cache_gone = true;
+  tell();
+  shared_store().leave(*this);
   trim();
 }
 
+// Null on a thread that is ending.
 ThreadCache* thread_cache() {
-  if (cache_gone) return nullptr;
+  if (own_cache || cache_gone) return own_cache;
   thread_local ThreadCache cache;
   return &cache;
+}
+
+std::atomic<std::int64_t> system_calls{0};
+
+void* from_system(std::size_t bytes) {
+  void* block = std::aligned_alloc(64, bytes);
+  if (!block) {
+    trim();
+    block = std::aligned_alloc(64, bytes);
+    if (!block) throw std::bad_alloc();
+  }
+  system_calls.fetch_add(1, std::memory_order_relaxed);
+  return block;
+}
+
+[[gnu::noinline]] void* allocate_any(std::size_t bytes) {
+  const SizeClass c = size_class(bytes);
+  ThreadCache* cache = thread_cache();
+  void* block = cache ? cache->pop(c) : nullptr;
+  if (!block) block = from_system(c.bytes);
+  const auto used = static_cast<std::int64_t>(c.bytes);
+  if (cache)
+    cache->count(used);
+  else
+    shared_store().count(used, used);
+  return block;
+}
+
+[[gnu::noinline]] void release_any(void* block, std::size_t bytes) {
+  const SizeClass c = size_class(bytes);
+  const auto used = static_cast<std::int64_t>(c.bytes);
+  if (ThreadCache* cache = thread_cache()) {
+    cache->count(-used);
+    cache->push(block, c);
+  } else {
+    shared_store().count(-used, 0);
+    std::free(block);
+  }
 }
 
 }  // namespace
 
 void* allocate(std::size_t bytes) {
-  const SizeClass c = size_class(bytes);
-  ThreadCache* cache = thread_cache();
-  void* block = cache ? cache->pop(c) : nullptr;
-  if (!block) block = shared_store().pop(c);
-  if (!block) {
-    block = std::aligned_alloc(64, c.bytes);
-    if (!block) {
-      trim();
-      block = std::aligned_alloc(64, c.bytes);
-      if (!block) throw std::bad_alloc();
-    }
-    system_calls.fetch_add(1, std::memory_order_relaxed);
-  }
-  count_live(static_cast<std::int64_t>(c.bytes));
-  return block;
+  if (own_cache && bytes <= small_limit)
+    if (void* block = own_cache->pop_at_once(size_class(bytes))) return block;
+  return allocate_any(bytes);
 }
 
 void release(void* block, std::size_t bytes) noexcept {
-  if (!block) return;
-  const SizeClass c = size_class(bytes);
-  live.fetch_sub(static_cast<std::int64_t>(c.bytes), std::memory_order_relaxed);
-  ThreadCache* cache = thread_cache();
-  if (!cache || !cache->push(block, c)) shared_store().push(block, c);
+  if (!block || (own_cache && bytes <= small_limit && own_cache->push_at_once(block, size_class(bytes))))
+    return;
+  release_any(block, bytes);
 }
 
 Stats stats() {
-  return {live.load(std::memory_order_relaxed), peak.load(std::memory_order_relaxed),
-          system_calls.load(std::memory_order_relaxed)};
+  if (ThreadCache* cache = thread_cache()) cache->tell();
+  Stats stats = shared_store().stats();
+  stats.system_allocations = system_calls.load(std::memory_order_relaxed);
+  return stats;
 }
 
-void reset_peak() { peak.store(live.load(std::memory_order_relaxed), std::memory_order_relaxed); }
+void reset_peak() {
+  if (ThreadCache* cache = thread_cache()) cache->tell();
+  shared_store().reset_peak();
+}
 
 void trim() {
   if (ThreadCache* cache = thread_cache()) cache->trim();

@@ -4,8 +4,10 @@
 
 #include <banach/engine/var.hpp>
 
-#include <functional>
+#include <cstddef>
+#include <cstring>
 #include <memory>
+#include <new>
 #include <optional>
 #include <span>
 #include <string_view>
@@ -16,28 +18,74 @@ namespace banach {
 
 class SampleGen;
 
-/// The constant attributes of one use of an operation (axes, strides...): any copyable struct, held by value
-/// semantics behind a counted pointer.
+/// The constant attributes of one use of an operation (axes, strides...): any copyable struct, as a value. A
+/// small plain one is held in place, another one behind a counted pointer.
 class Attrs {
  public:
   Attrs() = default;
   template <class T>
   requires(!std::is_same_v<std::decay_t<T>, Attrs>)
       Attrs(T value)  // NOLINT: implicit on purpose, so that a call reads apply(op, {x}, SliceAttrs{...})
-      : value_(std::allocate_shared<const T>(memory::PoolAllocator<T>{}, std::move(value))),
-        type_(&typeid(T)) {}
+      : type_(&type_of<T>) {
+    if constexpr (in_place<T>)
+      new (held_) T(value);
+    else
+      new (held_) Shared<T>(std::allocate_shared<const T>(memory::PoolAllocator<T>{}, std::move(value)));
+  }
+  Attrs(const Attrs& other) : type_(other.type_) {
+    if (type_ && type_->copy)
+      type_->copy(other.held_, held_);
+    else
+      std::memcpy(held_, other.held_, room);
+  }
+  Attrs& operator=(Attrs other) noexcept {
+    std::swap(held_, other.held_);  // both forms may be moved as bytes
+    std::swap(type_, other.type_);
+    return *this;
+  }
+  ~Attrs() {
+    if (type_ && type_->destroy) type_->destroy(held_);
+  }
 
   template <class T>
   const T& as() const {
-    if (!type_ || *type_ != typeid(T))
+    if (type_ != &type_of<T> && (!type_ || type_->info != typeid(T)))
       fail<ValueError>("attributes", "of another type than the operation expects");
-    return *static_cast<const T*>(value_.get());
+    if constexpr (in_place<T>)
+      return *std::launder(reinterpret_cast<const T*>(held_));
+    else
+      return **std::launder(reinterpret_cast<const Shared<T>*>(held_));
   }
   explicit operator bool() const { return type_ != nullptr; }
 
  private:
-  std::shared_ptr<const void> value_;
-  const std::type_info* type_ = nullptr;
+  static constexpr std::size_t room = 16;
+  template <class T>
+  using Shared = std::shared_ptr<const T>;
+  template <class T>
+  static constexpr bool in_place = sizeof(T) <= room &&
+                                   alignof(T) <= alignof(void*) && std::is_trivially_copyable_v<T>;
+  struct Type {
+    const std::type_info& info;
+    void (*copy)(const std::byte* from, std::byte* to) = nullptr;  // null: as bytes
+    void (*destroy)(std::byte* held) = nullptr;                    // null: nothing to do
+  };
+  template <class T>
+  static Type make_type() {
+    if constexpr (in_place<T>)
+      return {typeid(T)};
+    else
+      return {typeid(T),
+              [](const std::byte* from, std::byte* to) {
+                new (to) Shared<T>(*std::launder(reinterpret_cast<const Shared<T>*>(from)));
+              },
+              [](std::byte* held) { std::destroy_at(std::launder(reinterpret_cast<Shared<T>*>(held))); }};
+  }
+  template <class T>
+  static inline const Type type_of = make_type<T>();
+
+  alignas(void*) std::byte held_[room] = {};
+  const Type* type_ = nullptr;
 };
 
 /// Shape and dtype of an output.
@@ -72,8 +120,8 @@ struct KernelContext {
 struct VjpContext {
   std::span<const Var> inputs;
   std::span<const Var> outputs;
-  std::span<const Var> cotangents;  ///< one an output; undefined where it is zero
-  std::uint64_t needed;             ///< bit i: somebody wants the cotangent of input i
+  std::span<Var> cotangents;  ///< one an output; undefined where it is zero
+  std::uint64_t needed;       ///< bit i: somebody wants the cotangent of input i
   const Attrs& attrs;
   const Var& out;        ///< the first output
   const Var& cotangent;  ///< the first output's cotangent
@@ -81,6 +129,8 @@ struct VjpContext {
   const Var& in(int i = 0) const { return inputs[static_cast<std::size_t>(i)]; }
   /// Inputs beyond the 63rd are always wanted.
   bool needs(int i) const { return i >= 63 || (needed >> i & 1) != 0; }
+  /// The first output's cotangent, given up at its last use, so that its buffer may be used again.
+  Var take_cotangent() const { return std::move(cotangents[0]); }
 };
 
 /// How an operation treats its elements; the optimiser of recorded programs goes by it. The kernel of an
@@ -191,10 +241,11 @@ class Op {
   Op(const Op&) = delete;
   Op& operator=(const Op&) = delete;
   const OpDef& def() const { return def_; }
-  std::string_view name() const { return def_.name; }
+  std::string_view name() const { return name_; }
 
  private:
   OpDef def_;
+  std::string_view name_;
 };
 
 /// Every operation linked into the program, sorted by name. `ops()` of <banach/ops/ops.hpp> also makes sure
@@ -203,9 +254,9 @@ std::vector<const Op*> registered_ops();
 
 /// Runs an operation with one output, and records it if a tape is alive and an input is on it.
 Var apply(const Op& op, std::span<const Var> inputs, const Attrs& attrs = {});
-inline Var apply(const Op& op, std::initializer_list<Var> inputs, const Attrs& attrs = {}) {
-  return apply(op, std::span(inputs.begin(), inputs.size()), attrs);
-}
+/// The same; an elementwise operation that is not recorded writes into the buffer of an input that is given
+/// up, if nobody else holds it.
+Var apply(const Op& op, std::initializer_list<VarRef> inputs, const Attrs& attrs = {});
 /// Runs an operation with any number of outputs.
 Vars apply_all(const Op& op, std::span<const Var> inputs, const Attrs& attrs = {});
 

@@ -100,8 +100,8 @@ int threads() {
 SerialLoops::SerialLoops() : saved_(serial_loops) { serial_loops = true; }
 SerialLoops::~SerialLoops() { serial_loops = saved_; }
 
-void parallel_for(std::int64_t count, std::int64_t grain,
-                  FunctionRef<void(std::int64_t begin, std::int64_t end)> body) {
+void parallel_pieces(std::int64_t count, std::int64_t grain,
+                     FunctionRef<void(std::int64_t begin, std::int64_t end)> body) {
   if (count < 0 || grain < 1)
     fail<ValueError>("parallel_for", "count must be at least 0 and grain at least 1: count " +
                                          std::to_string(count) + ", grain " + std::to_string(grain));

@@ -54,6 +54,10 @@ class SerialLoops {
   bool saved_;
 };
 
+// For the engine: parallel_for of any number of pieces.
+void parallel_pieces(std::int64_t count, std::int64_t grain,
+                     FunctionRef<void(std::int64_t begin, std::int64_t end)> body);
+
 /// Calls body(begin, end) for consecutive pieces of [0, count), each of exactly `grain` indices (the last may
 /// be shorter), possibly at the same time. The pieces do not depend on the number of threads, so results do
 /// not either as long as pieces are independent. One piece, or one thread: runs in order on the calling
@@ -61,7 +65,12 @@ class SerialLoops {
 /// not started yet may be dropped. Loops may be nested. While a loop waits, its thread runs pieces of that
 /// loop only, never of an unrelated one, so thread-local state of the caller is safe. Throws ValueError if
 /// count < 0 or grain < 1.
-void parallel_for(std::int64_t count, std::int64_t grain,
-                  FunctionRef<void(std::int64_t begin, std::int64_t end)> body);
+template <class Body>
+void parallel_for(std::int64_t count, std::int64_t grain, Body&& body) {
+  if (0 < count && count <= grain)
+    body(std::int64_t{0}, count);
+  else
+    parallel_pieces(count, grain, body);
+}
 
 }  // namespace banach

@@ -20,10 +20,6 @@ void Ints::push_back(std::int64_t value) {
 
 bool Ints::contains(std::int64_t value) const { return std::find(begin(), end(), value) != end(); }
 
-bool Ints::operator==(const Ints& other) const {
-  return std::equal(begin(), end(), other.begin(), other.end());
-}
-
 std::string Ints::to_string() const {
   std::string text = "(";
   for (int i = 0; i < count_; ++i) text += (i ? "," : "") + std::to_string((*this)[i]);
@@ -41,14 +37,6 @@ Shape::Shape(const Ints& extents) : Ints(extents) {
     if (product > limit / extent) fail<ShapeError>("shape", "too many elements: " + extents.to_string());
     product *= extent;
   }
-}
-
-std::int64_t Shape::size() const { return size(0, rank()); }
-
-std::int64_t Shape::size(int from, int to) const {
-  std::int64_t product = 1;
-  for (int i = from; i < to; ++i) product *= (*this)[i];
-  return product;
 }
 
 int normalize_axis(std::int64_t axis, int rank, std::string_view op) {

@@ -29,7 +29,12 @@ class Ints {
   std::int64_t* end() { return values_.data() + count_; }
   void push_back(std::int64_t value);
   bool contains(std::int64_t value) const;
-  bool operator==(const Ints& other) const;
+  bool operator==(const Ints& other) const {
+    if (count_ != other.count_) return false;
+    for (int i = 0; i < count_; ++i)
+      if ((*this)[i] != other[i]) return false;
+    return true;
+  }
   /// "(2,3)"
   std::string to_string() const;
 
@@ -50,9 +55,13 @@ class Shape : public Ints {
 
   int rank() const { return count(); }
   /// Number of elements; 1 for a scalar.
-  std::int64_t size() const;
+  std::int64_t size() const { return size(0, rank()); }
   /// Product of the extents of axes [from, to).
-  std::int64_t size(int from, int to) const;
+  std::int64_t size(int from, int to) const {
+    std::int64_t product = 1;
+    for (int i = from; i < to; ++i) product *= (*this)[i];
+    return product;
+  }
 };
 
 /// Axis in [0, rank), negative ones counted from the back. Throws ShapeError naming `op`.

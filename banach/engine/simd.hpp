@@ -57,6 +57,11 @@ struct Kernels {
   Binary<T> add, sub, mul, div, maximum, minimum;
   Binary<T> equal, not_equal, less, less_equal, greater, greater_equal;
 
+  // Vjps at the cotangent g, given the output y.
+  void (*tanh_vjp)(const T* g, const T* y, T* out, std::int64_t n);     ///< g (1 - y^2)
+  void (*sigmoid_vjp)(const T* g, const T* y, T* out, std::int64_t n);  ///< g y (1 - y)
+  void (*relu_vjp)(const T* g, const T* y, T* out, std::int64_t n);     ///< y > 0 ? g : 0
+
   /// out = condition != 0 ? a : b; a NaN counts as true.
   void (*select)(const T* condition, const T* a, const T* b, T* out, std::int64_t n);
   void (*axpy)(T alpha, const T* x, T* y, std::int64_t n);  ///< y += alpha * x

@@ -229,6 +229,26 @@ void scale_add(const Scalar<B>* x, Scalar<B> scale, Scalar<B> shift, Scalar<B>* 
   elementwise<B, 4>(y, n, [=](auto load) { return multiply_add(load(x), B(scale), B(shift)); });
 }
 
+/// The kernel that applies op to every pair of elements.
+template <class B, auto op>
+void zip(const Scalar<B>* a, const Scalar<B>* b, Scalar<B>* out, std::int64_t n) {
+  elementwise<B, 4>(out, n, [=](auto load) { return op(load(a, 1), load(b, 1)); });
+}
+
+template <class B>
+B tanh_vjp(B g, B y) {
+  return g * (B(Scalar<B>(1)) - y * y);
+}
+template <class B>
+B sigmoid_vjp(B g, B y) {
+  return g * (y * (B(Scalar<B>(1)) - y));
+}
+template <class B>
+B relu_vjp(B g, B y) {
+  const B zero(Scalar<B>(0));
+  return xsimd::select(y > zero, g, zero);
+}
+
 // ---- Two and three arguments
 // -----------------------------------------------------------------------------------
 
@@ -236,10 +256,7 @@ template <class B, auto op>
 constexpr Binary<Scalar<B>> binary() {
   using T = Scalar<B>;
   return {
-      .vv =
-          [](const T* a, const T* b, T* out, std::int64_t n) {
-            elementwise<B, 4>(out, n, [=](auto load) { return op(load(a, 1), load(b, 1)); });
-          },
+      .vv = zip<B, op>,
       .vs =
           [](const T* a, T b, T* out, std::int64_t n) {
             elementwise<B, 4>(out, n, [=](auto load) { return op(load(a, 1), B(b)); });
@@ -619,6 +636,9 @@ constexpr Kernels<T> table() {
       .less_equal = binary<B, is_less_equal<B>>(),
       .greater = binary<B, is_greater<B>>(),
       .greater_equal = binary<B, is_greater_equal<B>>(),
+      .tanh_vjp = zip<B, tanh_vjp<B>>,
+      .sigmoid_vjp = zip<B, sigmoid_vjp<B>>,
+      .relu_vjp = zip<B, relu_vjp<B>>,
       .select = choose<B>,
       .axpy = axpy<B>,
       .add_to = add_to<B>,

@@ -6,7 +6,6 @@
 #include <memory>
 #include <new>
 #include <utility>
-#include <vector>
 
 namespace banach {
 
@@ -16,11 +15,11 @@ template <class T>
 class Slab {
  public:
   Slab() = default;
-  Slab(Slab&& other) noexcept : chunks_(std::move(other.chunks_)), size_(std::exchange(other.size_, 0)) {
-    other.chunks_.clear();
-  }
+  Slab(Slab&& other) noexcept { *this = std::move(other); }
   Slab& operator=(Slab&& other) noexcept {
     std::swap(chunks_, other.chunks_);
+    std::swap(next_, other.next_);
+    std::swap(limit_, other.limit_);
     std::swap(size_, other.size_);
     return *this;
   }
@@ -39,21 +38,22 @@ class Slab {
 
   /// Appends `count` default elements that lie side by side, and returns the first.
   T* extend(std::size_t count) {
-    if (chunks_.empty() || chunks_.back().used + count > chunks_.back().capacity) add_chunk(count);
-    Chunk& chunk = chunks_.back();
-    T* first = chunk.data + chunk.used;
+    if (static_cast<std::size_t>(limit_ - next_) < count) add_chunk(count);
+    T* first = next_;
     std::uninitialized_value_construct_n(first, count);
-    chunk.used += count;
+    next_ += count;
     size_ += count;
     return first;
   }
 
   void clear() {
+    close_chunk();
     for (const Chunk& chunk : chunks_) {
       std::destroy_n(chunk.data, chunk.used);
       memory::release(chunk.data, chunk.capacity * sizeof(T));
     }
     chunks_.clear();
+    next_ = limit_ = nullptr;
     size_ = 0;
   }
 
@@ -61,15 +61,22 @@ class Slab {
   static constexpr std::size_t chunk_size = 256;
   struct Chunk {
     T* data;
-    std::size_t used, capacity;
+    std::size_t used, capacity;  // `used` is known once another chunk follows
   };
 
+  void close_chunk() {
+    if (!chunks_.empty()) chunks_.back().used = static_cast<std::size_t>(next_ - chunks_.back().data);
+  }
   void add_chunk(std::size_t at_least) {
+    close_chunk();
     const std::size_t capacity = at_least > chunk_size ? at_least : chunk_size;
     chunks_.push_back({static_cast<T*>(memory::allocate(capacity * sizeof(T))), 0, capacity});
+    next_ = chunks_.back().data;
+    limit_ = next_ + capacity;
   }
 
-  std::vector<Chunk, memory::PoolAllocator<Chunk>> chunks_;
+  PoolVector<Chunk> chunks_;
+  T *next_ = nullptr, *limit_ = nullptr;  // what is free in the last chunk
   std::size_t size_ = 0;
 };
 

@@ -10,8 +10,8 @@
 namespace banach {
 namespace {
 
-thread_local Tape* innermost = nullptr;
-thread_local int no_grad_depth = 0;
+constinit thread_local Tape* innermost = nullptr;
+constinit thread_local int no_grad_depth = 0;
 
 // All live tapes, so that a Var of another thread's tape can be told from one whose tape has closed.
 class LiveTapes {
@@ -74,6 +74,8 @@ Tape::~Tape() {
 }
 
 Tape* Tape::current() { return innermost; }
+
+Tape* Tape::recorder() { return no_grad_depth == 0 ? innermost : nullptr; }
 
 Tape* Tape::find(std::uint64_t serial) {
   Tape* tape = innermost;
@@ -142,37 +144,33 @@ Var Tape::place(const Var& x, std::string_view op, int index) {
   return Var(x.value(), serial_, at->second, x.op());
 }
 
-Var Tape::append(const Op& op, const Attrs& attrs, std::span<const Var> inputs,
-                 std::span<const Tensor> outputs) {
+std::int32_t Tape::append(const Op& op, const Attrs& attrs, std::span<const Var> inputs,
+                          std::span<const Tensor> outputs) {
+  bool tracked = false, foreign = false;
+  for (const Var& x : inputs) {
+    tracked = tracked || x.recorded();
+    foreign = foreign || (x.recorded() && x.tape() != serial_);
+  }
+  Vars placed;
+  if (foreign) {
+    for (const Var& x : inputs) placed.push_back(place(x, op.name(), static_cast<int>(placed.size())));
+    inputs = placed;
+    tracked = std::any_of(inputs.begin(), inputs.end(), [](const Var& x) { return x.recorded(); });
+  }
   // A child tape is replayed on other inputs, so it also keeps what has no derivative.
-  const bool record_op = op.def().vjp || captures_;
-  std::array<Var, 4> few;
-  Vars many;
-  std::span<Var> placed;
-  if (inputs.size() <= few.size()) {
-    placed = std::span(few).first(inputs.size());
-  } else {
-    many.resize(inputs.size());
-    placed = many;
-  }
-  bool tracked = false;
-  for (std::size_t i = 0; i < inputs.size(); ++i) {
-    placed[i] = place(inputs[i], op.name(), static_cast<int>(i));
-    tracked = tracked || placed[i].recorded();
-  }
-  if (!tracked || !record_op) return Var(outputs.front());
+  if (!tracked || !(op.def().vjp || captures_)) return -1;
   const auto saves = static_cast<unsigned>(op.def().saves);
   Graph::Keep keep{.inputs = (saves & static_cast<unsigned>(Saves::inputs)) != 0,
                    .outputs = (saves & static_cast<unsigned>(Saves::outputs)) != 0,
                    .constants = captures_};
   if (replays_) {
-    const bool depends = std::any_of(placed.begin(), placed.end(),
+    const bool depends = std::any_of(inputs.begin(), inputs.end(),
                                      [&](const Var& in) { return in.recorded() && varies(in.node()); });
     varies_.insert(varies_.end(), outputs.size(), depends);
     keep.inputs = false;
     keep.outputs = !depends;
   }
-  return Var(outputs.front(), serial_, graph_.add(op, attrs, placed, outputs, keep), &op);
+  return graph_.add(op, attrs, inputs, outputs, keep);
 }
 
 Var Tape::keyed_leaf(std::uint64_t key, const Tensor& value) {
@@ -203,7 +201,7 @@ NoGrad::~NoGrad() { no_grad_depth = saved_; }
 EnableGrad::EnableGrad() : saved_(no_grad_depth) { no_grad_depth = 0; }
 EnableGrad::~EnableGrad() { no_grad_depth = saved_; }
 
-bool recording() { return innermost && no_grad_depth == 0; }
+bool recording() { return Tape::recorder() != nullptr; }
 
 Var leaf(const Tensor& value) {
   Tape* tape = Tape::current();

@@ -51,6 +51,8 @@ class Tape {
   bool varies(std::int32_t node) const { return varies_[static_cast<std::size_t>(node)] != 0; }
   /// The innermost tape of this thread; null if there is none.
   static Tape* current();
+  /// The same where operations are recorded now; null if they are not.
+  static Tape* recorder();
   /// The tape with this serial number if it is alive on this thread; null otherwise.
   static Tape* find(std::uint64_t serial);
   /// Vars of the tape with this serial number may be used here, and are captured.
@@ -64,7 +66,10 @@ class Tape {
   Var keyed_leaf(std::uint64_t key, const Tensor& value);
   /// All leaves made for this key, on the tape where keyed_leaf makes them.
   Vars keyed_leaves(std::uint64_t key) const;
-  Var append(const Op& op, const Attrs& attrs, std::span<const Var> inputs, std::span<const Tensor> outputs);
+  /// Records one use of an operation; returns the node of the first output, or -1 where there is nothing to
+  /// record.
+  std::int32_t append(const Op& op, const Attrs& attrs, std::span<const Var> inputs,
+                      std::span<const Tensor> outputs);
   /// Outer Vars captured so far and the leaves that stand for them here.
   const Vars& captured() const { return captured_; }
   const PoolVector<std::int32_t>& captured_leaves() const { return captured_leaves_; }

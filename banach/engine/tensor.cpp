@@ -22,11 +22,8 @@ Tensor::Block* Tensor::new_block(const Shape& shape, DType dtype, bool with_elem
   const std::size_t bytes =
       header_bytes + (with_elements ? static_cast<std::size_t>(count) * size_of(dtype) : 0);
   void* memory = memory::allocate(bytes);
-  auto* block = new (memory) Block;
-  block->dtype = dtype;
-  block->shape = shape;
-  block->size = count;
-  block->data = with_elements ? static_cast<std::byte*>(memory) + header_bytes : nullptr;
+  auto* block = new (memory) Block(shape, dtype);
+  if (with_elements) block->data = static_cast<std::byte*>(memory) + header_bytes;
   block->bytes = bytes;
   return block;
 }
@@ -37,7 +34,7 @@ void Tensor::destroy(Block* block) noexcept {
   block->~Block();
   memory::release(block, bytes);
   // Owners have no owner themselves, so this is one level deep, never a chain.
-  if (owner && owner->references.fetch_sub(1, std::memory_order_acq_rel) == 1) destroy(owner);
+  if (owner && last(*owner)) destroy(owner);
 }
 
 Tensor Tensor::empty(const Shape& shape, DType dtype) { return Tensor(new_block(shape, dtype, true)); }
@@ -91,29 +88,16 @@ Tensor Tensor::copy_of(const void* values, std::int64_t count, DType dtype, cons
   return result;
 }
 
-const Tensor::Block& Tensor::checked() const {
-  if (!block_) fail<ValueError>("tensor", "must be defined: it was default-constructed and never assigned");
-  return *block_;
+void Tensor::refuse_undefined() {
+  fail<ValueError>("tensor", "must be defined: it was default-constructed and never assigned");
 }
 
-void Tensor::check_type(DType dtype) const {
-  const Block& block = checked();
-  if (block.dtype != dtype)
-    fail<DTypeError>("tensor", fmt::format("holds {}: accessed as {}", name(block.dtype), name(dtype)));
-  if (!block.data && block.size > 0)
-    fail<ValueError>(
-        "tensor",
-        "values were not kept by the tape: an operation's vjp uses a value that its `saves` leaves out");
-}
-
-bool Tensor::unique() const {
-  if (!block_ || block_->borrowed || block_->references.load(std::memory_order_acquire) != 1) return false;
-  const Block* owner = block_->owner;
-  return !owner || (!owner->borrowed && owner->references.load(std::memory_order_acquire) == 1);
-}
-
-void Tensor::make_unique() {
-  if (!block_->borrowed && !unique()) *this = clone();
+void Tensor::refuse_access(DType dtype) const {
+  if (block_->dtype != dtype)
+    fail<DTypeError>("tensor", fmt::format("holds {}: accessed as {}", name(block_->dtype), name(dtype)));
+  fail<ValueError>(
+      "tensor",
+      "values were not kept by the tape: an operation's vjp uses a value that its `saves` leaves out");
 }
 
 Tensor Tensor::clone() const {

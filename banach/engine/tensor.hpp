@@ -23,8 +23,11 @@ class Tensor {
   Tensor() = default;
   Tensor(const Tensor& other) : block_(other.block_) { retain(); }
   Tensor(Tensor&& other) noexcept : block_(std::exchange(other.block_, nullptr)) {}
-  Tensor& operator=(Tensor other) noexcept {
-    std::swap(block_, other.block_);
+  Tensor& operator=(const Tensor& other) { return *this = Tensor(other); }
+  Tensor& operator=(Tensor&& other) noexcept {
+    Block* block = std::exchange(other.block_, nullptr);
+    drop();
+    block_ = block;
     return *this;
   }
   ~Tensor() { drop(); }
@@ -89,7 +92,17 @@ class Tensor {
   Tensor to(DType dtype) const;
   Tensor clone() const;
   /// True if no other Tensor shares the elements: they may then be overwritten in place.
-  bool unique() const;
+  bool unique() const {
+    if (!block_ || block_->borrowed || !sole(*block_)) return false;
+    const Block* owner = block_->owner;
+    return !owner || (!owner->borrowed && sole(*owner));
+  }
+  /// For the engine: a copy that does not count among the owners. It must never be destroyed or assigned to,
+  /// unless it is forgotten before.
+  Tensor uncounted() const { return Tensor(block_); }
+  void forget() { block_ = nullptr; }
+  /// True if both are copies of one Tensor.
+  bool is(const Tensor& other) const { return block_ == other.block_; }
   /// True if both share the very same elements (not merely equal ones).
   bool same_storage(const Tensor& other) const {
     return block_ && other.block_ && block_->data == other.block_->data;
@@ -101,14 +114,15 @@ class Tensor {
  private:
   // One allocation holds this header and, for owners, the elements behind it. A view points into its owner.
   struct Block {
+    Block(const Shape& s, DType t) : dtype(t), shape(s), size(s.size()) {}
     std::atomic<std::uint32_t> references{1};
-    DType dtype = DType::f32;
+    DType dtype;
+    bool borrowed = false;  // the elements are another's
     Shape shape;
-    std::int64_t size = 0;
+    std::int64_t size;
     void* data = nullptr;
     Block* owner = nullptr;
     std::size_t bytes = 0;
-    bool borrowed = false;  // the elements are another's
   };
 
   explicit Tensor(Block* block) : block_(block) {}
@@ -121,11 +135,27 @@ class Tensor {
     if (block_) block_->references.fetch_add(1, std::memory_order_relaxed);
   }
   void drop() noexcept {
-    if (block_ && block_->references.fetch_sub(1, std::memory_order_acq_rel) == 1) destroy(block_);
+    if (block_ && last(*block_)) destroy(block_);
   }
-  const Block& checked() const;
-  void check_type(DType dtype) const;
-  void make_unique();
+  static bool sole(const Block& block) { return block.references.load(std::memory_order_acquire) == 1; }
+  /// Gives up one reference; true if it was the last. A sole owner need not pay for an atomic subtraction:
+  /// nobody else is there to take or give up another.
+  static bool last(Block& block) {
+    return sole(block) || block.references.fetch_sub(1, std::memory_order_acq_rel) == 1;
+  }
+  const Block& checked() const {
+    if (!block_) refuse_undefined();
+    return *block_;
+  }
+  void check_type(DType dtype) const {
+    const Block& block = checked();
+    if (block.dtype != dtype || (!block.data && block.size > 0)) refuse_access(dtype);
+  }
+  void make_unique() {
+    if (!block_->borrowed && !unique()) *this = clone();
+  }
+  [[noreturn]] static void refuse_undefined();
+  [[noreturn]] void refuse_access(DType dtype) const;
 
   Block* block_ = nullptr;
 };

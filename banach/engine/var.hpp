@@ -3,7 +3,11 @@
 #include <banach/engine/tensor.hpp>
 
 #include <cstdint>
-#include <vector>
+#include <initializer_list>
+#include <memory>
+#include <span>
+#include <type_traits>
+#include <utility>
 
 namespace banach {
 
@@ -42,6 +46,13 @@ class Var {
   std::int32_t node() const { return node_; }
   Var(Tensor value, std::uint64_t tape, std::int32_t node, const Op* op)
       : value_(std::move(value)), tape_(tape), op_(op), node_(node) {}
+  /// The value, given up.
+  Tensor release() && { return std::move(value_); }
+  /// One that does not count among the owners of its value: an owner must live as long, and this one must
+  /// never be destroyed or assigned to.
+  struct Uncounted {};
+  Var(Uncounted, const Tensor& value, std::uint64_t tape, std::int32_t node, const Op* op)
+      : Var(value.uncounted(), tape, node, op) {}
 
  private:
   Tensor value_;
@@ -50,7 +61,59 @@ class Var {
   std::int32_t node_ = -1;
 };
 
-using Vars = std::vector<Var, memory::PoolAllocator<Var>>;
+/// A vector of Vars whose list of elements in braces is moved into it, not copied.
+class Vars : public PoolVector<Var> {
+ public:
+  Vars() = default;
+  explicit Vars(std::size_t count) : PoolVector<Var>(count) {}
+  Vars(std::size_t count, const Var& x) : PoolVector<Var>(count, x) {}
+  template <class Iterator>
+  requires(!std::is_convertible_v<Iterator, Var> && !std::is_integral_v<Iterator>)
+      Vars(Iterator first, Iterator last)
+      : PoolVector<Var>(first, last) {}
+  template <class... V>
+  requires(sizeof...(V) > 0 && (std::is_convertible_v<V, Var> && ...)) Vars(V&&... values) {  // NOLINT
+    reserve(sizeof...(V));
+    (push_back(std::forward<V>(values)), ...);
+  }
+};
+
+/// A Var among the elements of a list in braces. One that is moved from, or a temporary, is given up: its
+/// buffer may be written to.
+struct VarRef {
+  VarRef(const Var& x) : var(&x) {}           // NOLINT: implicit on purpose
+  VarRef(Var&& x) : var(&x), given_up(&x) {}  // NOLINT: implicit on purpose
+  const Var* var;
+  Var* given_up = nullptr;
+};
+
+/// Uncounted copies of a few Vars, side by side: to pass Vars that stand apart as one span, while they live.
+class Borrowed {
+ public:
+  static constexpr std::size_t capacity = 8;
+  Borrowed() {}  // NOLINT: vars_ stays raw
+  /// Throws ValueError for more than eight.
+  explicit Borrowed(std::initializer_list<VarRef> vars) {
+    if (vars.size() > capacity) fail<ValueError>("inputs", "must be at most eight: use a Vars");
+    for (const VarRef& ref : vars)
+      push_back(ref.var->value(), ref.var->tape(), ref.var->node(), ref.var->op());
+  }
+  Borrowed(const Borrowed&) = delete;
+  Borrowed& operator=(const Borrowed&) = delete;
+  ~Borrowed() {}  // NOLINT: what is uncounted is not destroyed
+
+  operator std::span<const Var>() const { return {vars_, count_}; }  // NOLINT: implicit on purpose
+
+  void push_back(const Tensor& value, std::uint64_t tape, std::int32_t node, const Op* op) {
+    std::construct_at(vars_ + count_++, Var::Uncounted{}, value, tape, node, op);
+  }
+
+ private:
+  union {
+    Var vars_[capacity];
+  };
+  std::size_t count_ = 0;
+};
 
 /// Constants of x's shape and dtype.
 inline Var zeros_like(const Var& x) { return Var(Tensor::zeros(x.shape(), x.dtype())); }

@@ -27,15 +27,16 @@ Spec equal_shape(const ShapeContext& c) {
   return {c.shape(), dtype};
 }
 
-// out = f(a, b) for equal shapes.
-template <class F>
-void fused_kernel(const KernelContext& c, F f) {
+// For two inputs of one shape; pick(kernels) is the kernel.
+template <class Pick>
+void pair_kernel(const KernelContext& c, Pick pick) {
   dispatch_floating(c.in().dtype(), [&](auto zero) {
     using T = decltype(zero);
     const T *a = c.in(0).data<T>(), *b = c.in(1).data<T>();
     T* out = c.out().mutable_data<T>();
+    const auto kernel = pick(simd::kernels<T>());
     for_pieces(c.out().size(), [&](std::int64_t begin, std::int64_t end) {
-      for (std::int64_t i = begin; i < end; ++i) out[i] = f(a[i], b[i]);
+      kernel(a + begin, b + begin, out + begin, end - begin);
     });
   });
 }
@@ -88,7 +89,7 @@ const Op tanh_vjp_op{{
     .name = "tanh_vjp",
     .doc = "g (1 - y^2): the vjp of y = tanh(x) at the cotangent g.",
     .shape = equal_shape,
-    .kernel = [](const KernelContext& c) { fused_kernel(c, [](auto g, auto y) { return g * (1 - y * y); }); },
+    .kernel = [](auto& c) { pair_kernel(c, [](auto& k) { return k.tanh_vjp; }); },
     .kind = OpKind::elementwise,
     .saves = Saves::inputs,
     .vjp =
@@ -110,7 +111,7 @@ const Op tanh_op{{
     .saves = Saves::outputs,
     .vjp =
         [](const VjpContext& c) {
-          return Vars{apply(tanh_vjp_op, {c.cotangent, c.out})};
+          return Vars{apply(tanh_vjp_op, {c.take_cotangent(), c.out})};
         },
     .samples = anywhere,
     .errors = refuses_integers,
@@ -130,8 +131,7 @@ const Op sigmoid_vjp_op{{
     .name = "sigmoid_vjp",
     .doc = "g y (1 - y): the vjp of y = sigmoid(x) at the cotangent g.",
     .shape = equal_shape,
-    .kernel =
-        [](const KernelContext& c) { fused_kernel(c, [](auto g, auto y) { return g * (y * (1 - y)); }); },
+    .kernel = [](auto& c) { pair_kernel(c, [](auto& k) { return k.sigmoid_vjp; }); },
     .kind = OpKind::elementwise,
     .saves = Saves::inputs,
     .vjp =
@@ -153,7 +153,7 @@ const Op sigmoid_op{{
     .saves = Saves::outputs,
     .vjp =
         [](const VjpContext& c) {
-          return Vars{apply(sigmoid_vjp_op, {c.cotangent, c.out})};
+          return Vars{apply(sigmoid_vjp_op, {c.take_cotangent(), c.out})};
         },
     .samples = anywhere,
     .errors = refuses_integers,
@@ -238,10 +238,7 @@ const Op relu_vjp_op{{
     .name = "relu_vjp",
     .doc = "g where y > 0, 0 elsewhere: the vjp of y = relu(x) at the cotangent g.",
     .shape = equal_shape,
-    .kernel =
-        [](const KernelContext& c) {
-          fused_kernel(c, [](auto g, auto y) { return y > 0 ? g : decltype(g){0}; });
-        },
+    .kernel = [](auto& c) { pair_kernel(c, [](auto& k) { return k.relu_vjp; }); },
     .kind = OpKind::elementwise,
     .saves = Saves::inputs,
     .vjp =
@@ -263,7 +260,7 @@ const Op relu_op{{
     .saves = Saves::outputs,
     .vjp =
         [](const VjpContext& c) {
-          return Vars{apply(relu_vjp_op, {c.cotangent, c.out})};
+          return Vars{apply(relu_vjp_op, {c.take_cotangent(), c.out})};
         },
     .samples = nonzero,
     .errors = refuses_integers,
@@ -293,7 +290,7 @@ const Op leaky_relu_op{{
     .saves = Saves::inputs,
     .vjp =
         [](const VjpContext& c) {
-          return Vars{apply(leaky_relu_vjp_op, {c.cotangent, c.in()}, c.attrs)};
+          return Vars{apply(leaky_relu_vjp_op, {c.take_cotangent(), c.in()}, c.attrs)};
         },
     .samples =
         [](SampleGen& g) {

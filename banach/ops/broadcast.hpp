@@ -14,13 +14,10 @@ namespace banach {
 /// Elements a piece of elementwise work.
 inline constexpr std::int64_t elementwise_grain = 1 << 15;
 
-/// f(begin, end) over [0, n) by pieces; at once if there is only one.
+/// f(begin, end) over [0, n) by pieces.
 template <class F>
 void for_pieces(std::int64_t n, F&& f) {
-  if (n > elementwise_grain)
-    parallel_for(n, elementwise_grain, f);
-  else if (n > 0)
-    f(std::int64_t{0}, n);
+  parallel_for(n, elementwise_grain, f);
 }
 
 /// N operands that broadcast to one shape. Axes of extent 1 are dropped, and neighbours along which every

@@ -25,7 +25,7 @@ const Op add_op{{
     .vjp =
         [](const VjpContext& c) {
           return Vars{to_input(c, 0, [&] { return c.cotangent; }),
-                      to_input(c, 1, [&] { return c.cotangent; })};
+                      to_input(c, 1, [&] { return c.take_cotangent(); })};
         },
     .samples = pairs,
     .errors = refuses_mismatch,
@@ -72,8 +72,9 @@ const Op mul_op{{
     .saves = Saves::inputs,
     .vjp =
         [](const VjpContext& c) {
-          return Vars{to_input(c, 0, [&] { return c.cotangent * c.in(1); }),
-                      to_input(c, 1, [&] { return c.cotangent * c.in(0); })};
+          return Vars{to_input(c, 0, [&] { return c.cotangent * c.in(1); }), to_input(c, 1, [&] {
+                        return apply(mul_op, {c.take_cotangent(), c.in(0)});
+                      })};
         },
     .samples = pairs,
     .errors = refuses_mismatch,
@@ -134,7 +135,10 @@ const Op affine_op{{
         },
     .kind = OpKind::elementwise,
     .saves = Saves::nothing,
-    .vjp = [](const VjpContext& c) { return Vars{c.cotangent * c.attrs.as<Affine>().scale}; },
+    .vjp =
+        [](const VjpContext& c) {
+          return Vars{apply(affine_op, {c.take_cotangent()}, Affine{c.attrs.as<Affine>().scale, -0.0})};
+        },
     .samples =
         [](SampleGen& g) {
           return Samples{{{g.normal({3, 4})}, Affine{2.0, -1.0}},
@@ -169,7 +173,7 @@ const Op neg_op{{
     .kernel = [](auto& c) { unary_kernel(c, [](auto& k) { return k.neg; }); },
     .kind = OpKind::elementwise,
     .saves = Saves::nothing,
-    .vjp = [](const VjpContext& c) { return Vars{-c.cotangent}; },
+    .vjp = [](const VjpContext& c) { return Vars{apply(neg_op, {c.take_cotangent()})}; },
     .samples = anywhere,
     .errors = refuses_integers,
     .edges =
@@ -278,7 +282,10 @@ const Op exp_op{{
     .kernel = [](auto& c) { unary_kernel(c, [](auto& k) { return k.exp; }); },
     .kind = OpKind::elementwise,
     .saves = Saves::outputs,
-    .vjp = [](const VjpContext& c) { return Vars{c.cotangent * c.out}; },
+    .vjp =
+        [](const VjpContext& c) {
+          return Vars{apply(mul_op, {c.take_cotangent(), c.out})};
+        },
     .samples = anywhere,
     .errors = refuses_integers,
     .edges =

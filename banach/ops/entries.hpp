@@ -18,7 +18,10 @@ inline Var unary(const Op& op, const Var& x, const Attrs& attrs = {}) {
 
 inline Var constant_like(double value, const Var& x) { return Var(scalar(value, x.dtype())); }
 
-inline Var reduce_to(const Var& x, const Shape& shape) { return x.shape() == shape ? x : sum_to(x, shape); }
+inline Var reduce_to(Var x, const Shape& shape) {
+  if (x.shape() == shape) return x;
+  return sum_to(x, shape);
+}
 
 // Cotangent of input i, which may have been broadcast: f() summed to its shape, if anybody wants it.
 template <class F>

@@ -4,8 +4,11 @@
 
 #include <catch2/catch.hpp>
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
+#include <thread>
+#include <vector>
 
 using namespace banach;
 
@@ -38,6 +41,37 @@ TEST_CASE("live and peak bytes are counted", "[memory]") {
   CHECK(memory::stats().peak_bytes - before.live_bytes >= 1 << 20);
   memory::reset_peak();
   CHECK(memory::stats().peak_bytes == before.live_bytes);
+}
+
+TEST_CASE("blocks of other threads are counted, wherever they are released", "[memory]") {
+  const std::int64_t before = memory::stats().live_bytes;
+  memory::reset_peak();
+  std::vector<void*> blocks(3000);
+  std::thread([&] {
+    for (void*& block : blocks) block = memory::allocate(128);
+    CHECK(memory::stats().live_bytes - before == 3000 * 128);
+  }).join();
+  CHECK(memory::stats().live_bytes - before == 3000 * 128);
+  for (void* block : blocks) memory::release(block, 128);
+  CHECK(memory::stats().live_bytes == before);
+  CHECK(memory::stats().peak_bytes - before == 3000 * 128);
+}
+
+TEST_CASE("more blocks than a thread keeps come back", "[memory]") {
+  std::vector<void*> blocks(20000);
+  const auto round = [&] {
+    for (void*& block : blocks) block = memory::allocate(100);
+    std::sort(blocks.begin(), blocks.end());
+    CHECK(std::adjacent_find(blocks.begin(), blocks.end()) == blocks.end());
+    for (void* block : blocks) memory::release(block, 100);
+  };
+  round();
+  const auto before = memory::stats().system_allocations;
+  round();
+  std::thread(round).join();
+  // What this thread keeps for itself, the other one must ask for.
+  CHECK(memory::stats().system_allocations - before <= (1 << 18) / 128 + 1);
+  round();
 }
 
 TEST_CASE("a steady loop asks the system for nothing", "[memory]") {

@@ -358,6 +358,29 @@ TEMPLATE_TEST_CASE("kernels with parameters", "[simd]", float, double) {
   }
 }
 
+TEMPLATE_TEST_CASE("kernels of vjps, also in place of the cotangent", "[simd]", float, double) {
+  using T = TestType;
+  const KeepIsa keep;
+  for (const auto isa : isas()) {
+    simd::select(isa);
+    INFO(simd::name(isa));
+    const auto& k = simd::kernels<T>();
+    for_lengths<T>([&](std::int64_t n, T* out) {
+      const auto g = mixed<T>(n, 1), y = mixed<T>(n, 2);
+      const auto check = [&](auto kernel, auto expected) {
+        kernel(g.data(), y.data(), out, n);
+        for (std::int64_t i = 0; i < n; ++i) REQUIRE(same_bits(out[i], expected(g[i], y[i])));
+        std::copy(g.begin(), g.end(), out);
+        kernel(out, y.data(), out, n);
+        for (std::int64_t i = 0; i < n; ++i) REQUIRE(same_bits(out[i], expected(g[i], y[i])));
+      };
+      check(k.tanh_vjp, [](T u, T v) { return u * (1 - v * v); });
+      check(k.sigmoid_vjp, [](T u, T v) { return u * (v * (1 - v)); });
+      check(k.relu_vjp, [](T u, T v) { return v > 0 ? u : T(0); });
+    });
+  }
+}
+
 TEMPLATE_TEST_CASE("reductions agree with long double", "[simd]", float, double) {
   using T = TestType;
   const KeepIsa keep;

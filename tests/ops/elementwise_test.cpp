@@ -4,6 +4,7 @@
 #include <banach/ops/compare.hpp>
 #include <banach/ops/elementwise.hpp>
 #include <banach/ops/reduce.hpp>
+#include <banach/ops/shape_ops.hpp>
 #include <tests/tensors.hpp>
 #include <tests/threads.hpp>
 
@@ -239,4 +240,78 @@ TEST_CASE("the gradients of activations are the same in long arrays as in short 
         CHECK(largest_difference(part[i], Var(whole[i].value().rows(begin, begin + piece))) < 1e-14);
     }
   }
+}
+
+namespace {
+
+const Op& op_named(std::string_view name) {
+  for (const Op* op : registered_ops())
+    if (op->name() == name) return *op;
+  FAIL("no such operation");
+  throw;
+}
+
+}  // namespace
+
+TEST_CASE("a buffer that is given up is written to, if nobody else sees it", "[elementwise]") {
+  const Op &neg_op = op_named("neg"), &add_op = op_named("add");
+  const auto at = [](const Var& x) { return x.value().data<double>(); };
+  Var x(tensor({1.0, 2.0}));
+  const double* buffer = at(x);
+  x = apply(neg_op, {std::move(x)});
+  CHECK(at(x) == buffer);
+  CHECK(x.value().at(1) == -2.0);
+
+  const Var shared = x;
+  x = apply(neg_op, {std::move(x)});
+  CHECK(at(x) != buffer);
+  CHECK(shared.value().at(1) == -2.0);
+
+  // Only one that has the output's shape, and never an input that is not given up.
+  Var row(tensor({1.0, 2.0}, {1, 2}));
+  const double* of_row = at(row);
+  const Var sum = apply(add_op, {std::move(row), Var(tensor({10.0, 20.0}, {2, 1}))});
+  CHECK(at(sum) != of_row);
+  CHECK(sum.value().at(3) == 22.0);
+  Var scaled(tensor({3.0, 4.0}));
+  const double* of_scaled = at(scaled);
+  CHECK(at(apply(add_op, {shared, std::move(scaled)})) == of_scaled);
+  CHECK(shared.value().at(0) == -1.0);
+
+  Tape tape;
+  Var y = neg(leaf(tensor({1.0, 2.0})));
+  const Var z = y;
+  y = apply(neg_op, {std::move(y)});
+  CHECK(z.value().at(0) == -1.0);
+  CHECK(y.value().at(0) == 1.0);
+}
+
+TEST_CASE("a node may have many inputs, some of them constants", "[elementwise]") {
+  Tape tape;
+  const Var x = leaf(tensor({2.0, 3.0}));
+  Vars parts;
+  for (int i = 0; i < 80; ++i)
+    parts.push_back(i % 3 == 0 ? Var(tensor({1.0})) : slice(square(x), 0, i % 2, i % 2 + 1));
+  const Var joined = concat(parts, 0);
+  parts.clear();
+  const Var g = grad(sum(square(joined)), {x})[0];
+  double count[2] = {};
+  for (int i = 0; i < 80; ++i) count[i % 2] += i % 3 != 0;
+  CHECK(g.value().at(0) == Approx(count[0] * 4 * 8.0));
+  CHECK(g.value().at(1) == Approx(count[1] * 4 * 27.0));
+}
+
+TEST_CASE("an asked cotangent survives the vjps that use it", "[elementwise]") {
+  Tape tape;
+  const Var x = leaf(tensor({0.5, -0.25})), y = tanh(x), z = y + y, w = -z;
+  const Vars g = grad(sum(w), {x, y, z, w});
+  CHECK(g[3].value().at(0) == 1.0);
+  CHECK(g[2].value().at(0) == -1.0);
+  CHECK(g[1].value().at(0) == -2.0);
+  for (int i = 0; i < 2; ++i)
+    CHECK(g[0].value().at(i) == Approx(-2.0 * (1 - std::pow(std::tanh(x.value().at(i)), 2))));
+  // The cotangent that the caller gave is the caller's.
+  const Var seed(tensor({1.0, 1.0}));
+  grad(w, {x}, {.cotangent = seed});
+  CHECK(seed.value().at(0) == 1.0);
 }
