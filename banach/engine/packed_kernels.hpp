@@ -295,7 +295,8 @@ void transpose(typename Lanes<T, n>::Type (&rows)[n]) {
     return __builtin_shufflevector(a, b, (from() + j / 2 + j % 2 * n)...);
   };
   constexpr std::make_index_sequence<n> lanes;
-  constexpr auto low = [] { return std::size_t{0}; }, high = [] { return n / 2; };
+  constexpr auto low = [] { return std::size_t{0}; };
+  constexpr auto high = [] { return n / 2; };
 #pragma GCC unroll 4
   for (std::size_t round = 1; round < n; round *= 2) {
     Row next[n];
