@@ -3,6 +3,7 @@
 
 #include <apps/cli/run.hpp>
 #include <apps/lab/lab.hpp>
+#include <apps/qp/qp.hpp>
 
 #include <CLI/CLI.hpp>
 
@@ -14,6 +15,7 @@ int main(int argc, char** argv) {
   app.set_help_flag("-h,--help", "Print this help and exit");
   app.footer("'banach SUBCOMMAND --help' lists the options of a subcommand.");
 
-  const std::vector<banach::cli::Subcommand> subcommands{banach::lab::add_lab(app)};
+  const std::vector<banach::cli::Subcommand> subcommands{banach::lab::add_lab(app),
+                                                         banach::qp_command::add_qp(app)};
   return banach::cli::run(app, subcommands, argc, argv);
 }

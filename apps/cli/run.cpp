@@ -46,6 +46,8 @@ std::string full_name(const CLI::App& command) {
 void check_names(const CLI::App& app, const std::vector<Subcommand>& subcommands, int argc, char** argv) {
   if (argc < 2 || argv[1][0] == '-') return;
   const std::string name = argv[1];
+  const auto positional = [](const CLI::Option* option) { return option->get_positional(); };
+  if (!app.get_options(positional).empty()) return;  // its own argument
   if (app.get_parent() && subcommands.empty())
     throw UsageError(fmt::format("unexpected argument '{}' (see {} --help)", name, full_name(app)));
   std::string known;

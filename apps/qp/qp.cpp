@@ -1,0 +1,153 @@
+#include <apps/qp/qp.hpp>
+
+#include <cmath>
+#include <cstdio>
+#include <filesystem>
+#include <memory>
+#include <optional>
+
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include <apps/cli/check.hpp>
+#include <apps/cli/common.hpp>
+#include <apps/cli/output.hpp>
+#include <banach/engine/error.hpp>
+#include <banach/nn/safetensors.hpp>
+#include <banach/solvers/qp.hpp>
+
+namespace banach::qp_command {
+namespace {
+
+struct Options {
+  std::string file;
+  std::optional<std::string> out;
+  double tolerance = QpOptions().tolerance;
+  std::uint64_t max_steps = static_cast<std::uint64_t>(QpOptions().max_steps);
+  int threads = 0;
+};
+
+constexpr const char* names[] = {"Q", "p", "G", "h", "A", "b"};
+
+QpData read(const Options& o) {
+  const nn::Safetensors file = nn::load_safetensors(o.file);
+  const auto find = [&](const char* name) {
+    const auto found = file.tensors.find(name);
+    return found == file.tensors.end() ? Tensor() : found->second;
+  };
+  std::string unknown;
+  for (const auto& [name, tensor] : file.tensors)
+    if (std::find(std::begin(names), std::end(names), name) == std::end(names))
+      unknown += (unknown.empty() ? "'" : ", '") + name + "'";
+  const auto missing = [&](const char* name, const char* why) {
+    fail<FileError>("qp", fmt::format("{}: tensor '{}' is missing{}{}", o.file, name, why,
+                                      unknown.empty() ? "" : "; there is " + unknown));
+  };
+  const QpData data{find("Q"), find("p"), find("G"), find("h"), find("A"), find("b")};
+  if (!data.Q.defined()) missing("Q", ": (n,n), or (batch,n,n), was expected");
+  if (!data.p.defined()) missing("p", ": (n), or (batch,n), was expected");
+  const auto both = [&](const Tensor& matrix, const Tensor& vector, const char* m, const char* v) {
+    if (matrix.defined() && !vector.defined()) missing(v, fmt::format(": {} comes with it", m).c_str());
+    if (!matrix.defined() && vector.defined()) missing(m, fmt::format(": {} comes with it", v).c_str());
+  };
+  both(data.G, data.h, "G", "h");
+  both(data.A, data.b, "A", "b");
+  if (!unknown.empty())
+    cli::note(fmt::format("{}: {} is no part of a quadratic program (Q, p, G, h, A, b)", o.file, unknown));
+  return data;
+}
+
+// The first entry that is not finite (in h: that is NaN) of one problem, as "p[3] is nan"; empty if there is
+// none.
+std::string not_finite(const QpData& data, std::int64_t problem) {
+  const Tensor* parts[] = {&data.Q, &data.p, &data.G, &data.h, &data.A, &data.b};
+  for (int i = 0; i < 6; ++i) {
+    if (!parts[i]->defined()) continue;
+    const bool batched = parts[i]->rank() == (i % 2 == 0 ? 3 : 2);
+    const std::int64_t size = batched ? parts[i]->size() / parts[i]->shape()[0] : parts[i]->size();
+    for (std::int64_t k = 0; k < size; ++k) {
+      const double value = parts[i]->at((batched ? problem * size : 0) + k);
+      if (i == 3 ? std::isnan(value) : !std::isfinite(value))
+        return fmt::format("{}[{}] is {}: {} was expected", names[i], k, value,
+                           i == 3 ? "a number or an infinity" : "a finite number");
+    }
+  }
+  return "";
+}
+
+std::string_view gradient_status(const QpSampleReport& report, const QpRegularity& regularity) {
+  if (report.status != QpStatus::solved) return "not_converged";
+  if (regularity.weak > 0 || !regularity.factored) return "non_differentiable";
+  return regularity.singular ? "least_squares" : "exact";
+}
+
+void solve(const Options& o) {
+  cli::use_threads(o.threads);
+  // A file, or a folder for one; found out before the work.
+  std::optional<std::string> written;
+  if (o.out) {
+    const std::filesystem::path path(*o.out);
+    const bool file = path.extension() == ".safetensors";
+    const std::string name = file ? path.filename().string() : "solution.safetensors";
+    const std::string folder = !file ? *o.out : path.has_parent_path() ? path.parent_path().string() : ".";
+    written = cli::OutputFolder(folder, {name}).file(name);
+  }
+  const QpData data = read(o);
+  const QpSolution solution = solve_qp(
+      data, {.tolerance = o.tolerance, .max_steps = static_cast<int>(o.max_steps), .derivative = true});
+  for (std::size_t i = 0; i < solution.report.samples.size(); ++i) {
+    const QpSampleReport& r = solution.report.samples[i];
+    nlohmann::ordered_json line{{"problem", i},
+                                {"status", name(r.status)},
+                                {"objective", r.objective},
+                                {"steps", r.steps},
+                                {"residuals", {{"primal", r.primal}, {"dual", r.dual}, {"gap", r.gap}}},
+                                {"gradient_status", gradient_status(r, solution.derivative->problems()[i])}};
+    if (r.status == QpStatus::non_finite) {
+      const std::string reason = not_finite(data, static_cast<std::int64_t>(i));
+      line["reason"] = reason;
+      cli::note(fmt::format("{}: problem {}: {}", o.file, i, reason));
+    }
+    fmt::print("{}\n", line.dump());
+  }
+  if (written)
+    nn::save_safetensors(
+        *written,
+        {{"z", solution.z}, {"nu", solution.nu}, {"lambda", solution.lambda}, {"slack", solution.slack}});
+}
+
+}  // namespace
+
+cli::Subcommand add_qp(CLI::App& app) {
+  CLI::App* command = app.add_subcommand(
+      "qp",
+      "Solve the quadratic programs of a file: min 1/2 z'Qz + p'z with Gz <= h and Az = b;\n"
+      "one line of JSON for each");
+  command->get_formatter()->column_width(24);
+  const auto o = std::make_shared<Options>();
+  command
+      ->add_option("FILE", o->file,
+                   "Safetensors: Q (n,n), p (n), and G (m,n) with h (m), A (e,n) with b (e);\n"
+                   "each may have a batch axis in front")
+      ->required()
+      ->option_text(" ");
+  command
+      ->add_option("--out", o->out,
+                   "Where z, nu, lambda and slack are written: a .safetensors file,\nor a folder for "
+                   "solution.safetensors")
+      ->option_text("PATH")
+      ->check(cli::path());
+  command->add_option("--tolerance", o->tolerance, "On residuals and gap for 'solved' (default: 1e-6)")
+      ->option_text("X")
+      ->check(cli::number(true));
+  command->add_option("--max-steps", o->max_steps, "Of the interior point (default: 250)")
+      ->option_text("N")
+      ->check(cli::whole_number(1, 100000));
+  command->add_option("--threads", o->threads, "Threads (default: all cores)")
+      ->option_text("N")
+      ->check(cli::whole_number(1, 1024));
+  return {command, [o] { solve(*o); }};
+}
+
+}  // namespace banach::qp_command

@@ -1,0 +1,93 @@
+// `banach qp`: what a user sees, and what stands in the file that it writes.
+#include <banach/nn/safetensors.hpp>
+#include <tests/apps/command.hpp>
+#include <tests/tensors.hpp>
+
+#include <catch2/catch.hpp>
+#include <nlohmann/json.hpp>
+
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+
+using namespace banach;
+using namespace banach::test;
+
+namespace {
+
+std::vector<nlohmann::json> lines(const std::string& text) {
+  std::vector<nlohmann::json> result;
+  std::istringstream in(text);
+  for (std::string line; std::getline(in, line);) result.push_back(nlohmann::json::parse(line));
+  return result;
+}
+
+bool contains(const std::string& text, const std::string& word) { return text.find(word) != text.npos; }
+
+void check_refused(const std::string& path, std::initializer_list<const char*> words) {
+  const command::Outcome outcome = command::run("qp '" + path + "'");
+  INFO(outcome.err);
+  CHECK(outcome.code == 1);
+  CHECK(outcome.out.empty());
+  CHECK(std::count(outcome.err.begin(), outcome.err.end(), '\n') == 1);
+  for (const char* word : words) CHECK(contains(outcome.err, word));
+}
+
+}  // namespace
+
+TEST_CASE("banach qp prints a line for each problem and writes the solutions", "[qp]") {
+  const files::Folder folder;
+  const std::string path = folder / "problems.safetensors";
+  const double nan = std::nan("");
+  // x >= 0 and x <= 1 with p = -2, 2, 0 (weakly active), NaN; then one that asks for x <= -1.
+  nn::save_safetensors(path, {{"Q", tensor({1.0}, {1, 1})},
+                              {"p", tensor({-2.0, 2.0, 0.0, nan, 0.0}, {5, 1})},
+                              {"G", tensor({-1.0, 1.0}, {2, 1})},
+                              {"h", tensor({0.0, 1.0, 0.0, 1.0, 0.0, 1.0, 0.0, 1.0, 0.0, -1.0}, {5, 2})}});
+  const command::Outcome outcome =
+      command::run("qp '" + path + "' --out '" + (folder / "made/s.safetensors") + "'");
+  INFO(outcome.err);
+  REQUIRE(outcome.code == 0);
+  const auto found = lines(outcome.out);
+  REQUIRE(found.size() == 5);
+  CHECK(found[0]["status"] == "solved");
+  CHECK(found[0]["objective"].get<double>() == Approx(-1.5));
+  CHECK(found[0]["gradient_status"] == "exact");
+  CHECK(found[0]["residuals"]["primal"].get<double>() <= 1e-9);
+  CHECK(found[2]["gradient_status"] == "non_differentiable");
+  CHECK(found[3]["status"] == "non_finite");
+  CHECK(contains(found[3]["reason"], "p[0] is nan"));
+  CHECK(contains(outcome.err, "problem 3: p[0] is nan: a finite number was expected"));
+  CHECK(found[4]["status"] == "primal_infeasible");
+  CHECK(found[4]["gradient_status"] == "not_converged");
+
+  const nn::Safetensors solution = nn::load_safetensors(folder / "made/s.safetensors");
+  CHECK(solution.at("z").shape() == Shape{5, 1});
+  CHECK(solution.at("lambda").shape() == Shape{5, 2});
+  CHECK(solution.at("z").at(0) == Approx(1.0));
+  CHECK(solution.at("lambda").at(1) == Approx(1.0));
+  CHECK(solution.at("slack").at(1) == 0.0);
+}
+
+TEST_CASE("banach qp names what is wrong with a file", "[qp]") {
+  const files::Folder folder;
+  const std::string path = folder / "p.safetensors";
+  const Tensor Q = tensor({1.0, 0.0, 0.0, 1.0}, {2, 2}), p = tensor({1.0, 1.0});
+  check_refused(folder / "none.safetensors", {"none.safetensors"});
+  nn::save_safetensors(path, {{"Q", Q}, {"q", p}});
+  check_refused(path, {"tensor 'p' is missing", "there is 'q'", "(n)"});
+  nn::save_safetensors(path, {{"Q", Q}, {"p", p}, {"h", p}});
+  check_refused(path, {"tensor 'G' is missing", "h comes with it"});
+  nn::save_safetensors(path, {{"Q", Q}, {"p", tensor({1.0, 1.0, 1.0})}});
+  check_refused(path, {"Q must have shape (...,3,3): (2,2)"});
+  nn::save_safetensors(path, {{"Q", Q}, {"p", p.to(DType::f32)}});
+  check_refused(path, {"one dtype", "p is f32"});
+  nn::save_safetensors(path, {{"Q", Q}, {"p", p}});
+  std::filesystem::resize_file(path, std::filesystem::file_size(path) - 3);
+  check_refused(path, {"p.safetensors"});
+  const command::Outcome bad = command::run("qp");
+  CHECK(bad.code == 2);
+  CHECK(contains(bad.err, "FILE"));
+  CHECK(command::run("qp x --tolerance -1").code == 2);
+  CHECK(contains(command::run("qp --help").out, "FILE"));
+}
