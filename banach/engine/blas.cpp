@@ -197,7 +197,7 @@ GemmSizes gemm_sizes(bool transpose_a, bool transpose_b, std::int64_t m, std::in
 /// (bench_gemm). Below, packing costs more than it gains; with AVX2 both are about equal.
 template <class T>
 bool packing_pays(std::int64_t m, std::int64_t n, T alpha, T beta) {
-  constexpr std::int64_t least_rows = 16, least_columns = 8;
+  constexpr std::int64_t least_rows = 4, least_columns = 8;
   return m >= least_rows && n >= least_columns && alpha == 1 && (beta == 0 || beta == 1) &&
          simd::active() == simd::Isa::avx512;
 }

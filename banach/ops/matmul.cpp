@@ -105,7 +105,7 @@ void multiply_packed(const KernelContext& c, const void* prepared) {
 
 // Products that are worth packing for one use.
 bool packs_once(const Problem& p) {
-  constexpr std::int64_t least_rows = 16, least_columns = 8;  // as in blas::gemm
+  constexpr std::int64_t least_rows = 4, least_columns = 8;  // as in blas::gemm
   return packs(p) && p.count * p.m >= least_rows && p.n >= least_columns &&
          simd::active() == simd::Isa::avx512;
 }
