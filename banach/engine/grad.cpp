@@ -146,22 +146,25 @@ class Sweep {
 
   void run() {
     for (std::int32_t i = end() - 1; i >= low_; --i)
-      if ((needed_[at(i)] & 1) && graph_[i].op && graph_[i].op->def().vjp) visit(i);
+      if (needed_[at(i)] & 1)
+        if (const Node& node = graph_[i]; node.op) visit(i, node);
   }
 
  private:
   std::size_t at(std::int32_t node) const { return static_cast<std::size_t>(node - low_); }
   std::int32_t end() const { return low_ + static_cast<std::int32_t>(needed_.size()); }
 
-  void visit(std::int32_t i) {
-    const Node& node = graph_[i];
+  void visit(std::int32_t i, const Node& node) {
     const auto count = static_cast<std::size_t>(node.outputs);
     // Outputs of one node lie side by side, and so do their cotangents.
     std::span<Var> incoming(&cotangents_[at(i)], std::min(count, static_cast<std::size_t>(end() - i)));
-    if (std::none_of(incoming.begin(), incoming.end(), [](const Var& g) { return g.defined(); })) return;
+    bool any = false, asked = false;
+    for (std::size_t k = 0; k < incoming.size(); ++k) {
+      any = any || incoming[k].defined();
+      asked = asked || (needed_[at(i) + k] & 2) != 0;
+    }
+    if (!any) return;
     // A cotangent that nobody asked for is given up at its only use.
-    const bool asked = std::any_of(&needed_[at(i)], &needed_[at(i)] + incoming.size(),
-                                   [](std::uint8_t bits) { return (bits & 2) != 0; });
     Vars copies;
     if (asked || incoming.size() < count) {
       copies = Vars(incoming.begin(), incoming.end());
