@@ -392,7 +392,8 @@ class Batch {
   }
 
   QpSolution run() {
-    const qp::Solver& solver = all_.n <= most_in_lanes ? qp::lanes() : qp::single();
+    const bool side_by_side = all_.n <= (all_.count < few ? small : most_in_lanes);
+    const qp::Solver& solver = side_by_side ? qp::lanes() : qp::single();
     const std::int64_t groups = (all_.count + solver.width - 1) / solver.width;
     auto parts = std::make_unique<QpDerivative::Parts>(all_, bounds_, options_.derivative ? groups : 0);
     const Bounds& bounds = parts->bounds();
@@ -423,7 +424,8 @@ class Batch {
   }
 
  private:
-  static constexpr std::int64_t most_in_lanes = 96;
+  // Of problems side by side LAPACK is the faster only beyond the cache, or where most lanes are empty.
+  static constexpr std::int64_t most_in_lanes = 256, few = 4, small = 32;
 
   QpSampleReport& report(std::int64_t i) { return reports_[static_cast<std::size_t>(i)]; }
 

@@ -292,7 +292,7 @@ class InteriorPoint {
     const N convex = select(M::cholesky(n, kkt_.L), of(1.0), of(0.0));
     start();
     iterate();
-    finish(best_, lowest_ < of(1e-2), 8);
+    finish();
     copy(best_.x, centre_.x, n), copy(best_.y, centre_.y, d_.e);
     copy(best_.z, centre_.z, d_.m), copy(best_.s, centre_.s, d_.m);
     unscale(best_);
@@ -390,6 +390,7 @@ class InteriorPoint {
   void solve_step(Point<N>& step, int refinements) {
     const Index n = d_.n, e = d_.e, m = d_.m;
     once(right_, step);
+    const N enough = of(1e-10) * larger(entries(right_), largest(right_.s, m));
     N last = of(1e300);
     for (int k = 0; k < refinements; ++k) {
       copy(right_.x, error_.x, n), copy(right_.y, error_.y, e), copy(right_.z, error_.z, m);
@@ -406,7 +407,7 @@ class InteriorPoint {
       }
       const N size = larger(larger(largest(error_.x, n), largest(error_.y, e)),
                             larger(largest(error_.z, m), largest(error_.s, m)));
-      const Flag better = size < of(0.5) * last;
+      const Flag better = (size < of(0.5) * last) & (size > enough);
       if (!any(better)) break;
       last = smaller(size, last);
       once(error_, more_);
@@ -485,7 +486,6 @@ class InteriorPoint {
     const N one = of(1.0);
     Flag active = one == one;
     N last_primal = of(1e300), last_dual = of(1e300), mark = of(1e300), since_mark = of(0.0);
-    N attempt = of(1e-3);
     for (int k = 0;; ++k) {
       const Residuals<N> r = measure(at_, right_);
       keep_best(at_, r, active);
@@ -496,13 +496,6 @@ class InteriorPoint {
       const Flag progress = lowest_ < of(0.9) * mark;
       mark = select(progress, lowest_, mark);
       since_mark = select(progress, of(0.0), since_mark + one);
-      const N far = larger(mu, larger(dual, primal));
-      // Lanes that are near enough try to finish; every other step, so that they do it together.
-      if (const Flag ready = active & (far <= attempt); d_.m > 0 && k % 2 == 0 && any(ready)) {
-        finish(at_, ready, 3);
-        attempt = select(ready, attempt * of(1e-3), attempt);
-        measure(at_, right_);
-      }
       active = active & (lowest_ > of(limits_.target)) & (since_mark < of(25.0)) & finite(dual + primal + mu);
       if (!any(active) || k >= limits_.max_steps) break;
       steps_ += select(active, one, of(0.0));
@@ -559,12 +552,14 @@ class InteriorPoint {
 
   // Solves with the active constraints as equations; constraints go in and out by their signs for a few
   // rounds.
-  void finish(const Point<N>& from, Flag open, int rounds) {
+  void finish() {
     const Index n = d_.n, e = d_.e, m = d_.m;
     const N zero = of(0.0), weight = of(1e6);
-    for (Index i = 0; i < m; ++i) kkt_.w[i] = select(from.z[i] > from.s[i], weight, zero);
+    const Point<N>& from = best_;
     Point<N>& at = more_;
-    for (int round = 0; round < rounds && any(open); ++round) {
+    for (Index i = 0; i < m; ++i) kkt_.w[i] = select(from.z[i] > from.s[i], weight, zero);
+    Flag open = lowest_ < of(1e-2);  // lanes that may still gain
+    for (int round = 0; round < 8 && any(open); ++round) {
       open = open & kkt_.factor(of(1e-8), of(1e-6));
       copy(from.x, at.x, n), copy(from.y, at.y, e);
       for (Index i = 0; i < m; ++i) at.z[i] = select(kkt_.w[i] > zero, from.z[i], zero), at.s[i] = zero;
