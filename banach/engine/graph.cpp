@@ -31,7 +31,7 @@ std::int32_t Graph::add_leaf(Tensor value) {
 }
 
 std::int32_t Graph::add(const Op& op, const Attrs& attrs, std::span<const Var> inputs,
-                        std::span<const Tensor> outputs, Keep keep) {
+                        std::span<const Tensor> outputs, const Keep& keep) {
   if (nodes_.size() + outputs.size() > static_cast<std::size_t>(std::numeric_limits<std::int32_t>::max()))
     fail<TapeError>(op.name(), "the tape is full: it holds at most 2^31 - 1 values");
   const std::int32_t first = size();
@@ -51,7 +51,7 @@ std::int32_t Graph::add(const Op& op, const Attrs& attrs, std::span<const Var> i
   }
   node->outputs = static_cast<std::int32_t>(outputs.size());
   node->op = &op;
-  node->attrs = attrs;
+  if (attrs) node->attrs = attrs;
   Input* stored = inputs_.extend(inputs.size());
   for (std::size_t k = 0; k < inputs.size(); ++k) {
     store_input(*node, &stored[k].var, k, inputs[k], keep);
@@ -60,7 +60,7 @@ std::int32_t Graph::add(const Op& op, const Attrs& attrs, std::span<const Var> i
   return first;
 }
 
-void Graph::store_input(Node& node, Var* at, std::size_t k, const Var& input, Keep keep) {
+void Graph::store_input(Node& node, Var* at, std::size_t k, const Var& input, const Keep& keep) {
   const auto store = [&](const Tensor& value, bool own) {
     if (own || k >= 30) {
       std::construct_at(at, value, input.tape(), input.node(), input.op());

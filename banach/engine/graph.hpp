@@ -47,7 +47,7 @@ class Graph {
   };
   /// Appends a node; returns the index of its first output. Inputs must already name nodes of this graph.
   std::int32_t add(const Op& op, const Attrs& attrs, std::span<const Var> inputs,
-                   std::span<const Tensor> outputs, Keep keep);
+                   std::span<const Tensor> outputs, const Keep& keep);
 
  private:
   // Raw memory for a Var: nodes destroy those that they own.
@@ -58,7 +58,7 @@ class Graph {
   };
 
   const Tensor& placeholder_like(const Tensor& value);
-  void store_input(Node& node, Var* at, std::size_t k, const Var& input, Keep keep);
+  void store_input(Node& node, Var* at, std::size_t k, const Var& input, const Keep& keep);
 
   std::uint64_t serial_ = 0;
   Tensors placeholders_;  // shared by values of one shape that follow each other
