@@ -75,17 +75,23 @@ double distance(const T* a, const T* b, std::int64_t n) {
   return distance(a, b, n, simd::kernels<T>().squared_distance(a, b, n));
 }
 
+/// Rows of n elements that are worth a piece of a parallel loop.
+inline std::int64_t row_grain(std::int64_t n) {
+  return std::max<std::int64_t>(1, (1 << 13) / std::max<std::int64_t>(1, n));
+}
+
 /// ||a||_2, or ||a - b||_2, of each row.
 inline PoolVector<double> row_norms(const Tensor& a, const Tensor& b = {}) {
   const std::int64_t n = a.shape()[1];
   PoolVector<double> result(static_cast<std::size_t>(a.shape()[0]));
   dispatch_floating(a.dtype(), [&](auto zero) {
     using T = decltype(zero);
-    for (std::size_t s = 0; s < result.size(); ++s) {
-      const std::int64_t row = static_cast<std::int64_t>(s) * n;
-      result[s] =
-          b.defined() ? distance(a.data<T>() + row, b.data<T>() + row, n) : norm(a.data<T>() + row, n);
-    }
+    const T *rows = a.data<T>(), *others = b.defined() ? b.data<T>() : nullptr;
+    parallel_for(a.shape()[0], row_grain(n), [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t s = begin; s < end; ++s)
+        result[static_cast<std::size_t>(s)] =
+            others ? distance(rows + s * n, others + s * n, n) : norm(rows + s * n, n);
+    });
   });
   return result;
 }

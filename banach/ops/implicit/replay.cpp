@@ -1,10 +1,13 @@
+#include <banach/engine/parallel.hpp>
 #include <banach/engine/program/program.hpp>
+#include <banach/engine/simd.hpp>
 #include <banach/ops/implicit/replay.hpp>
 #include <banach/solvers/join.hpp>
 #include <banach/solvers/vector.hpp>
 
 #include <fmt/format.h>
 
+#include <atomic>
 #include <cmath>
 #include <functional>
 #include <limits>
@@ -16,7 +19,14 @@ namespace {
 // may be large in an entry where terms cancel, but not beside the whole of the sample.
 template <class T>
 bool agree(const T* a, const T* b, const T* z, std::int64_t n) {
-  double difference = 0.0, size = 0.0;
+  const simd::Kernels<T>& kernels = simd::kernels<T>();
+  const auto epsilon = static_cast<double>(std::numeric_limits<T>::epsilon());
+  double difference = static_cast<double>(kernels.squared_distance(a, b, n));
+  double size =
+      static_cast<double>(kernels.squared_norm(a, n)) + static_cast<double>(kernels.squared_norm(z, n));
+  if (std::isnormal(difference) && std::isnormal(size)) return difference <= epsilon * size;
+
+  difference = size = 0.0;  // with care for what is not finite, or leaves the range
   for (std::int64_t i = 0; i < n; ++i) {
     const auto x = static_cast<double>(a[i]), y = static_cast<double>(b[i]);
     if (!std::isfinite(x) || !std::isfinite(y)) {
@@ -27,7 +37,7 @@ bool agree(const T* a, const T* b, const T* z, std::int64_t n) {
     const auto at = static_cast<double>(z[i]);
     size += x * x + (std::isfinite(at) ? at * at : 0.0);
   }
-  return difference <= static_cast<double>(std::numeric_limits<T>::epsilon()) * size;
+  return difference <= epsilon * size;
 }
 
 // Sample by sample, all of shape (problems, elements each).
@@ -35,9 +45,13 @@ bool agree(const Tensor& a, const Tensor& b, const Tensor& z) {
   const std::int64_t samples = z.shape()[0], n = z.shape()[1];
   return dispatch_floating(z.dtype(), [&](auto zero) {
     using T = decltype(zero);
-    for (std::int64_t s = 0; s < samples; ++s)
-      if (!agree(a.data<T>() + s * n, b.data<T>() + s * n, z.data<T>() + s * n, n)) return false;
-    return true;
+    const T *first = a.data<T>(), *second = b.data<T>(), *at = z.data<T>();
+    std::atomic<bool> all = true;
+    parallel_for(samples, vec::row_grain(n), [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t s = begin; s < end; ++s)
+        if (!agree(first + s * n, second + s * n, at + s * n, n)) all = false;
+    });
+    return all.load();
   });
 }
 
