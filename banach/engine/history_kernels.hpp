@@ -24,8 +24,7 @@ void for_groups(std::int64_t first, std::int64_t count, const Body& body) {
   if constexpr (most > 1) for_groups<most / 2>(first, count, body);
 }
 
-// ---- Inner products
-// ---------------------------------------------------------------------------------------------
+// ---- Inner products ------------------------------------------------------------------------------------
 
 template <class B>
 void dots(const Scalar<B>* rows, std::int64_t count, const Scalar<B>* x, std::int64_t n, double* out) {
@@ -116,8 +115,7 @@ void wide_dots_of_two(const T* rows, std::int64_t count, const T* x, const T* y,
   dots_in_double<D, 2>(rows, count, both, n, out);
 }
 
-// ---- Sums
-// -------------------------------------------------------------------------------------------------------
+// ---- Sums ----------------------------------------------------------------------------------------------
 
 template <class B>
 void combine(const Scalar<B>* start, const Scalar<B>* rows, std::int64_t count, const double* coefficients,
@@ -152,8 +150,7 @@ void squared_lengths(const Scalar<B>* a, const Scalar<B>* b, const Scalar<B>* c,
   for (int k = 0; k < 3; ++k) out[k] = static_cast<Scalar<B>>(sums[k]);
 }
 
-// ---- The table
-// --------------------------------------------------------------------------------------------------
+// ---- The table -----------------------------------------------------------------------------------------
 
 template <class T, class Arch>
 constexpr HistoryKernels<T> history_of() {

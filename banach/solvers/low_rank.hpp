@@ -68,7 +68,7 @@ class LowRankInverse {
     for (std::int64_t first = 0; first < count; first += most) {
       const std::int64_t row = from + first * n_, pairs = std::min(most, count - first);
       simd::history<T>().dots(v + row, pairs, x, n_, overlaps.data());
-      for (double& overlap : overlaps) overlap = -overlap;
+      for (std::int64_t i = 0; i < pairs; ++i) overlaps[static_cast<std::size_t>(i)] *= -1.0;
       simd::history<T>().combine(first == 0 ? x : out, u + row, pairs, overlaps.data(), n_, out);
     }
   }

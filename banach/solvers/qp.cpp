@@ -17,6 +17,7 @@ namespace {
 constexpr std::string_view op = "qp_solve";
 constexpr double nan = std::numeric_limits<double>::quiet_NaN();
 constexpr double infinity = std::numeric_limits<double>::infinity();
+constexpr double no_bound = 1e30;  // h from here on never holds anything back
 
 using Numbers = PoolVector<double>;
 
@@ -208,7 +209,6 @@ struct Single {
 
   struct Answer {
     Numbers x, y, z;
-    double largest;
   };
   Answer solve(int max_steps) const {
     Packed packed(qp::single(), n, e, m, 0, nullptr, 1e-12, max_steps);
@@ -216,7 +216,7 @@ struct Single {
     const auto fill = [](const Numbers& from, double* to) { std::copy(from.begin(), from.end(), to); };
     fill(Q, g.Q), fill(p, g.p), fill(A, g.A), fill(b, g.b), fill(G, g.G), fill(h, g.h);
     packed.solve();
-    return {Numbers(g.x, g.x + n), Numbers(g.y, g.y + e), Numbers(g.z, g.z + m), g.residuals[4]};
+    return {Numbers(g.x, g.x + n), Numbers(g.y, g.y + e), Numbers(g.z, g.z + m)};
   }
 };
 
@@ -285,18 +285,23 @@ class QpDerivative::Parts {
             f(l, k, lane, to_z, lambda, i * all_.m + bounds_.rows[static_cast<std::size_t>(k)]);
         }
       };
+      // A right-hand side that is not finite is no equation: its problem gets NaN, and its lane zeros.
+      PoolVector<char> good(static_cast<std::size_t>(count), 1);
+      each([&](Numbers&, std::int64_t, std::int64_t lane, const double* from, double*, std::int64_t at) {
+        if (!std::isfinite(from[at])) good[static_cast<std::size_t>(lane)] = 0;
+      });
       each([&](Numbers& v, std::int64_t k, std::int64_t lane, const double* from, double*, std::int64_t at) {
-        packed.put(v.data(), k, lane, from[at]);
+        packed.put(v.data(), k, lane, good[static_cast<std::size_t>(lane)] ? from[at] : 0.0);
       });
       packed.tangent(x.data(), y.data(), l.data(), left.data());
       each([&](Numbers& v, std::int64_t k, std::int64_t lane, const double*, double* to, std::int64_t at) {
-        to[at] = packed.get(v.data(), k, lane);
+        to[at] = good[static_cast<std::size_t>(lane)] ? packed.get(v.data(), k, lane) : nan;
       });
       for (std::int64_t lane = 0; lane < count; ++lane) {
         const std::int64_t i = first + lane;
         double& residual = result.residual[static_cast<std::size_t>(i)];
-        residual = left[static_cast<std::size_t>(lane)];
-        if (residual > solved_to)
+        residual = good[static_cast<std::size_t>(lane)] ? left[static_cast<std::size_t>(lane)] : infinity;
+        if (good[static_cast<std::size_t>(lane)] && !(residual <= solved_to))
           residual = least_squares(i, to_x + i * all_.n, to_y + i * all_.e, to_z + i * all_.m, z + i * all_.n,
                                    nu + i * all_.e, lambda + i * all_.m);
       }
@@ -398,12 +403,10 @@ class Batch {
     auto parts = std::make_unique<QpDerivative::Parts>(all_, bounds_, options_.derivative ? groups : 0);
     const Bounds& bounds = parts->bounds();
     parallel_for(groups, 1, [&](std::int64_t begin, std::int64_t end) {
-      std::unique_ptr<Packed> packed;
       for (std::int64_t g = begin; g < end; ++g) {
         const std::int64_t first = g * solver.width, count = std::min(solver.width, all_.count - first);
-        if (!packed)
-          packed = std::make_unique<Packed>(solver, all_.n, all_.e, all_.m, std::ssize(bounds.columns),
-                                            bounds.columns.data(), 1e-10, options_.max_steps);
+        auto packed = std::make_unique<Packed>(solver, all_.n, all_.e, all_.m, std::ssize(bounds.columns),
+                                               bounds.columns.data(), 1e-10, options_.max_steps);
         for (std::int64_t lane = 0; lane < solver.width; ++lane)
           pack(*packed, lane, first + lane, lane < count);
         packed->solve();
@@ -446,7 +449,7 @@ class Batch {
     const double *G = good ? all_.G.of(i) : nullptr, *h = good ? all_.h.of(i) : nullptr;
     for (std::int64_t k = 0; k < all_.m; ++k) {
       const std::int64_t row = bounds_.rows[static_cast<std::size_t>(k)];
-      const bool real = G && h[row] != infinity;
+      const bool real = G && h[row] < no_bound;
       packed.put(g.h, k, lane, real ? h[row] : 1.0);
       if (k < bounds)
         packed.put(g.bound, k, lane, real ? G[row * n + g.column[k]] : 0.0);
@@ -464,7 +467,7 @@ class Batch {
     for (std::int64_t k = 0; k < all_.m; ++k) {
       const std::int64_t row = bounds_.rows[static_cast<std::size_t>(k)];
       lambda[i * all_.m + row] = packed.get(g.z, k, lane);
-      slack[i * all_.m + row] = h[row] == infinity ? infinity : packed.get(g.s, k, lane);
+      slack[i * all_.m + row] = h[row] >= no_bound ? h[row] : packed.get(g.s, k, lane);
     }
     const auto about = [&](int k) { return packed.get(g.residuals, k, lane); };
     QpSampleReport& r = report(i);
@@ -524,7 +527,7 @@ class Batch {
     PoolVector<std::int64_t> rows;
     const double* h = all_.h.of(i);
     for (std::int64_t k = 0; k < all_.m; ++k)
-      if (h[k] != infinity) rows.push_back(k);
+      if (h[k] < no_bound) rows.push_back(k);
     return rows;
   }
 

@@ -175,6 +175,43 @@ TEST_CASE("where a gradient is not exact, its status says so", "[qp]") {
   }
 }
 
+TEST_CASE("what is not finite is not hidden, and stays with its problem", "[qp]") {
+  const Tensor one = values({1}, {1, 1});
+  {  // A loss that is NaN.
+    const Tape tape;
+    const Var p = leaf(values({-2.0, 1.0}, {2}));
+    const QpSolved s = qp_solve({Var(Tensor::eye(2, DType::f64)), p});
+    const Var g = grad(sum(s.z) * std::nan(""), {p})[0];
+    CHECK(std::isnan(g.value().at(0)));
+    CHECK(s.adjoint.last().samples[0].kind != GradientKind::exact);
+  }
+  {  // ... of one problem.
+    const Tape tape;
+    const Var p = leaf(values({-2.0, 1.0}, {2, 1}));
+    const QpSolved s = qp_solve({Var(one), p});
+    const Var g = grad(sum(s.z * Var(values({std::nan(""), 1.0}, {2, 1}))), {p})[0];
+    CHECK(std::isnan(g.value().at(0)));
+    CHECK(g.value().at(1) == Approx(-1.0));
+  }
+  {  // NaN in the constraints of one problem, beside a shared parameter.
+    const Tape tape;
+    const Var p = leaf(number(-2.0));
+    const QpSolved s =
+        qp_solve({Var(one), p, Var(values({1.0, std::nan("")}, {2, 1, 1})), Var(values({5.0, 5.0}, {2, 1}))});
+    CHECK(s.report.samples[1].status == QpStatus::non_finite);
+    CHECK(grad(sum(s.z), {p})[0].item() == Approx(-1.0));
+  }
+  {  // A cotangent that no derivative answers: the two multipliers are not determined one by one.
+    const Tape tape;
+    const Var p = leaf(number(-2.0));
+    const QpSolved s = qp_solve({Var(one), p, Var(values({1, 1}, {2, 1})), Var(values({1, 1}, {2}))});
+    grad(sum(s.lambda * Var(values({1, 0}, {2}))), {p});
+    const GradientStatus status = s.adjoint.last().samples[0];
+    CHECK(status.adjoint == Status::singular);
+    CHECK(status.adjoint_residual == Approx(std::sqrt(0.5)).epsilon(1e-6));
+  }
+}
+
 TEST_CASE("a quadratic program in the body of a fixed point", "[qp]") {
   // z = 1/2 projection of (z + c) on the simplex; its derivative by differences.
   const auto solve = [](const Var& c, Body body) {

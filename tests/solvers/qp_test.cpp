@@ -223,6 +223,12 @@ TEST_CASE("problems with known answers", "[qp]") {
   CHECK(open.z.item() == Approx(2.0));
   CHECK(open.lambda.item() == 0.0);
   CHECK(open.slack.item() == inf);
+  const QpSolution wide = solve_qp({one, number(-1), one, number(1e200)});
+  CHECK(status(wide) == QpStatus::solved);
+  CHECK(wide.z.item() == Approx(1.0));
+  CHECK(wide.slack.item() == 1e200);
+  const QpSolution overflow = solve_qp({one, number(1e200)});
+  CHECK((status(overflow) != QpStatus::solved || overflow.z.item() == Approx(-1e200)));
   CHECK(status(solve_qp({one, number(-2), one, number(-inf)})) == QpStatus::primal_infeasible);
   CHECK(status(solve_qp({one, number(std::nan(""))})) == QpStatus::non_finite);
   CHECK(solve_qp({one, number(1)}).z.item() == Approx(-1.0));

@@ -3,8 +3,8 @@
 //   record.cpp  runs the function once on a tape and keeps what depends on its input; the rest are constants
 //   rows.cpp    tells whether every instruction treats the rows of axis 0 one by one
 //   prepare.cpp does once for all runs what operations can do with constants
-//   fuse.cpp    joins elementwise instructions into chains, which run block by block while values are in
-//   cache plan.cpp    gives each value its place in one stretch of memory, by liveness
+//   fuse.cpp    joins elementwise instructions into chains, which run block by block
+//   plan.cpp    gives each value its place in one stretch of memory, by liveness
 // and frame.cpp runs the result without recording, dispatch or allocation; chain.cpp runs a chain for it, and
 // tile.cpp leaves out rows that nobody wants any more.
 

@@ -32,8 +32,7 @@ struct NodeAttrs {
   AdjointLog log;
 };
 
-// ---- Batches and products
-// -----------------------------------------------------------------------------------
+// ---- Batches and products ------------------------------------------------------------------------------
 
 // With a batch axis, of one problem if there was none.
 Var batched(const Var& x, int rank) {
@@ -60,11 +59,11 @@ Var outer(const Var& u, const Var& v, const Var& like) {
 // The same of a vector.
 Var gathered(const Var& u, const Var& like) { return like.rank() == 1 ? sum(u, {0}) : u; }
 
-// ---- The system of derivatives
-// ------------------------------------------------------------------------------
+// ---- The system of derivatives -------------------------------------------------------------------------
 
 struct SystemAttrs {
   std::shared_ptr<const QpDerivative> derivative;
+  std::shared_ptr<PoolVector<double>> residual;  // of the solve that ran last
 };
 
 // The solution (a, c, d) of [Q A' G'; A 0 0; G 0 0] with the active rows of G, for the right-hand side r.
@@ -80,6 +79,7 @@ const Op system_op{{
           const auto right = [&](int i) { return c.in(3 + i).to(DType::f64); };
           const QpDerivative::Solution s = attrs.derivative->solve(right(0), right(1), right(2));
           const DType dtype = c.in(3).dtype();
+          *attrs.residual = s.residual;
           c.out(0) = s.z.to(dtype), c.out(1) = s.nu.to(dtype), c.out(2) = s.lambda.to(dtype);
         },
     .kind = OpKind::implicit,
@@ -113,8 +113,7 @@ Vars solve_system(const Var& Q, const Var& G, const Var& A, const Vars& r, const
   return apply_all(system_op, Vars{Q, G, A, r[0], r[1], r[2] * mask}, attrs);
 }
 
-// ---- The node
-// -----------------------------------------------------------------------------------------------
+// ---- The node ------------------------------------------------------------------------------------------
 
 Status forward_status(QpStatus status) {
   switch (status) {
@@ -175,22 +174,33 @@ Vars backward(const VjpContext& c) {
   };
   const Var z = value(0), nu = value(1), lambda = value(2);
   const Var by_slack = cotangent(3) * (1.0 - active);  // the slack of active constraints stays 0
-  const Vars right{cotangent(0) - rows_times(by_slack, G), cotangent(1), cotangent(2) * active};
-  Vars found = solve_system(Q, G, A, right, {derivative});
+  // G of a problem without a solution may have a NaN, which no zero masks.
+  const Var G_solved =
+      G.rank() == 2
+          ? G
+          : where(greater(reshape(solved, {static_cast<std::int64_t>(count), 1, 1}), 0.0), G, zeros_like(G));
+  const Vars right{cotangent(0) - rows_times(by_slack, G_solved), cotangent(1), cotangent(2) * active};
+  const auto residual = std::allocate_shared<PoolVector<double>>(memory::PoolAllocator<char>());
+  Vars found = solve_system(Q, G, A, right, {derivative, residual});
 
   AdjointReport judged{.rule = "kkt", .samples = {}, .evaluations = 1};
   const PoolVector<QpRegularity>& regularity = derivative->problems();
+  if (residual->empty()) residual->assign(count, nan);  // an outline computes nothing
   for (std::size_t i = 0; i < count; ++i) {
     const QpRegularity& r = regularity[i];
-    GradientStatus status{.kind = GradientKind::exact,
-                          .forward = forward_status(report.samples[i].status),
-                          .adjoint = r.factored ? Status::converged : Status::singular};
+    GradientStatus status{
+        .kind = GradientKind::exact,
+        .forward = forward_status(report.samples[i].status),
+        .adjoint = !r.factored || (*residual)[i] > 1e-5 ? Status::singular : Status::converged,
+        .adjoint_residual = (*residual)[i]};
     if (status.forward != Status::converged)
       status.kind = GradientKind::approximate;
     else if (r.weak > 0 || !r.factored)
       status.kind = GradientKind::non_differentiable;
     else if (r.singular)
       status.kind = GradientKind::least_squares;
+    else if (status.adjoint != Status::converged)
+      status.kind = GradientKind::approximate;
     judged.samples.push_back(status);
   }
   attrs.log.add(judged);

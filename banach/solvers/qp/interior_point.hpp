@@ -154,8 +154,7 @@ struct Kkt {
     M::subtract(n, e, V, dy, t);
     M::upper_solve(n, L, t);
     copy(t, dx, n);
-    negate(rz, dz, m);
-    for (Index i = 0; i < m; ++i) dz[i] = -dz[i];
+    copy(rz, dz, m);
     subtract_g<N, M>(d, dx, dz);
     for (Index i = 0; i < m; ++i) dz[i] *= -w[i];
   }
@@ -269,7 +268,7 @@ class InteriorPoint {
  public:
   static Index size(Index n, Index e, Index m) {
     const Index point = n + e + 2 * m;
-    return Kkt<N, M>::size(n, e, m) + Scaling<N>::size(n, e, m) + 8 * point + 2 * (n + e + m) + 64;
+    return Kkt<N, M>::size(n, e, m) + Scaling<N>::size(n, e, m) + 8 * point + n + 64;
   }
 
   /// The data are scaled in place.
@@ -279,7 +278,8 @@ class InteriorPoint {
     Point<N>* const points[] = {&at_, &step_, &right_, &error_, &more_, &best_, &centre_, &trial_};
     for (Point<N>* p : points) *p = arena.point(d_);
     minus_qx_ = arena.take(d_.n);
-    rows_ = arena.take(d_.e + d_.m);
+    for (Index i = 0; i < d_.n + d_.e + 2 * d_.m; ++i)
+      best_.x[i] = of(__builtin_nan(""));  // until there is one
     equilibrate(d_, scaling_, step_.x, step_.y, step_.z);
   }
 
@@ -305,7 +305,7 @@ class InteriorPoint {
     const N tolerance = of(1e-8), weight = of(1e6), zero = of(0.0), one = of(1.0);
     weak = zero;
     for (Index i = 0; i < d_.m; ++i) {
-      const Flag holds = centre_.z[i] > tolerance;
+      const Flag holds = (centre_.z[i] > tolerance) & (centre_.z[i] > centre_.s[i]);
       weak += select((!holds) & (centre_.s[i] <= tolerance), one, zero);
       kkt_.w[i] = select(holds, weight, zero);
       active[i] = select(holds, one, zero);
@@ -603,10 +603,11 @@ class InteriorPoint {
   Kkt<N, M> kkt_;
   Scaling<N> scaling_;
   Point<N> at_, step_, right_, error_, more_, best_, centre_, trial_;
-  N *minus_qx_, *rows_;
+  N* minus_qx_;
   N rho_, delta_, last_mu_ = number<N>(0.0);
   N lowest_ = number<N>(1e300), steps_ = number<N>(0.0);
-  Residuals<N> measured_{};
+  Residuals<N> measured_{number<N>(__builtin_inf()), number<N>(__builtin_inf()), number<N>(__builtin_inf()),
+                         number<N>(__builtin_nan(""))};
 };
 
 }  // namespace

@@ -110,11 +110,7 @@ struct Matrices {
         good = good & fine;
         const N inverse = one / square_root(select(fine, L[c * n + c], one));
         L[c * n + c] = inverse;
-        for (Index r = c + 1; r < n; ++r) {
-          L[r * n + c] *= inverse;
-          const Index last = r + 1 < j + width ? r + 1 : j + width;
-          (void)last;
-        }
+        for (Index r = c + 1; r < n; ++r) L[r * n + c] *= inverse;
         for (Index r = c + 1; r < n; ++r)
           for (Index q = c + 1; q < j + width && q <= r; ++q) L[r * n + q] -= L[r * n + c] * L[q * n + c];
       }
