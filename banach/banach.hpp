@@ -32,8 +32,8 @@
 #include <banach/ops/implicit/linearized.hpp>
 #include <banach/ops/implicit/minimize.hpp>
 #include <banach/ops/implicit/monotone.hpp>
-#include <banach/ops/implicit/regularization.hpp>
 #include <banach/ops/implicit/qp.hpp>
+#include <banach/ops/implicit/regularization.hpp>
 #include <banach/ops/implicit/root.hpp>
 #include <banach/ops/implicit/spectrum.hpp>
 #include <banach/ops/implicit/trajectory.hpp>
