@@ -91,11 +91,20 @@ void solve(const Options& o) {
     const bool file = path.extension() == ".safetensors";
     const std::string name = file ? path.filename().string() : "solution.safetensors";
     const std::string folder = !file ? *o.out : path.has_parent_path() ? path.parent_path().string() : ".";
+    std::error_code ignored;
+    if (std::filesystem::equivalent(folder + "/" + name, o.file, ignored))
+      throw cli::UsageError(fmt::format("--out {} would overwrite the problems", *o.out));
     written = cli::OutputFolder(folder, {name}).file(name);
   }
   const QpData data = read(o);
-  const QpSolution solution = solve_qp(
-      data, {.tolerance = o.tolerance, .max_steps = static_cast<int>(o.max_steps), .derivative = true});
+  const QpSolution solution = [&] {
+    try {
+      return solve_qp(
+          data, {.tolerance = o.tolerance, .max_steps = static_cast<int>(o.max_steps), .derivative = true});
+    } catch (const Error& error) {
+      throw FileError(fmt::format("{}: {}", o.file, error.what()));
+    }
+  }();
   for (std::size_t i = 0; i < solution.report.samples.size(); ++i) {
     const QpSampleReport& r = solution.report.samples[i];
     nlohmann::ordered_json line{{"problem", i},

@@ -46,8 +46,8 @@ void take(Part& part, const Tensor& t, int rank, Problems& all) {
   if (!t.defined()) return;
   const std::string given = fmt::format("{} {}", part.name, t.shape().to_string());
   if (t.rank() != rank && t.rank() != rank + 1)
-    fail<ShapeError>(
-        op, fmt::format("{} must have {} axes, or one more for the batch: {}", part.name, rank, given));
+    fail<ShapeError>(op, fmt::format("{} must have {}, or one more for the batch: {}", part.name,
+                                     rank == 1 ? "1 axis" : "2 axes", given));
   part.batched = t.rank() == rank + 1;
   if (part.batched) {
     if (all.batched && all.count != t.shape()[0])
@@ -87,14 +87,15 @@ Problems problems_of(const QpData& data) {
 
   const auto last = [](const Tensor& t) { return t.shape()[t.rank() - 1]; };
   const auto rows = [](const Tensor& t) { return t.shape()[t.rank() - 2]; };
-  const Tensor* wide = data.p.defined()   ? &data.p
-                       : data.Q.defined() ? &data.Q
+  const Tensor* wide = data.Q.defined()   ? &data.Q
+                       : data.p.defined() ? &data.p
                        : data.G.defined() ? &data.G
                                           : &data.A;
   if (!wide->defined()) fail<ValueError>(op, "one of p, Q, G and A must be given");
   all.n = last(*wide);
   const auto square = fmt::format("(...,{},{})", all.n, all.n), across = fmt::format("(...,rows,{})", all.n);
-  if (data.Q.defined()) expect(last(data.Q) == all.n && rows(data.Q) == all.n, all.Q, data.Q, square);
+  if (data.Q.defined()) expect(rows(data.Q) == all.n, all.Q, data.Q, square);
+  if (data.p.defined()) expect(last(data.p) == all.n, all.p, data.p, fmt::format("(...,{})", all.n));
   const auto constraints = [&](Part& matrix, const Tensor& left, Part& vector, const Tensor& right,
                                std::int64_t& count) {
     if (left.defined() != right.defined())
@@ -473,7 +474,7 @@ class Batch {
     QpSampleReport& r = report(i);
     r = {QpStatus::max_steps, static_cast<int>(about(5)), about(0), about(1), about(2), about(3)};
     if (about(6) == 0.0 && !convex(i))
-      r.status = QpStatus::non_convex;
+      r = {QpStatus::non_convex, r.steps, nan, nan, nan, nan};
     else if (r.largest() <= options_.tolerance)
       r.status = QpStatus::solved;
   }
@@ -585,7 +586,14 @@ class Batch {
       for (std::int64_t j = 0; j < n; ++j) gap -= G[k * n + j] * z[i * n + j];
       slack[i * all_.m + k] = gap;
     }
-    report(i).status = QpStatus::primal_infeasible;
+    QpSampleReport& r = report(i);
+    r = {QpStatus::primal_infeasible, r.steps, 0.0, nan, nan, objective(i)};
+    for (std::int64_t k = 0; k < all_.m; ++k) r.primal = std::max(r.primal, -slack[i * all_.m + k]);
+    for (std::int64_t k = 0; k < e; ++k) {
+      double off = -s.b[static_cast<std::size_t>(k)];
+      for (std::int64_t j = 0; j < n; ++j) off += A[k * n + j] * z[i * n + j];
+      r.primal = std::max(r.primal, std::abs(off));
+    }
     return true;
   }
 
@@ -622,8 +630,18 @@ class Batch {
     for (std::int64_t j = 0; j < n; ++j) z[i * n + j] = a.x[static_cast<std::size_t>(j)] / value;
     std::fill_n(nu + i * e, e, 0.0), std::fill_n(lambda + i * all_.m, all_.m, 0.0);
     std::fill_n(slack + i * all_.m, all_.m, nan);
-    report(i).status = QpStatus::dual_infeasible;
+    report(i) = {QpStatus::dual_infeasible, report(i).steps, nan, nan, nan, -infinity};
     return true;
+  }
+
+  double objective(std::int64_t i) const {
+    const double *Q = all_.Q.of(i), *p = all_.p.of(i), *at = z + i * all_.n;
+    double result = 0.0;
+    for (std::int64_t r = 0; r < all_.n; ++r) {
+      if (p) result += p[r] * at[r];
+      for (std::int64_t c = 0; Q && c < all_.n; ++c) result += 0.5 * at[r] * Q[r * all_.n + c] * at[c];
+    }
+    return result;
   }
 
   // A certificate proves something for all z (or multipliers) up to 1 / proof.
@@ -694,7 +712,8 @@ int QpReport::count(QpStatus status) const {
 }
 
 std::string QpReport::to_string() const {
-  std::string text = fmt::format("{} problem{}:", samples.size(), samples.size() == 1 ? "" : "s");
+  std::string text = fmt::format("{} problem{}{}", samples.size(), samples.size() == 1 ? "" : "s",
+                                 samples.empty() ? "" : ":");
   const char* separator = " ";
   for (int s = 0; s <= static_cast<int>(QpStatus::non_finite); ++s) {
     const auto status = static_cast<QpStatus>(s);
@@ -706,7 +725,8 @@ std::string QpReport::to_string() const {
   double most = 0.0;
   for (const QpSampleReport& r : samples)
     if (r.status == QpStatus::solved) most = std::max(most, r.largest());
-  return text + fmt::format("; largest residual {:.1e}", most);
+  if (count(QpStatus::solved) > 0) text += fmt::format("; largest residual of these solved {:.1e}", most);
+  return text;
 }
 
 QpSolution solve_qp(const QpData& data, const QpOptions& options) {

@@ -39,11 +39,13 @@ struct QpOptions {
   bool derivative = false;  ///< QpSolution::derivative is wanted
 };
 
-/// How one problem ended. Residuals are those of the answer, in the units of the data.
+/// How one problem ended. Residuals and objective are those of the answer, in the units of the data; of a
+/// problem that is infeasible, primal is the violation at z, and what means nothing is NaN (the objective of
+/// one without a lower bound: -infinity).
 struct QpSampleReport {
   QpStatus status = QpStatus::max_steps;
   int steps = 0;
-  double primal = 0.0;     ///< largest entry of |Az - b| and of the positive part of Gz - h
+  double primal = 0.0;     ///< largest entry of |Az - b| and of |Gz + slack - h|
   double dual = 0.0;       ///< largest entry of |Qz + p + A'nu + G'lambda| and of the negative part of lambda
   double gap = 0.0;        ///< |z'Qz + p'z + b'nu + h'lambda|
   double objective = 0.0;  ///< 1/2 z'Qz + p'z
@@ -57,7 +59,7 @@ struct QpReport {
 
   bool solved() const;
   int count(QpStatus status) const;
-  /// "128 problems: 126 solved, 2 primal_infeasible; largest residual 3.1e-12"
+  /// "128 problems: 126 solved, 2 primal_infeasible; largest residual of these solved 3.1e-12"
   std::string to_string() const;
 };
 
@@ -70,7 +72,8 @@ struct QpSolution {
   Tensor z;       ///< (n)
   Tensor nu;      ///< (e), of Az = b
   Tensor lambda;  ///< (m), of Gz <= h
-  Tensor slack;   ///< (m): h - Gz, exactly 0 where the constraint is active
+  Tensor slack;   ///< (m): h - Gz, exactly 0 where the constraint is active (but for rounding, if no active
+                  ///< set fits)
   QpReport report;
   std::shared_ptr<const QpDerivative> derivative = {};  ///< if asked for
 };

@@ -67,6 +67,9 @@ TEST_CASE("banach qp prints a line for each problem and writes the solutions", "
   CHECK(solution.at("z").at(0) == Approx(1.0));
   CHECK(solution.at("lambda").at(1) == Approx(1.0));
   CHECK(solution.at("slack").at(1) == 0.0);
+  const command::Outcome over = command::run("qp '" + path + "' --out '" + path + "'");
+  CHECK(over.code == 2);
+  CHECK(contains(over.err, "would overwrite"));
 }
 
 TEST_CASE("banach qp names what is wrong with a file", "[qp]") {
@@ -79,7 +82,7 @@ TEST_CASE("banach qp names what is wrong with a file", "[qp]") {
   nn::save_safetensors(path, {{"Q", Q}, {"p", p}, {"h", p}});
   check_refused(path, {"tensor 'G' is missing", "h comes with it"});
   nn::save_safetensors(path, {{"Q", Q}, {"p", tensor({1.0, 1.0, 1.0})}});
-  check_refused(path, {"Q must have shape (...,3,3): (2,2)"});
+  check_refused(path, {"p.safetensors", "p must have shape (...,2): (3)"});
   nn::save_safetensors(path, {{"Q", Q}, {"p", p.to(DType::f32)}});
   check_refused(path, {"one dtype", "p is f32"});
   nn::save_safetensors(path, {{"Q", Q}, {"p", p}});

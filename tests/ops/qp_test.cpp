@@ -137,6 +137,19 @@ TEST_CASE("where a gradient is not exact, its status says so", "[qp]") {
     CHECK_THROWS_AS(grad(sum(solve(Policy::raise).z), {p}), SolveError);
     CHECK(std::isnan(grad(sum(solve(Policy::nan).z), {p})[0].item()));
   }
+  {  // Held by two inequalities, where nothing pulls: it cannot move, and their multipliers are not unique.
+    const Tape tape;
+    const Var p = leaf(number(0));
+    const QpSolved s = qp_solve({Var(one), p, Var(values({1, -1}, {2, 1})), Var(values({0, 0}, {2}))});
+    CHECK(std::abs(grad(sum(s.z), {p})[0].item()) <= 1e-9);
+    CHECK(s.adjoint.last().samples[0].kind == GradientKind::least_squares);
+  }
+  {  // min x1 with 0 <= x: x2 is free, and has no derivative.
+    const Tape tape;
+    const Var p = leaf(values({1, 0}, {2}));
+    const QpParameters free{{}, p, Var(values({-1, 0, 0, -1, 0, 1}, {3, 2})), Var(values({0, 0, 1}, {3}))};
+    CHECK_THROWS_AS(grad(sum(qp_solve(free, {.policy = Policy::raise}).z), {p}), SolveError);
+  }
   {  // Dependent rows of A that agree.
     const Tape tape;
     const Var b = leaf(values({1, 2}, {2}));

@@ -232,6 +232,11 @@ TEST_CASE("problems with known answers", "[qp]") {
   CHECK(status(solve_qp({one, number(-2), one, number(-inf)})) == QpStatus::primal_infeasible);
   CHECK(status(solve_qp({one, number(std::nan(""))})) == QpStatus::non_finite);
   CHECK(solve_qp({one, number(1)}).z.item() == Approx(-1.0));
+  // Held by two inequalities, where nothing pulls: the start satisfies all but Gz + slack = h.
+  const QpSolution pinned = solve_qp({one, number(0), values({1, -1}, {2, 1}), values({0, 0}, {2})});
+  CHECK(status(pinned) == QpStatus::solved);
+  CHECK(pinned.slack.at(0) <= 1e-9);
+  CHECK(pinned.slack.at(1) <= 1e-9);
   const Tensor none = values({0}, {1, 1});
   const QpSolution empty_rows = solve_qp({one, number(1), none, number(0), none, number(0)});
   CHECK(status(empty_rows) == QpStatus::solved);
@@ -332,7 +337,7 @@ TEST_CASE("badly scaled problems are solved in their own units", "[qp]") {
 TEST_CASE("what does not fit is refused by name", "[qp]") {
   const Tensor Q = values({1, 0, 0, 1}, {2, 2}), p = values({1, 1}, {2});
   CHECK_THROWS_WITH(solve_qp({}), Contains("[qp_solve]"));
-  CHECK_THROWS_WITH(solve_qp({Q, values({1, 1, 1}, {3})}), Contains("Q") && Contains("(2,2)"));
+  CHECK_THROWS_WITH(solve_qp({Q, values({1, 1, 1}, {3})}), Contains("p must have shape (...,2): (3)"));
   CHECK_THROWS_WITH(solve_qp({Q, p, values({1, 1}, {1, 2})}), Contains("G and h"));
   CHECK_THROWS_WITH(solve_qp({Q, p, values({1, 1}, {1, 2}), p}), Contains("h") && Contains("(2)"));
   CHECK_THROWS_WITH(solve_qp({Q, p, {}, {}, values({1, 1, 1}, {1, 3}), values({1}, {1})}), Contains("A"));

@@ -195,7 +195,7 @@ Vars backward(const VjpContext& c) {
         .adjoint_residual = (*residual)[i]};
     if (status.forward != Status::converged)
       status.kind = GradientKind::approximate;
-    else if (r.weak > 0 || !r.factored)
+    else if (r.weak > 0 || !r.factored || (r.singular && status.adjoint != Status::converged))
       status.kind = GradientKind::non_differentiable;
     else if (r.singular)
       status.kind = GradientKind::least_squares;

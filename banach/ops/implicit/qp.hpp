@@ -32,8 +32,12 @@ struct QpSolved {
 /// sum. Where an active constraint depends on others, the solution of least norm is taken (`least_squares`);
 /// where a constraint has neither multiplier nor slack, it is taken for inactive, which gives one element of
 /// the generalised Jacobian
-/// (`non_differentiable`). Of problems without a solution the values are constants: `approximate`, with
-/// cotangents zero. Throws ShapeError, DTypeError, ValueError; SolveError under Policy::raise.
+/// (`non_differentiable`). Where z, or a multiplier that the
+/// cotangent asks for, is not unique, there is no derivative (`non_differentiable`, with the adjoint residual
+/// that a least-squares solution leaves). Of problems without a solution the values are constants:
+/// `approximate`, with cotangents zero; as forward status these have singular (primal_infeasible), diverged
+/// (dual_infeasible), indefinite (non_convex), non_finite or max_steps. Throws ShapeError, DTypeError,
+/// ValueError; SolveError under Policy::raise.
 QpSolved qp_solve(const QpParameters& parameters, const QpSolveOptions& options = {});
 
 }  // namespace banach

@@ -31,7 +31,7 @@ struct Point {
   N *x, *y, *z, *s;
 };
 
-/// In the problem's own units: the largest entry of Ax - b and of the positive part of Gx - h; of Qx + p +
+/// In the problem's own units: the largest entry of Ax - b and of Gx + s - h; of Qx + p +
 /// A'y + G'z and of the negative part of z; |x'Qx + p'x + b'y + h'z|.
 template <class N>
 struct Residuals {
@@ -376,9 +376,9 @@ class InteriorPoint {
     }
     for (Index i = 0; i < e; ++i) result.primal = larger(result.primal, magnitude(r.y[i]) / scaling_.E[i]);
     for (Index i = 0; i < m; ++i) {
-      result.primal = larger(result.primal, -r.z[i] / scaling_.F[i]);
-      result.dual = larger(result.dual, -at.z[i] * scaling_.F[i] / c);
       r.z[i] -= at.s[i];
+      result.primal = larger(result.primal, magnitude(r.z[i]) / scaling_.F[i]);
+      result.dual = larger(result.dual, -at.z[i] * scaling_.F[i] / c);
     }
     const N linear = dot(d_.p, at.x, n);
     result.gap = magnitude(quadratic + linear + dot(d_.b, at.y, e) + dot(d_.h, at.z, m)) / c;
@@ -465,9 +465,10 @@ class InteriorPoint {
     copy(at_.x, centre_.x, n), copy(at_.y, centre_.y, e), copy(at_.z, centre_.z, m);
   }
 
-  void keep_best(const Point<N>& at, const Residuals<N>& r, Flag among) {
+  // Points with residuals below `enough` are as good as any before.
+  void keep_best(const Point<N>& at, const Residuals<N>& r, Flag among, N enough = of(0.0)) {
     const N size = r.largest();
-    const Flag better = among & (size < lowest_);
+    const Flag better = among & ((size < lowest_) | (size <= enough));
     if (!any(better)) return;
     lowest_ = select(better, size, lowest_);
     measured_.primal = select(better, r.primal, measured_.primal);
@@ -586,7 +587,7 @@ class InteriorPoint {
         at.z[i] = larger(zero, at.z[i]);
         at.s[i] = select(inside, zero, larger(zero, at.s[i]));
       }
-      keep_best(at, measure(at, right_), open);
+      keep_best(at, measure(at, right_), open & !changed, of(limits_.target));
       open = open & changed;
     }
   }
