@@ -1,6 +1,7 @@
 // Kernels on several rows at once, for every instruction set that this processor has.
 #include <banach/engine/history.hpp>
 #include <banach/engine/simd.hpp>
+#include <tests/isa.hpp>
 
 #include <catch2/catch.hpp>
 
@@ -10,13 +11,9 @@
 #include <vector>
 
 namespace simd = banach::simd;
+using banach::test::KeepIsa;
 
 namespace {
-
-struct KeepIsa {
-  simd::Isa isa = simd::active();
-  ~KeepIsa() { simd::select(isa); }
-};
 
 constexpr std::int64_t most_rows = 13;
 

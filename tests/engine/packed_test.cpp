@@ -14,17 +14,13 @@
 #include <banach/engine/error.hpp>
 #include <banach/engine/panel_product.hpp>
 #include <banach/engine/simd.hpp>
+#include <tests/isa.hpp>
 
 using banach::PackedMatrix;
 namespace simd = banach::simd;
+using banach::test::KeepIsa;
 
 namespace {
-
-/// Restores the instruction set at the end of a test.
-struct KeepIsa {
-  simd::Isa isa = simd::active();
-  ~KeepIsa() { simd::select(isa); }
-};
 
 /// Runs body under every instruction set of this processor.
 template <class Body>

@@ -9,6 +9,7 @@
 //
 // Everything else is correctly rounded. The bounds below leave some room for arguments not met.
 #include <banach/engine/simd.hpp>
+#include <tests/isa.hpp>
 
 #include <algorithm>
 #include <catch2/catch.hpp>
@@ -24,14 +25,9 @@
 #include <vector>
 
 namespace simd = banach::simd;
+using banach::test::KeepIsa;
 
 namespace {
-
-/// Restores the instruction set at the end of a test.
-struct KeepIsa {
-  simd::Isa isa = simd::active();
-  ~KeepIsa() { simd::select(isa); }
-};
 
 std::vector<simd::Isa> isas() {
   std::vector<simd::Isa> found;

@@ -4,6 +4,7 @@
 #include <banach/engine/samples.hpp>
 #include <banach/engine/simd.hpp>
 #include <banach/ops/ops.hpp>
+#include <tests/isa.hpp>
 #include <tests/tensors.hpp>
 
 #include <catch2/catch.hpp>
@@ -20,11 +21,6 @@ namespace {
 constexpr double inf = std::numeric_limits<double>::infinity();
 
 using Map = std::function<Vars(const Vars&)>;
-
-struct KeepIsa {
-  simd::Isa isa = simd::active();
-  ~KeepIsa() { simd::select(isa); }
-};
 
 /// Values, cotangents, and cotangents of these for a random direction. `composed` is taken in f64.
 void check_fused(const Map& fused, const Map& composed, const Tensors& at, const Shape& result,

@@ -2,6 +2,7 @@
 #include <banach/engine/error.hpp>
 #include <banach/engine/simd.hpp>
 #include <banach/solvers/qp.hpp>
+#include <tests/isa.hpp>
 #include <tests/threads.hpp>
 
 #include <catch2/catch.hpp>
@@ -297,10 +298,7 @@ TEST_CASE("problems without a solution are named, with a certificate", "[qp]") {
 }
 
 TEST_CASE("every instruction set solves alike", "[qp]") {
-  struct Keep {
-    simd::Isa isa = simd::active();
-    ~Keep() { simd::select(isa); }
-  } keep;
+  const KeepIsa keep;
   const QpData d = random_problems(10, 9, 14, 3, 9, 0.1, 6);
   const QpSolution expected = solve_qp(d);
   for (const simd::Isa isa : {simd::Isa::sse2, simd::Isa::avx2}) {
