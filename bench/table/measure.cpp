@@ -45,8 +45,10 @@ struct Contender {
   double cost = 0.0;  // of a sample
   std::vector<double> samples = {};
 
-  /// A sample should take some milliseconds, and begin with warm caches where they matter.
-  static constexpr double shortest = 4e-3, long_run = 20e-3;
+  /// A sample should take some milliseconds, and begin with warm caches where they matter. Two threads begin
+  /// once both have run for a while: a scheduler may leave a thread that slept on its neighbour's core, and
+  /// move it only when it has seen that both are busy.
+  static constexpr double shortest = 4e-3, long_run = 20e-3, settling = 50e-3;
 
   double both() const { return seconds(work.run, threads) + (work.less ? seconds(work.less, threads) : 0.0); }
 
@@ -55,13 +57,20 @@ struct Contender {
     both();
     const double once = both();
     times = std::max(1, static_cast<int>(std::ceil(shortest / once)));
-    cost = once * (once < long_run ? times + 1 : 1);
+    cost = once * (once < long_run ? times + 1 : 1) + (threads > 1 ? settling : 0.0);
     leave();
+  }
+
+  void settle() {
+    if (threads == 1 && cost >= long_run) return;
+    const double ready = now(threads) + (threads > 1 ? settling : 0.0);
+    do work.run();
+    while (now(threads) < ready);
   }
 
   void sample() {
     enter();
-    if (cost < long_run) work.run();
+    settle();
     double time = seconds(work.run, threads, times);
     if (work.less) time -= seconds(work.less, threads, times);
     const Counts counts = work.counts && work.per_evaluation ? work.counts() : Counts{1, 0};
