@@ -78,12 +78,13 @@ int run(const Options& options) {
   std::vector<MeasuredSection> measured;
   for (std::size_t i = 0; i < sections.size(); ++i) {
     MeasuredSection section{sections[i].title, {}};
-    for (const Line& line : sections[i].lines) {
-      if (!wanted(section.title + ": " + line.name)) continue;
-      fmt::print(stderr, "{}\n", line.name);
-      section.lines.emplace_back(line, measure(line, peers, i < headlines ? headline : growth));
-    }
-    if (section.lines.empty()) continue;
+    std::vector<Line> lines;
+    for (const Line& line : sections[i].lines)
+      if (wanted(section.title + ": " + line.name)) lines.push_back(line);
+    if (lines.empty()) continue;
+    fmt::print(stderr, "{}\n", section.title);
+    const std::vector<Result> results = measure(lines, peers, i < headlines ? headline : growth);
+    for (std::size_t k = 0; k < lines.size(); ++k) section.lines.emplace_back(lines[k], results[k]);
     fmt::print("\n{}", table(section, peers));
     std::fflush(stdout);
     measured.push_back(std::move(section));

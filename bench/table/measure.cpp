@@ -89,53 +89,80 @@ std::int64_t peak_bytes(const Work& work) {
   return banach::memory::stats().peak_bytes - before;
 }
 
+/// One line's contenders, in turn.
+class Race {
+ public:
+  Race(const Line& line, const Peers& peers, const Effort& effort)
+      : work_(line.ours()), floors_(line.floors) {
+    const auto ours = [&](const Work& work, int threads) {
+      return Contender{work, threads, [=] { banach::set_threads(threads); }, [] {}};
+    };
+    all_ = {ours(line.floor(), 1), ours(work_, 1), ours(work_, 2)};
+    if (const auto peer = peers.work.find(line.name); peer != peers.work.end()) {
+      const Work theirs = peer->second();
+      for (const int threads : {1, 2})
+        all_.push_back({theirs, threads, [&, threads] { peers.enter(threads); }, peers.leave});
+    }
+
+    banach::set_threads(1);
+    bytes_ = peak_bytes(work_);
+    double turn = 0.0;
+    for (Contender& c : all_) {
+      c.calibrate();
+      turn += c.cost;
+    }
+    turns_ = std::clamp(static_cast<int>(effort.seconds / turn), effort.fewest, effort.most);
+  }
+
+  int turns() const { return turns_; }
+
+  void turn() {
+    for (Contender& c : all_) c.sample();
+  }
+
+  Result result() {
+    Result result;
+    result.bytes = bytes_;
+    result.turns = turns_;
+    if (work_.counts) result.counts = work_.counts();
+    const double floors = floors_ ? floors_(result.counts) : 1.0;
+    for (double& sample : all_[floor].samples) sample *= floors;
+    result.floor = all_[floor].median_time();
+    result.ours_to_floor = median_ratio(all_[ours_1].samples, all_[floor].samples);
+    result.speedup = median_ratio(all_[ours_1].samples, all_[ours_2].samples);
+    for (const std::size_t i : {0, 1}) result.ours[i] = all_[ours_1 + i].median_time();
+    if (all_.size() > peer_1) {
+      if (all_[peer_1].work.counts) result.peer_counts = all_[peer_1].work.counts();
+      for (const std::size_t i : {0, 1}) {
+        result.peer[i] = all_[peer_1 + i].median_time();
+        result.ours_to_peer[i] = median_ratio(all_[ours_1 + i].samples, all_[peer_1 + i].samples);
+      }
+    }
+    return result;
+  }
+
+ private:
+  enum : std::size_t { floor, ours_1, ours_2, peer_1, peer_2 };
+
+  Work work_;
+  std::function<double(const Counts&)> floors_;
+  std::vector<Contender> all_;
+  std::int64_t bytes_ = 0;
+  int turns_ = 0;
+};
+
 }  // namespace
 
-Result measure(const Line& line, const Peers& peers, const Effort& effort) {
-  enum { floor, ours_1, ours_2, peer_1, peer_2 };
-  const auto nothing = [] {};
-  const auto ours = [&](const Work& work, int threads) {
-    return Contender{work, threads, [=] { banach::set_threads(threads); }, nothing};
-  };
-  Result result;
-  const Work work = line.ours();
-  std::vector<Contender> all{ours(line.floor(), 1), ours(work, 1), ours(work, 2)};
-  const auto peer = peers.work.find(line.name);
-  if (peer != peers.work.end()) {
-    const Work theirs = peer->second();
-    for (const int threads : {1, 2})
-      all.push_back({theirs, threads, [&, threads] { peers.enter(threads); }, peers.leave});
-  }
-
-  banach::set_threads(1);
-  result.bytes = peak_bytes(work);
-  double turn = 0.0;
-  for (Contender& c : all) {
-    c.calibrate();
-    turn += c.cost;
-  }
-  result.turns = std::clamp(static_cast<int>(effort.seconds / turn), effort.fewest, effort.most);
-  for (int i = 0; i < result.turns; ++i)
-    for (Contender& c : all) c.sample();
+std::vector<Result> measure(const std::vector<Line>& lines, const Peers& peers, const Effort& effort) {
+  std::vector<Race> races;
+  for (const Line& line : lines) races.emplace_back(line, peers, effort);
+  for (int round = 0; round < effort.most; ++round)
+    for (Race& race : races)
+      if ((round + 1) * race.turns() / effort.most > round * race.turns() / effort.most) race.turn();
   banach::set_threads(0);
-
-  if (work.counts) result.counts = work.counts();
-  const double floors = line.floors ? line.floors(result.counts) : 1.0;
-  for (double& sample : all[floor].samples) sample *= floors;
-  result.floor = all[floor].median_time();
-  result.ours_to_floor = median_ratio(all[ours_1].samples, all[floor].samples);
-  result.speedup = median_ratio(all[ours_1].samples, all[ours_2].samples);
-  for (const int i : {0, 1}) result.ours[i] = all[static_cast<std::size_t>(ours_1 + i)].median_time();
-  if (all.size() > peer_1) {
-    if (all[peer_1].work.counts) result.peer_counts = all[peer_1].work.counts();
-    for (const int i : {0, 1}) {
-      const Contender& theirs = all[static_cast<std::size_t>(peer_1 + i)];
-      result.peer[i] = theirs.median_time();
-      result.ours_to_peer[i] =
-          median_ratio(all[static_cast<std::size_t>(ours_1 + i)].samples, theirs.samples);
-    }
-  }
-  return result;
+  std::vector<Result> results;
+  for (Race& race : races) results.push_back(race.result());
+  return results;
 }
 
 }  // namespace bench

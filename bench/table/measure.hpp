@@ -1,12 +1,14 @@
 #pragma once
-// Timing: everything that a line compares runs in turn, again and again, so that a busy moment of the machine
-// hits all of it; ratios are medians of the ratios of one turn.
+// Timing: everything that a line compares runs in turn, so that a busy moment of the machine hits all of it;
+// the turns of one line are spread over the time of all, so that a busy second hits few of them. Ratios are
+// medians of the ratios of one turn.
 
 #include <bench/table/table.hpp>
 
 #include <map>
 #include <optional>
 #include <string>
+#include <vector>
 
 namespace bench {
 
@@ -28,6 +30,6 @@ struct Result {
   int turns = 0;
 };
 
-Result measure(const Line& line, const Peers& peers, const Effort& effort);
+std::vector<Result> measure(const std::vector<Line>& lines, const Peers& peers, const Effort& effort);
 
 }  // namespace bench
