@@ -63,17 +63,18 @@ void check_files(const Options& options) {
 
 int run(const Options& options) {
   check_files(options);
-  const Peers peers = torch_peers();
+  const Peers torch = torch_peers();
   const std::regex filter(options.filter);
   const auto wanted = [&](const std::string& text) { return std::regex_search(text, filter); };
 
   std::vector<Section> sections{deq_section(), transformer_section(), operations_section()};
   const Effort headline = options.quick ? Effort{0.0, 1, 1} : Effort{};
-  const Effort growth = options.quick ? headline : Effort{.seconds = 1.2};
+  const Effort others = options.quick ? headline : Effort{.seconds = 1.2};
   const std::size_t headlines = sections.size();
   for (Section& section : growth_sections()) sections.push_back(std::move(section));
+  sections.push_back(quadratic_section());
 
-  const std::string where = machine(peers);
+  const std::string where = machine(torch);
   fmt::print("{}\n", where);
   std::vector<MeasuredSection> measured;
   for (std::size_t i = 0; i < sections.size(); ++i) {
@@ -83,7 +84,8 @@ int run(const Options& options) {
       if (wanted(section.title + ": " + line.name)) lines.push_back(line);
     if (lines.empty()) continue;
     fmt::print(stderr, "{}\n", section.title);
-    const std::vector<Result> results = measure(lines, peers, i < headlines ? headline : growth);
+    const Peers& peers = sections[i].peers.work.empty() ? torch : sections[i].peers;
+    const std::vector<Result> results = measure(lines, peers, i < headlines ? headline : others);
     for (std::size_t k = 0; k < lines.size(); ++k) section.lines.emplace_back(lines[k], results[k]);
     fmt::print("\n{}", table(section, peers));
     std::fflush(stdout);

@@ -44,11 +44,6 @@ struct Line {
   Goal goal = {};
 };
 
-struct Section {
-  std::string title;
-  std::vector<Line> lines;
-};
-
 /// The same work in another library, by the names of the lines.
 struct Peers {
   std::string name;
@@ -57,12 +52,19 @@ struct Peers {
   std::function<void()> leave = {};             ///< and after
 };
 
+struct Section {
+  std::string title;
+  std::vector<Line> lines;
+  Peers peers = {};  ///< beside this section in LibTorch's place, if there are any
+};
+
 /// None, unless LibTorch was there when this was built.
 Peers torch_peers();
 
 Section deq_section();
 Section operations_section();
 Section transformer_section();
+Section quadratic_section();
 std::vector<Section> growth_sections();
 
 /// Evaluations of f that a body of the lab takes, on samples that it was not trained on.
