@@ -534,7 +534,10 @@ class Batch {
 
   // min 1/2 |t|^2 + 1/2 |r|^2 with Az - t = b, Gz - r <= h always has a solution; at it A'nu + G'lambda = 0
   // with nu = t and lambda = r, which proves that r = t = 0 cannot be if b'nu + h'lambda < 0 (Farkas).
-  bool cannot_be_met(std::int64_t i) {
+  // Constraints in very different units may hide that: then each is brought to entries of at most 1.
+  bool cannot_be_met(std::int64_t i) { return cannot_be_met(i, false) || cannot_be_met(i, true); }
+
+  bool cannot_be_met(std::int64_t i, bool unit_rows) {
     const auto rows = finite_rows(i);
     const std::int64_t n = all_.n, e = all_.e, m = std::ssize(rows), all = n + e + m;
     if (e + m == 0) return false;
@@ -559,17 +562,30 @@ class Batch {
       s.G[static_cast<std::size_t>(k * all + n + e + k)] = -1.0;
       s.h.push_back(h[row]);
     }
-    const Single::Answer a = s.solve(options_.max_steps);
+    Numbers unit(static_cast<std::size_t>(e + m), 1.0);  // of each constraint
+    if (unit_rows)
+      for (std::int64_t k = 0; k < e + m; ++k) {
+        double* const row = k < e ? s.A.data() + k * all : s.G.data() + (k - e) * all;
+        double most = 0.0;
+        for (std::int64_t j = 0; j < n; ++j) most = std::max(most, std::abs(row[j]));
+        if (most == 0.0) continue;
+        unit[static_cast<std::size_t>(k)] = 1.0 / most;
+        for (std::int64_t j = 0; j < n; ++j) row[j] /= most;
+        (k < e ? s.b[static_cast<std::size_t>(k)] : s.h[static_cast<std::size_t>(k - e)]) /= most;
+      }
+    Single::Answer a = s.solve(options_.max_steps);
+    const double* b = all_.b.of(i);
     double value = 0.0;
     Numbers left(static_cast<std::size_t>(n), 0.0);
     for (std::int64_t k = 0; k < e; ++k) {
-      value -= s.b[static_cast<std::size_t>(k)] * a.y[static_cast<std::size_t>(k)];
+      a.y[static_cast<std::size_t>(k)] *= unit[static_cast<std::size_t>(k)];
+      value -= b[k] * a.y[static_cast<std::size_t>(k)];
       for (std::int64_t j = 0; j < n; ++j)
         left[static_cast<std::size_t>(j)] += A[k * n + j] * a.y[static_cast<std::size_t>(k)];
     }
     for (std::int64_t k = 0; k < m; ++k) {
-      const double w = a.z[static_cast<std::size_t>(k)];
-      value -= s.h[static_cast<std::size_t>(k)] * w;
+      const double w = a.z[static_cast<std::size_t>(k)] *= unit[static_cast<std::size_t>(e + k)];
+      value -= h[rows[static_cast<std::size_t>(k)]] * w;
       for (std::int64_t j = 0; j < n; ++j)
         left[static_cast<std::size_t>(j)] += G[rows[static_cast<std::size_t>(k)] * n + j] * w;
     }
@@ -590,7 +606,7 @@ class Batch {
     r = {QpStatus::primal_infeasible, r.steps, 0.0, nan, nan, objective(i)};
     for (std::int64_t k = 0; k < all_.m; ++k) r.primal = std::max(r.primal, -slack[i * all_.m + k]);
     for (std::int64_t k = 0; k < e; ++k) {
-      double off = -s.b[static_cast<std::size_t>(k)];
+      double off = -b[k];
       for (std::int64_t j = 0; j < n; ++j) off += A[k * n + j] * z[i * n + j];
       r.primal = std::max(r.primal, std::abs(off));
     }

@@ -65,7 +65,8 @@ struct QpReport {
 
 /// Shapes with the batch axis if some part of the data has one. Of a problem that is primal_infeasible, nu
 /// and lambda >= 0 are a certificate: A'nu + G'lambda = 0 and b'nu + h'lambda = -1, to rounding; z is a point
-/// of least violation (in the norm 2). (Where some h is -infinity, lambda is 1 there and z is NaN.) Of one
+/// of least violation (in the norm 2, of constraints in units of their own where only that gives a
+/// certificate). (Where some h is -infinity, lambda is 1 there and z is NaN.) Of one
 /// that is dual_infeasible, z is: Qz = 0, Az = 0, Gz <= 0 and p'z = -1. Of the others that are not solved,
 /// the values are the best found, or NaN for non_convex and non_finite.
 struct QpSolution {
