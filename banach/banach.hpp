@@ -57,9 +57,11 @@
 #include <banach/nn/optnet.hpp>
 #include <banach/nn/parameter.hpp>
 #include <banach/nn/power_iteration.hpp>
+#include <banach/nn/projections.hpp>
 #include <banach/nn/safetensors.hpp>
 #include <banach/nn/schedule.hpp>
 #include <banach/nn/sequential.hpp>
+#include <banach/nn/soft_sort.hpp>
 #include <banach/nn/spectral.hpp>
 #include <banach/nn/total_variation.hpp>
 #include <banach/nn/weight_norm.hpp>

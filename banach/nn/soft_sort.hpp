@@ -1,0 +1,36 @@
+#pragma once
+// Isotonic regression, and sorting and ranking made differentiable by it: Blondel, Teboul, Berthet and
+// Djolonga 2020, "Fast differentiable sorting and ranking". Each is a quadratic program a row, solved by
+// qp_solve, whose constraints are independent: the derivative is exact but for ties between blocks that are
+// merged and blocks that are not, where it is the one of keeping them apart. Made for rows of up to some
+// hundred entries: time grows with n^3. Rows with a NaN or an infinity give NaN.
+
+#include <banach/ops/implicit/qp.hpp>
+
+namespace banach::nn {
+
+/// Rows y (batch, n) or (n) -> argmin over z of 1/2 sum of w_i (z_i - y_i)^2 subject to z_1 <= ... <= z_n,
+/// for weights w (n) or (batch, n), 1 if left out. Throws ShapeError, DTypeError; ValueError unless the
+/// weights are positive.
+Var isotonic(const Var& y, const Var& weights = {}, const QpSolveOptions& options = {});
+
+struct SoftSortOptions {
+  double eps = 1.0;         ///< > 0: the smaller, the closer to the hard sort, and the less is blended
+  bool descending = false;  ///< else rising
+  QpSolveOptions solve = {};
+};
+
+/// Rows x (batch, n) or (n), sorted softly: the point of the permutahedron of x (the convex hull of all
+/// orders of its entries) nearest to (1, ..., n) / eps (the paper, equation 5 with the quadratic
+/// regularisation). Its sum is that of x. It is the hard sort where neighbours in it are at most 1 / eps
+/// apart, and the mean in every place for eps -> infinity. Throws ShapeError, and ValueError unless eps is
+/// positive.
+Var soft_sort(const Var& x, const SoftSortOptions& options = {});
+
+/// The soft rank of each entry in its row, from 1 (the smallest, or the largest if descending) to n: the
+/// point of the permutahedron of (1, ..., n) nearest to x / eps (the paper, equation 6). It is the hard rank
+/// where entries are at least eps apart, and (n + 1) / 2 for eps -> infinity. Entries that are equal have
+/// equal ranks.
+Var soft_rank(const Var& x, const SoftSortOptions& options = {});
+
+}  // namespace banach::nn

@@ -1,0 +1,186 @@
+// Isotonic regression beside pool adjacent violators; soft sorts and ranks by their limits, symmetries and
+// differences.
+#include <banach/nn/soft_sort.hpp>
+#include <banach/ops/implicit/qp.hpp>
+
+#include "layers.hpp"
+
+#include <catch2/catch.hpp>
+
+#include <numeric>
+
+using namespace banach;
+using namespace banach::nn;
+using namespace banach::test;
+using Catch::Matchers::Contains;
+
+namespace {
+
+// Pool adjacent violators, for each row.
+Tensor pooled(const Tensor& y, const Tensor& weights) {
+  struct Block {
+    double mean, weight;
+    std::int64_t count;
+  };
+  const std::int64_t batch = y.size(0), n = y.size(1);
+  Tensor z = Tensor::empty(y.shape(), DType::f64);
+  for (std::int64_t row = 0; row < batch; ++row) {
+    std::vector<Block> blocks;
+    for (std::int64_t i = 0; i < n; ++i) {
+      blocks.push_back({y.at(row * n + i), weights.at(weights.rank() == 2 ? row * n + i : i), 1});
+      while (blocks.size() > 1 && blocks[blocks.size() - 2].mean > blocks.back().mean) {
+        const Block last = blocks.back();
+        blocks.pop_back();
+        Block& b = blocks.back();
+        b.mean = (b.mean * b.weight + last.mean * last.weight) / (b.weight + last.weight);
+        b.weight += last.weight, b.count += last.count;
+      }
+    }
+    double* out = z.mutable_data<double>() + row * n;
+    for (const Block& b : blocks) out = std::fill_n(out, b.count, b.mean);
+  }
+  return z;
+}
+
+Tensor positive(const Shape& shape, std::uint64_t seed) { return (exp(Var(normal(shape, seed)))).value(); }
+
+// The columns in another order.
+Var permuted(const Var& x, const std::vector<double>& order) {
+  return take(x, -1, Var(tensor(order, {x.size(-1)}).to(DType::i64)));
+}
+
+void check_gradients_of(Function f, const Vars& inputs) {
+  const GradcheckReport report = gradcheck(f, inputs, {.order = 2, .step = 1e-5});
+  INFO(report.to_string());
+  CHECK(report.passed);
+}
+
+}  // namespace
+
+TEST_CASE("isotonic regression is that of pool adjacent violators", "[soft_sort]") {
+  const std::int64_t n = GENERATE(1, 2, 9, 60);
+  const Tensor y = normal({12, n}, 1), w = positive({n}, 2), each = positive({12, n}, 3);
+  CHECK(largest_difference(isotonic(Var(y)), Var(pooled(y, Tensor::ones({n}, DType::f64)))) <= 1e-9);
+  CHECK(largest_difference(isotonic(Var(y), Var(w)), Var(pooled(y, w))) <= 1e-9);
+  CHECK(largest_difference(isotonic(Var(y), Var(each)), Var(pooled(y, each))) <= 1e-9);
+}
+
+TEST_CASE("the derivative of isotonic regression is the mean over blocks", "[soft_sort]") {
+  const Tape tape;
+  const Var y = leaf(tensor({1.0, 3.0, 2.0, 1.5, 9.0}));
+  const Var z = isotonic(y);
+  CHECK(largest_difference(z, Var(tensor({1.0, 6.5 / 3, 6.5 / 3, 6.5 / 3, 9.0}))) <= 1e-12);
+  const Var g = grad(sum(z * Var(tensor({1.0, 3.0, 0.0, 0.0, 5.0}))), {y})[0];
+  CHECK(largest_difference(g, Var(tensor({1.0, 1.0, 1.0, 1.0, 5.0}))) <= 1e-12);
+}
+
+TEST_CASE("derivatives of isotonic regression, soft sorts and soft ranks agree with differences",
+          "[soft_sort]") {
+  const Var x(normal({4, 6}, 5)), w(positive({6}, 6));
+  check_gradients_of([](const Vars& in) { return Vars{isotonic(in[0], in[1])}; }, {x, w});
+  for (const bool descending : {false, true})
+    for (const double eps : {0.1, 0.5, 2.0}) {
+      const SoftSortOptions options{.eps = eps, .descending = descending};
+      check_gradients_of([&](const Vars& in) { return Vars{soft_sort(in[0], options)}; }, {x});
+      check_gradients_of([&](const Vars& in) { return Vars{soft_rank(in[0], options)}; }, {x});
+    }
+}
+
+TEST_CASE("small eps gives the hard sort and ranks, large eps the mean", "[soft_sort]") {
+  const std::int64_t n = GENERATE(2, 5, 40);
+  const bool descending = GENERATE(false, true);
+  const DType dtype = GENERATE(DType::f32, DType::f64);
+  // Entries at least 1/2 apart, in some order.
+  Random random(7);
+  Tensor x = Tensor::empty({3, n}, DType::f64);
+  for (std::int64_t row = 0; row < 3; ++row) {
+    const auto order = random.permutation(n);
+    for (std::int64_t i = 0; i < n; ++i)
+      x.mutable_data<double>()[row * n + i] =
+          static_cast<double>(order[static_cast<std::size_t>(i)]) - 3.0 + 0.5 * random.uniform();
+  }
+  const Var v(x.to(dtype));
+  const Var hard = sort(v, -1, descending).values;
+  Tensor rank = Tensor::zeros({3, n}, DType::f64);
+  for (std::int64_t i = 0; i < 3 * n; ++i)
+    for (std::int64_t j = i / n * n; j < i / n * n + n; ++j)
+      rank.mutable_data<double>()[i] += descending ? x.at(j) >= x.at(i) : x.at(j) <= x.at(i);
+  for (const double eps : {1e-12, 1e-6, 0.1}) {
+    INFO("eps " << eps);
+    CHECK(same_bits(soft_sort(v, {.eps = eps, .descending = descending}), hard));
+    CHECK(same_bits(soft_rank(v, {.eps = eps, .descending = descending}), Var(rank.to(dtype))));
+  }
+  const double loose = dtype == DType::f64 ? 1e-6 : 1e-3;
+  const Var mean_of = broadcast_to(mean(v, {1}, true), {3, n});
+  CHECK(largest_difference(soft_sort(v, {.eps = 1e9, .descending = descending}), mean_of) <= loose);
+  const Var middle(Tensor::full({3, n}, 0.5 * static_cast<double>(n + 1), dtype));
+  CHECK(largest_difference(soft_rank(v, {.eps = 1e9, .descending = descending}), middle) <= loose);
+}
+
+TEST_CASE("a soft sort of two numbers has a closed form", "[soft_sort]") {
+  // The projection of (1, 2) / eps onto the segment from (a, b) to (b, a), a <= b.
+  const double eps = 0.5;
+  const Var near(tensor({1.0, 4.0})), far(tensor({1.0, 2.5}));
+  CHECK(largest_difference(soft_sort(near, {.eps = eps}), Var(tensor({1.5, 3.5}))) <=
+        1e-10);                                         // 1 / eps apart
+  CHECK(same_bits(soft_sort(far, {.eps = eps}), far));  // the end
+  CHECK(largest_difference(soft_rank(Var(tensor({0.2, 0.0})), {.eps = eps}), Var(tensor({1.7, 1.3}))) <=
+        1e-10);
+}
+
+TEST_CASE("soft sorts ignore the order of their input, and soft ranks follow it", "[soft_sort]") {
+  const std::vector<double> order{3, 0, 4, 1, 2, 5};
+  const Var x(normal({5, 6}, 8));
+  const double eps = GENERATE(0.1, 1.0, 10.0);
+  CHECK(same_bits(soft_sort(permuted(x, order), {.eps = eps}), soft_sort(x, {.eps = eps})));
+  CHECK(same_bits(soft_rank(permuted(x, order), {.eps = eps}), permuted(soft_rank(x, {.eps = eps}), order)));
+  // Sums are kept, the order too, and ranks of x + c are those of x.
+  CHECK(largest_difference(sum(soft_sort(x, {.eps = eps}), {1}), sum(x, {1})) <= 1e-9);
+  CHECK(largest_difference(sum(soft_rank(x, {.eps = eps}), {1}), Var(Tensor::full({5}, 21.0, DType::f64))) <=
+        1e-9);
+  const Var s = soft_sort(x, {.eps = eps});
+  CHECK(min(slice(s, 1, 1, 6) - slice(s, 1, 0, 5)).item() >= -1e-10);
+  CHECK(largest_difference(soft_rank(x + 3.0, {.eps = eps}), soft_rank(x, {.eps = eps})) <= 1e-9);
+  CHECK(largest_difference(soft_rank(x, {.eps = eps, .descending = true}),
+                           7.0 - soft_rank(x, {.eps = eps})) <= 1e-9);
+}
+
+TEST_CASE("equal entries share their soft rank, and have derivatives", "[soft_sort]") {
+  const Tape tape;
+  const Var x = leaf(tensor({2.0, 0.0, 2.0, 5.0}));
+  const Var r = soft_rank(x, {.eps = 0.1});
+  CHECK(largest_difference(r, Var(tensor({2.5, 1.0, 2.5, 4.0}))) <= 1e-10);
+  // Pulling them apart costs 1 / eps each way, until they are eps apart.
+  const Var g = grad(sum(r * Var(tensor({1.0, 0.0, 0.0, 0.0}))), {x})[0];
+  CHECK(largest_difference(g, Var(tensor({5.0, 0.0, -5.0, 0.0}))) <= 1e-8);
+}
+
+TEST_CASE("rows that are empty, of one entry, or not finite", "[soft_sort]") {
+  for (const Shape& shape : {Shape{0}, Shape{1}, Shape{3, 0}, Shape{0, 3}, Shape{2, 1}}) {
+    const Var x(Tensor::full(shape, 4.0, DType::f64));
+    CHECK(same_bits(isotonic(x), x));
+    CHECK(same_bits(soft_sort(x), x));
+    CHECK(same_bits(soft_rank(x), ones_like(x)));
+  }
+  const Var broken(tensor({0.1, std::nan(""), 0.2, 0.3, 0.4, 0.5}, {2, 3}));
+  for (const Var& z : {isotonic(broken), soft_sort(broken), soft_rank(broken)})
+    for (int i = 0; i < 3; ++i) {
+      CHECK(std::isnan(z.value().at(i)));
+      CHECK(std::isfinite(z.value().at(3 + i)));
+    }
+  CHECK_THROWS_AS(soft_sort(broken, {.solve = {.policy = Policy::raise}}), SolveError);
+}
+
+TEST_CASE("isotonic regression and soft sorts refuse what has no meaning", "[soft_sort]") {
+  const Var x(normal({2, 3}, 9));
+  CHECK_THROWS_WITH(soft_sort(x, {.eps = 0.0}), Contains("[soft_sort] eps must be positive: got 0"));
+  CHECK_THROWS_WITH(soft_rank(x, {.eps = -1.0}), Contains("[soft_rank] eps must be positive: got -1"));
+  CHECK_THROWS_AS(soft_rank(x, {.eps = std::nan("")}), ValueError);
+  CHECK_THROWS_WITH(soft_sort(Var(Tensor::zeros({2, 3, 4}))),
+                    Contains("input must be (batch,n) or (n): got (2,3,4)"));
+  CHECK_THROWS_AS(isotonic(Var(Tensor::zeros({}, DType::f64))), ShapeError);
+  CHECK_THROWS_WITH(isotonic(x, Var(tensor({1.0, 0.0, 2.0}))),
+                    Contains("[isotonic] weights must be positive"));
+  CHECK_THROWS_AS(isotonic(x, Var(tensor({1.0, 2.0}))), ShapeError);
+  CHECK_THROWS_AS(isotonic(x, Var(Tensor::ones({3}))), DTypeError);
+}
