@@ -5,13 +5,15 @@
 
 #include <fmt/format.h>
 
+#include <apps/cli/run_notes.hpp>
 #include <banach/engine/error.hpp>
 
 namespace banach::lab {
 namespace {
 
 constexpr std::int64_t step_fields = 7;
-const std::string setting_prefix = "lab.setting.", rule_prefix = "lab.rule.", position_key = "lab.position";
+const cli::RunNotes run_notes("lab");
+const std::string rule_prefix = "lab.rule.";
 
 std::string steps_name(std::size_t rule) { return fmt::format("lab.steps.{}", rule); }
 
@@ -36,21 +38,10 @@ std::vector<Step> from_tensor(const Tensor& tensor) {
   return steps;
 }
 
-/// "--seed 1, not 0" for the first setting in which the checkpoint differs; empty if none does.
-std::string difference(const nn::Metadata& notes, const Entries& settings) {
-  for (const auto& [name, value] : settings) {
-    const auto found = notes.find(setting_prefix + name);
-    const std::string there = found == notes.end() ? "unset" : found->second;
-    if (there != value) return fmt::format("{} {}, not {}", name, there, value);
-  }
-  return {};
-}
-
 }  // namespace
 
 void put_results(nn::Progress& progress, const Results& results, std::size_t rule) {
-  for (const auto& [name, value] : results.settings) progress.notes[setting_prefix + name] = value;
-  progress.notes[position_key] = std::to_string(rule);
+  run_notes.put(progress.notes, results.settings, rule);
   for (std::size_t i = 0; i < results.rules.size(); ++i) {
     progress.notes[rule_prefix + std::to_string(i)] = to_text(results.rules[i]);
     if (!results.rules[i].steps.empty()) progress.extra[steps_name(i)] = to_tensor(results.rules[i].steps);
@@ -58,16 +49,7 @@ void put_results(nn::Progress& progress, const Results& results, std::size_t rul
 }
 
 std::size_t take_results(const std::string& path, Results& results) {
-  if (!std::filesystem::exists(path))
-    fail<FileError>("resume", fmt::format("there is no checkpoint {}: start without --resume", path));
-  const nn::Progress progress = nn::load_progress(path);
-  const auto position = progress.notes.find(position_key);
-  if (position == progress.notes.end())
-    fail<FileError>("resume", fmt::format("{} is not a checkpoint of banach lab: its metadata has no {}",
-                                          path, position_key));
-  if (const std::string other = difference(progress.notes, results.settings); !other.empty())
-    fail<FileError>(
-        "resume", fmt::format("{} was made with {}: give the same settings, or another --out", path, other));
+  const auto [progress, rule] = run_notes.resume(path, results.settings, results.rules.size());
   for (std::size_t i = 0; i < results.rules.size(); ++i) {
     const auto text = progress.notes.find(rule_prefix + std::to_string(i));
     if (text == progress.notes.end())
@@ -76,12 +58,6 @@ std::size_t take_results(const std::string& path, Results& results) {
     const auto steps = progress.extra.find(steps_name(i));
     if (steps != progress.extra.end()) results.rules[i].steps = from_tensor(steps->second);
   }
-  std::size_t rule = results.rules.size() + 1;
-  const std::string& digits = position->second;
-  std::from_chars(digits.data(), digits.data() + digits.size(), rule);
-  if (rule > results.rules.size())
-    fail<FileError>("resume",
-                    fmt::format("{}: {} must be the place of a rule: got '{}'", path, position_key, digits));
   return rule;
 }
 
@@ -89,6 +65,7 @@ SavedRun saved_run(const std::string& path) {
   if (!std::filesystem::exists(path)) fail<FileError>("checkpoint", fmt::format("there is no file {}", path));
   const nn::Progress progress = nn::load_progress(path);
   SavedRun run{.step = progress.step};
+  const std::string setting_prefix = run_notes.setting_key("");
   const auto note = [&](const std::string& name) -> const std::string& {
     const auto found = progress.notes.find(name);
     if (found == progress.notes.end())
@@ -118,7 +95,7 @@ SavedRun saved_run(const std::string& path) {
 
   // The model is that of the rule in training or, between two, that of the one just done.
   std::size_t rule = 0;
-  read(position_key, rule);
+  read(run_notes.place_key(), rule);
   const auto result_of = [&](std::size_t i) { return from_text(note(rule_prefix + std::to_string(i))); };
   const bool begun =
       progress.notes.contains(rule_prefix + std::to_string(rule)) && !result_of(rule).probes.empty();
@@ -128,20 +105,7 @@ SavedRun saved_run(const std::string& path) {
 }
 
 void check_replaceable(const std::string& path, const TrainSettings& settings) {
-  if (!std::filesystem::exists(path)) return;
-  std::string what = "cannot be read: start anew with --overwrite";
-  try {
-    const nn::Metadata notes = nn::load_progress(path).notes;
-    const std::string other = difference(notes, describe(settings));
-    const auto position = notes.find(position_key);
-    const bool finished =
-        position != notes.end() && position->second == std::to_string(settings.rules.size());
-    if (finished && other.empty()) return;
-    what = other.empty() ? "is of an unfinished run: go on with --resume, start anew with --overwrite"
-                         : fmt::format("is of another run ({}): start anew with --overwrite", other);
-  } catch (const FileError&) {  // the new run does not need it, but its user may
-  }
-  fail<FileError>("out", fmt::format("{} {}, or give another --out", path, what));
+  run_notes.check_replaceable(path, describe(settings), settings.rules.size());
 }
 
 }  // namespace banach::lab

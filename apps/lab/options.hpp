@@ -9,6 +9,7 @@
 #include <vector>
 
 #include <apps/cli/common.hpp>
+#include <apps/cli/run_notes.hpp>
 #include <apps/lab/rules.hpp>
 
 namespace CLI {
@@ -66,7 +67,7 @@ struct TrainSettings {
   std::uint64_t seed = 0;
 };
 
-using Entries = std::vector<std::pair<std::string, std::string>>;
+using cli::Entries;
 
 /// Fills in what depends on model and data. Throws cli::UsageError for settings that contradict one another.
 TrainSettings resolve(const Options& options, const std::string& data, std::int64_t training_images);
