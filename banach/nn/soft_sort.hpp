@@ -1,9 +1,9 @@
 #pragma once
 // Isotonic regression, and sorting and ranking made differentiable by it: Blondel, Teboul, Berthet and
-// Djolonga 2020, "Fast differentiable sorting and ranking". Each is a quadratic program a row, solved by
-// qp_solve, whose constraints are independent: the derivative is exact but for ties between blocks that are
-// merged and blocks that are not, where it is the one of keeping them apart. Made for rows of up to some
-// hundred entries: time grows with n^3. Rows with a NaN or an infinity give NaN.
+// Djolonga 2020, "Fast differentiable sorting and ranking". Each is a quadratic program a row, solved in its
+// dual by qp_solve, and its constraints are independent, so that the derivative is exact; where blocks with
+// equal means meet there are two, and it is the one of merging them. Made for rows of up to some hundred
+// entries: time grows with n^3. Rows with a NaN or an infinity give NaN.
 
 #include <banach/ops/implicit/qp.hpp>
 

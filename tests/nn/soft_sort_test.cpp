@@ -74,6 +74,15 @@ TEST_CASE("the derivative of isotonic regression is the mean over blocks", "[sof
   CHECK(largest_difference(g, Var(tensor({1.0, 1.0, 1.0, 1.0, 5.0}))) <= 1e-12);
 }
 
+TEST_CASE("at ties, isotonic regression has the derivative of merging", "[soft_sort]") {
+  const Tape tape;
+  const Var y = leaf(tensor({1.0, 1.0, 4.0, 2.0, 3.0}));
+  const Var z = isotonic(y);
+  CHECK(largest_difference(z, Var(tensor({1.0, 1.0, 3.0, 3.0, 3.0}))) <= 1e-12);
+  const Var g = grad(sum(z * Var(tensor({1.0, 0.0, 0.0, 0.0, 3.0}))), {y})[0];
+  CHECK(largest_difference(g, Var(tensor({0.5, 0.5, 1.0, 1.0, 1.0}))) <= 1e-9);
+}
+
 TEST_CASE("derivatives of isotonic regression, soft sorts and soft ranks agree with differences",
           "[soft_sort]") {
   const Var x(normal({4, 6}, 5)), w(positive({6}, 6));
