@@ -25,12 +25,12 @@ void check(std::string_view name, const Var& x, const char* what, double size) {
 
 Var project_simplex(const Var& x, double total) {
   check("project_simplex", x, "total", total);
-  const Var shifted = x - max(x.detach(), {-1}, true);  // moves with x along (1, ..., 1): nothing is lost
+  const Var shifted = x - max(x, {-1}, true);  // so that a large common part costs no digits; z is the same
   // z = max(x - tau, 0), and tau is the largest of the values that it would have if the 1, 2, ... largest
-  // entries were those above 0. Which these are is a constant; tau itself has derivatives.
-  const Var fixed = shifted.detach(), falling = sort(fixed, -1, true).values;
+  // entries were those above 0. Which these are has no derivative; tau itself has.
   const Var ranks = cumsum(Var(Tensor::ones({x.size(-1)}, x.dtype())), 0);
-  const Var support = greater(fixed, max((cumsum(falling, -1) - total) / ranks, {-1}, true));
+  const Var candidates = (cumsum(sort(shifted, -1, true).values, -1) - total) / ranks;
+  const Var support = greater(shifted, max(candidates, {-1}, true));
   const Var tau = (sum(where(support, shifted, 0.0), {-1}, true) - total) / sum(support, {-1}, true);
   return relu(shifted - tau);
 }

@@ -20,7 +20,8 @@ struct TotalVariationOptions {
 ///
 /// Solved in its dual, z = y - D'w with w = argmin 1/2 |y - D'w|^2 subject to |w| <= lambda: its solution is
 /// regular where pieces of z are constant, which is everywhere, whereas the primal problem with a slack for
-/// each side of |Dz| is degenerate there. Status and gradient status are those of the dual.
+/// each side of |Dz| is degenerate there. Status and gradient status are those of the dual; where a piece is
+/// just about to part (Dz = 0 and |w| = lambda), the gradient is non_differentiable, and that of the piece.
 struct TotalVariation {
   Parameter D;           ///< (n-1,n) at first; any number of rows
   Parameter log_lambda;  ///< (1)

@@ -151,12 +151,22 @@ TEST_CASE("projections of f32, of no rows, and of NaN", "[projections]") {
 }
 
 TEST_CASE("a projection serves inside the body of a fixed point", "[projections]") {
-  // Projected gradient descent of |z - c|^2 on the simplex.
+  // Projected gradient descent of |z - c|^2, from a point with another support, recorded once or not.
+  const Body body = GENERATE(Body::eager, Body::checked);
   const Var c(normal({3, 5}, 10));
-  const auto found = fixed_point([&](const Var& z) { return project_simplex(z - 0.3 * (z - c)); },
-                                 Var(Tensor::full({3, 5}, 0.2, DType::f64)), {.tolerance = 1e-12});
+  const Var start(
+      tensor({1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0}, {3, 5}));
+  const auto solve = [&](const Var& target) {
+    return fixed_point([&](const Var& z) { return project_simplex(z - 0.3 * (z - target)); }, start,
+                       {.tolerance = 1e-13, .body = body});
+  };
+  const auto found = solve(c);
   CHECK(found.report.converged());
   CHECK(largest_difference(found.z, project_simplex(c)) <= 1e-9);
+  const Tensor g = normal({3, 5}, 11);
+  CHECK(largest_difference(pulled(c.value(), g, [&](const Var& target) { return solve(target).z; }),
+                           pulled(c.value(), g, [](const Var& target) { return project_simplex(target); })) <=
+        1e-6);
 }
 
 TEST_CASE("projections refuse what has no meaning", "[projections]") {

@@ -1,6 +1,7 @@
 // Isotonic regression beside pool adjacent violators; soft sorts and ranks by their limits, symmetries and
 // differences.
 #include <banach/nn/soft_sort.hpp>
+#include <banach/ops/implicit/fixed_point.hpp>
 #include <banach/ops/implicit/qp.hpp>
 
 #include "layers.hpp"
@@ -162,6 +163,20 @@ TEST_CASE("equal entries share their soft rank, and have derivatives", "[soft_so
   // Pulling them apart costs 1 / eps each way, until they are eps apart.
   const Var g = grad(sum(r * Var(tensor({1.0, 0.0, 0.0, 0.0}))), {x})[0];
   CHECK(largest_difference(g, Var(tensor({5.0, 0.0, -5.0, 0.0}))) <= 1e-8);
+}
+
+TEST_CASE("soft sorts and ranks serve inside the body of a fixed point", "[soft_sort]") {
+  const Body body = GENERATE(Body::eager, Body::checked);
+  const Var c(normal({4, 5}, 10));
+  for (const bool rank : {false, true}) {
+    const auto f = [&](const Var& z) {
+      const Var at = 0.3 * z + c;
+      return 0.2 * (rank ? soft_rank(at, {.eps = 2.0}) : soft_sort(at)) + c;
+    };
+    const auto found = fixed_point(f, zeros_like(c), {.tolerance = 1e-12, .body = body});
+    CHECK(found.report.converged());
+    CHECK(largest_difference(f(found.z), found.z) <= 1e-10);
+  }
 }
 
 TEST_CASE("rows that are empty, of one entry, or not finite", "[soft_sort]") {

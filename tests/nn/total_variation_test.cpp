@@ -58,6 +58,16 @@ TEST_CASE("gradients of total variation average over flat pieces", "[total_varia
   CHECK(adjoint.last().samples[0].kind == GradientKind::exact);
 }
 
+TEST_CASE("a piece that is about to part has the gradient of a piece", "[total_variation]") {
+  const TotalVariation layer(2, {.lambda = 1.5, .dtype = DType::f64});
+  const Tape tape;
+  const Var y = leaf(tensor({0.0, 3.0}));
+  const auto [z, w, report, adjoint] = layer(y);
+  CHECK(largest_difference(z, Var(tensor({1.5, 1.5}))) <= 1e-10);
+  CHECK(largest_difference(grad(sum(z * Var(tensor({1.0, 0.0}))), {y})[0], Var(tensor({0.5, 0.5}))) <= 1e-9);
+  CHECK(adjoint.last().samples[0].kind == GradientKind::non_differentiable);
+}
+
 TEST_CASE("derivatives of total variation agree with differences, of D too", "[total_variation]") {
   for (const std::int64_t rows : {5, 3, 8}) {  // of more rows than values, w is not unique, but z is
     TotalVariation layer(6, {.lambda = 0.8, .dtype = DType::f64});
