@@ -69,6 +69,61 @@ TEST_CASE("gradients of every parameter through every output agree with differen
   CHECK(checked >= 8);  // batches of three
 }
 
+TEST_CASE("every entry of every parameter's gradient is that of central differences, 27 times", "[qp]") {
+  const double step = 1e-5;
+  int checked = 0;
+  for (std::uint64_t seed = 0; checked < 27; ++seed) {
+    REQUIRE(seed < 200);
+    Random random(seed);
+    const std::int64_t n = 2 + random.below(5), m = 1 + random.below(2 * n), e = random.below(n / 2 + 1);
+    const Problem problem(1, n, m, e, seed);
+    Vars at;
+    const QpParameters given = parameters(problem.all());
+    for (const Var& v : {given.Q, given.p, given.G, given.h, given.A, given.b}) at.push_back(Var(v.value()));
+    const Tensor weights = normal(random, {n + e + 2 * m});
+    const auto loss = [&](const Vars& v) {  // of each problem
+      const QpSolved s = qp_solve({v[0], v[1], v[2], v[3], v[4], v[5]});
+      REQUIRE(s.report.solved());
+      return sum(concat({s.z, s.nu, s.lambda, s.slack}, 1) * Var(weights), {1});
+    };
+    const QpSolved s = qp_solve({at[0], at[1], at[2], at[3], at[4], at[5]});
+    bool regular = true;  // no constraint is near to a change
+    for (std::int64_t i = 0; i < m; ++i)
+      regular = regular && std::max(s.slack.value().at(i), s.lambda.value().at(i)) > 0.05;
+    if (!regular) continue;
+    INFO("n " << n << ", m " << m << ", e " << e << ", seed " << seed);
+
+    const Tape tape;
+    Vars leaves;
+    for (const Var& v : at) leaves.push_back(leaf(v.value()));
+    const Vars gradients = grad(sum(loss(leaves)), leaves);
+    for (std::size_t k = 0; k < 6; ++k) {  // all entries of one parameter, up and down, are one batch
+      const std::int64_t size = at[k].size();
+      if (size == 0) continue;
+      Vars moved;
+      for (const Var& v : at) {
+        Ints shape{2 * size};
+        for (int axis = 1; axis < v.rank(); ++axis) shape.push_back(v.shape()[axis]);
+        moved.push_back(Var(broadcast_to(v, Shape(shape)).value()));
+      }
+      Tensor entries = moved[k].value();
+      for (std::int64_t i = 0; i < size; ++i) {
+        entries.mutable_data<double>()[(2 * i) * size + i] += step;
+        entries.mutable_data<double>()[(2 * i + 1) * size + i] -= step;
+      }
+      moved[k] = Var(entries);
+      const Tensor found = loss(moved).value();
+      for (std::int64_t i = 0; i < size; ++i) {
+        const double difference = (found.at(2 * i) - found.at(2 * i + 1)) / (2.0 * step);
+        INFO("parameter " << k << ", entry " << i);
+        CHECK(std::abs(gradients[k].value().at(i) - difference) <=
+              1e-5 * std::max(1.0, std::abs(difference)));
+      }
+    }
+    ++checked;
+  }
+}
+
 TEST_CASE("third derivatives of a quadratic program exist", "[qp]") {
   // min (q z^2)/2 - z: z = 1 / q, whose third derivative is -6 / q^4.
   const Tape tape;
@@ -185,6 +240,65 @@ TEST_CASE("where a gradient is not exact, its status says so", "[qp]") {
     const QpSolved marked = qp_solve({Var(one), p, G2, h2}, {.policy = Policy::nan});
     CHECK(marked.z.value().at(0) == Approx(1.0));
     CHECK(std::isnan(marked.z.value().at(1)));
+  }
+}
+
+TEST_CASE("gradients of problems without a regular solution", "[qp]") {
+  const Tensor one = values({1}, {1, 1}), minus = values({-1}, {1, 1}), none = values({0}, {1, 1});
+  struct Result {
+    Tensor p, b;
+    GradientStatus status;
+  };
+  // The gradient of z's sum in p and in the right-hand side of A, or else of G.
+  const auto gradient = [](QpParameters problem) {
+    const Tape tape;
+    problem.p = leaf(problem.p.value());
+    Var& right = problem.A.defined() ? problem.b : problem.h;
+    if (!right.defined()) problem.G = Var(Tensor::zeros({0, problem.p.size()}, DType::f64));
+    right = leaf(right.defined() ? right.value() : Tensor::zeros({0}, DType::f64));
+    const QpSolved s = qp_solve(problem);
+    const Vars g = grad(sum(s.z), {problem.p, right});
+    return Result{g[0].value(), g[1].value(), s.adjoint.last().samples[0]};
+  };
+  const auto expect_constant = [](const Result& r, Status forward) {
+    CHECK(r.status.kind == GradientKind::approximate);
+    CHECK(r.status.forward == forward);
+    for (std::int64_t i = 0; i < r.p.size(); ++i) CHECK(r.p.at(i) == 0.0);
+    for (std::int64_t i = 0; i < r.b.size(); ++i) CHECK(r.b.at(i) == 0.0);
+  };
+  const Var square(Tensor::eye(2, DType::f64)), zeros(values({0, 0}, {2}));
+  expect_constant(
+      gradient({square, zeros, {}, {}, Var(values({1, 1, 2, 2}, {2, 2})), Var(values({1, 2.1}, {2}))}),
+      Status::singular);
+  expect_constant(
+      gradient({Var(one), Var(number(0)), Var(values({1, -1}, {2, 1})), Var(values({-1, -1}, {2}))}),
+      Status::singular);
+  expect_constant(gradient({Var(none), Var(number(-1)), Var(minus), Var(number(0))}), Status::diverged);
+  expect_constant(gradient({Var(values({1, 0, 0, -1}, {2, 2})), zeros}), Status::indefinite);
+  expect_constant(gradient({Var(one), Var(number(std::nan("")))}), Status::non_finite);
+  {  // Q = 0, p = 0: every z is a solution.
+    const Result r = gradient({Var(values({0, 0, 0, 0}, {2, 2})), zeros});
+    CHECK(r.status.kind == GradientKind::non_differentiable);
+    CHECK(r.status.adjoint == Status::singular);
+  }
+  {  // A bound that is not there.
+    const Result r =
+        gradient({Var(one), Var(number(-2)), Var(one), Var(number(std::numeric_limits<double>::infinity()))});
+    CHECK(r.p.item() == Approx(-1.0).epsilon(1e-12));
+    CHECK(r.b.item() == 0.0);
+    CHECK(r.status.kind == GradientKind::exact);
+  }
+  {  // No constraints at all.
+    const Result r = gradient({Var(one), Var(number(1))});
+    CHECK(r.p.item() == Approx(-1.0).epsilon(1e-12));
+    CHECK(r.status.kind == GradientKind::exact);
+  }
+  {  // Rows of zeros; that of G is met without room, which is the same however z moves.
+    const Result r =
+        gradient({Var(one), Var(number(1)), Var(none), Var(number(0)), Var(none), Var(number(0))});
+    CHECK(r.p.item() == Approx(-1.0).epsilon(1e-9));
+    CHECK(std::abs(r.b.item()) <= 1e-9);
+    CHECK(r.status.kind != GradientKind::exact);
   }
 }
 
