@@ -49,6 +49,7 @@ struct QpSampleReport {
   double dual = 0.0;       ///< largest entry of |Qz + p + A'nu + G'lambda| and of the negative part of lambda
   double gap = 0.0;        ///< |z'Qz + p'z + b'nu + h'lambda|
   double objective = 0.0;  ///< 1/2 z'Qz + p'z
+  double shift = 0.0;      ///< of h and b, by Infeasible::closest of qp_solve
 
   /// The largest of primal, dual and gap / max(1, |objective|).
   double largest() const;

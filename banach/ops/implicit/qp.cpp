@@ -1,9 +1,10 @@
 #include <banach/engine/error.hpp>
 #include <banach/engine/op.hpp>
 #include <banach/engine/tape.hpp>
+#include <banach/ops/cast.hpp>
 #include <banach/ops/compare.hpp>
 #include <banach/ops/elementwise.hpp>
-#include <banach/ops/implicit/qp.hpp>
+#include <banach/ops/implicit/qp_shift.hpp>
 #include <banach/ops/matmul.hpp>
 #include <banach/ops/reduce.hpp>
 #include <banach/ops/shape_ops.hpp>
@@ -28,7 +29,8 @@ struct NodeAttrs {
   QpSolveOptions options;
   QpReport report;
   std::shared_ptr<const QpDerivative> derivative;
-  Tensor z;  // what it is the derivative at
+  Tensor z;                 // what it is the derivative at
+  PoolVector<char> kinked;  // not zero for problems whose parameters have no derivative; may be empty
   AdjointLog log;
 };
 
@@ -195,7 +197,8 @@ Vars backward(const VjpContext& c) {
         .adjoint_residual = (*residual)[i]};
     if (status.forward != Status::converged)
       status.kind = GradientKind::approximate;
-    else if (r.weak > 0 || !r.factored || (r.singular && status.adjoint != Status::converged))
+    else if (r.weak > 0 || !r.factored || (!attrs.kinked.empty() && attrs.kinked[i]) ||
+             (r.singular && status.adjoint != Status::converged))
       status.kind = GradientKind::non_differentiable;
     else if (r.singular)
       status.kind = GradientKind::least_squares;
@@ -259,15 +262,33 @@ const Op qp_op{{
     .view = true,
 }};
 
-}  // namespace
+QpSolved solve(const QpParameters& given, const QpSolveOptions& options, PoolVector<char> kinked = {});
 
-QpSolved qp_solve(const QpParameters& given, const QpSolveOptions& options) {
+// Problems that `report` calls infeasible with the smallest shift of their right-hand sides, others as given.
+QpSolved solve_closest(const QpParameters& given, const QpReport& report, QpSolveOptions options) {
+  options.infeasible = Infeasible::report;
+  const QpShift shift = qp_shift(given, report, options);
+  const DType dtype = (given.G.defined() ? given.G : given.A).dtype();
+  const auto precise = [](const Var& x) { return x.defined() ? cast(x, DType::f64) : x; };
+  QpParameters moved{precise(given.Q), precise(given.p), precise(given.G),
+                     precise(given.h), precise(given.A), precise(given.b)};
+  if (moved.h.defined()) moved.h = moved.h + shift.h;
+  if (moved.b.defined()) moved.b = moved.b + shift.b;
+  QpSolved result = solve(moved, options, shift.kinked);
+  for (std::size_t i = 0; i < shift.length.size(); ++i) result.report.samples[i].shift = shift.length[i];
+  for (Var* x : {&result.z, &result.nu, &result.lambda, &result.slack}) *x = cast(*x, dtype);
+  return result;
+}
+
+QpSolved solve(const QpParameters& given, const QpSolveOptions& options, PoolVector<char> kinked) {
   const Var* const parameters[] = {&given.Q, &given.p, &given.G, &given.h, &given.A, &given.b};
   QpData data;
   Tensor* const parts[] = {&data.Q, &data.p, &data.G, &data.h, &data.A, &data.b};
   for (int i = 0; i < 6; ++i)
     if (parameters[i]->defined()) *parts[i] = parameters[i]->value();
   QpSolution found = solve_qp(data, {options.tolerance, options.max_steps, recording()});
+  if (options.infeasible == Infeasible::closest && found.report.count(QpStatus::primal_infeasible) > 0)
+    return solve_closest(given, found.report, options);
   if (options.policy == Policy::raise && !found.report.solved())
     fail<SolveError>("qp_solve", "not all problems were solved: " + found.report.to_string());
 
@@ -280,8 +301,8 @@ QpSolved qp_solve(const QpParameters& given, const QpSolveOptions& options) {
     inputs.push_back(parameters[i]->defined() ? *parameters[i] : Var(Tensor::zeros(defaults[i], dtype)));
   AdjointLog log;
   const Tensors outputs = outputs_of(found);
-  Vars recorded =
-      record(qp_op, inputs, outputs, NodeAttrs{options, found.report, found.derivative, found.z, log});
+  Vars recorded = record(qp_op, inputs, outputs,
+                         NodeAttrs{options, found.report, found.derivative, found.z, std::move(kinked), log});
   if (options.policy == Policy::nan && !found.report.solved()) {
     const Var mask = marked(found.report.samples.size(), dtype, [&](std::size_t i) {
       return found.report.samples[i].status != QpStatus::solved;
@@ -289,6 +310,12 @@ QpSolved qp_solve(const QpParameters& given, const QpSolveOptions& options) {
     for (Var& x : recorded) x = reshape(with_nan(batched(x, 1), mask), x.shape());
   }
   return {recorded[0], recorded[1], recorded[2], recorded[3], found.report, log};
+}
+
+}  // namespace
+
+QpSolved qp_solve(const QpParameters& parameters, const QpSolveOptions& options) {
+  return solve(parameters, options);
 }
 
 }  // namespace banach

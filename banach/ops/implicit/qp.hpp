@@ -12,10 +12,17 @@ struct QpParameters {
   Var Q = {}, p = {}, G = {}, h = {}, A = {}, b = {};
 };
 
+/// What to do about problems without a feasible point.
+enum class Infeasible : std::uint8_t {
+  report,   ///< say so, with a certificate
+  closest,  ///< solve the closest feasible problem
+};
+
 struct QpSolveOptions {
   double tolerance = 1e-6;  ///< see QpOptions
   int max_steps = 250;
   Policy policy = Policy::report;  ///< about problems not solved, and gradients that do not exist
+  Infeasible infeasible = Infeasible::report;
 };
 
 /// z (batch, n), nu (batch, e), lambda (batch, m) and slack (batch, m), all differentiable; without the batch
@@ -38,6 +45,16 @@ struct QpSolved {
 /// `approximate`, with cotangents zero; as forward status these have singular (primal_infeasible), diverged
 /// (dual_infeasible), indefinite (non_convex), non_finite or max_steps. Throws ShapeError, DTypeError,
 /// ValueError; SolveError under Policy::raise.
+///
+/// Under Infeasible::closest, a problem that is primal_infeasible gives way to
+///     min 1/2 z'Qz + p'z subject to Gz <= h + s, Az = b + r,
+/// with the s and r of least norm that leave it a feasible point (qp_shift.hpp; QPLayer's definition). The
+/// four outputs and the report are those of this problem, QpSampleReport::shift is the length of (s, r), and
+/// s and r are differentiated with the rest. No point is strictly inside, so the multipliers are not unique:
+/// the gradient of z and slack is that of the solution along changes that leave the rank of the active
+/// constraints alone, the one of nu and lambda a least-squares solution (`least_squares`); where s itself has
+/// no derivative (QpShift::kinked) it is `non_differentiable`. Other problems of the batch are solved as
+/// ever, to the same bits. Where one is infeasible, it costs two further solves of the batch.
 QpSolved qp_solve(const QpParameters& parameters, const QpSolveOptions& options = {});
 
 }  // namespace banach
