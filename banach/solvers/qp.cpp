@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cfloat>
 #include <cmath>
 #include <limits>
 
@@ -147,7 +148,9 @@ enum class Fitness { good, non_finite, never };  // never: some h is -infinity
 Fitness fitness(const Problems& all, std::int64_t problem) {
   const auto finite = [&](const Part& part) {
     const double* v = part.of(problem);
-    return !v || std::all_of(v, v + part.size, [](double x) { return std::isfinite(x); });
+    bool good = true;  // no early end: this takes several at a time
+    for (std::int64_t i = 0; v && i < part.size; ++i) good &= std::abs(v[i]) <= DBL_MAX;
+    return good;
   };
   for (const Part* part : {&all.Q, &all.p, &all.G, &all.A, &all.b})
     if (!finite(*part)) return Fitness::non_finite;
@@ -169,8 +172,8 @@ class Packed {
     const std::int64_t dense = m - bounds;
     const std::int64_t numbers = n * n + n + e * n + e + bounds + dense * n + m + n + e + 2 * m + 7;
     const std::int64_t all = numbers * width_ + solver.workspace(n, e, m);
-    memory_.resize(static_cast<std::size_t>(all));  // aligned to 64 by the pool
-    double* next = memory_.data();
+    memory_ = Tensor::empty({all}, DType::f64);  // aligned to 64 by the pool
+    double* next = memory_.mutable_data<double>();
     const auto part = [&](std::int64_t count) {
       double* result = next;
       next += count * width_;
@@ -198,7 +201,7 @@ class Packed {
  private:
   const qp::Solver& solver_;
   std::int64_t width_;
-  PoolVector<double> memory_;
+  Tensor memory_;
   qp::Group group_{};
   double* work_ = nullptr;
 };
@@ -395,6 +398,7 @@ class Batch {
     z = z_.mutable_data<double>(), nu = nu_.mutable_data<double>();
     lambda = lambda_.mutable_data<double>(), slack = slack_.mutable_data<double>();
     reports_.resize(static_cast<std::size_t>(all.count));
+    fitness_.resize(reports_.size());
   }
 
   QpSolution run() {
@@ -437,7 +441,8 @@ class Batch {
   void pack(const Packed& packed, std::int64_t lane, std::int64_t i, bool given) {
     qp::Group& g = const_cast<Packed&>(packed).group();
     const std::int64_t n = all_.n, bounds = g.bounds;
-    const bool good = given && fitness(all_, i) == Fitness::good;
+    if (given) fitness_[static_cast<std::size_t>(i)] = fitness(all_, i);
+    const bool good = given && fitness_[static_cast<std::size_t>(i)] == Fitness::good;
     const double *Q = good ? all_.Q.of(i) : nullptr, *p = good ? all_.p.of(i) : nullptr;
     for (std::int64_t r = 0; r < n; ++r) {
       for (std::int64_t c = 0; c < n; ++c)
@@ -497,7 +502,7 @@ class Batch {
   // What the interior point did not settle.
   void judge(std::int64_t i) {
     QpSampleReport& r = report(i);
-    const Fitness fit = fitness(all_, i);
+    const Fitness fit = fitness_[static_cast<std::size_t>(i)];
     if (fit == Fitness::non_finite) {
       r = {QpStatus::non_finite, 0, nan, nan, nan, nan};
     } else if (fit == Fitness::never) {
@@ -669,6 +674,7 @@ class Batch {
   Tensor z_, nu_, lambda_, slack_;
   double *z, *nu, *lambda, *slack;
   PoolVector<QpSampleReport> reports_;
+  PoolVector<Fitness> fitness_;
 };
 
 }  // namespace

@@ -11,25 +11,10 @@
 //
 // All numbers are N: double or Lanes. M supplies the matrix kernels.
 
-#include <banach/solvers/qp/numbers.hpp>
+#include <banach/solvers/qp/multipliers.hpp>
 
 namespace banach::qp {
 namespace {
-
-/// The first `bounds` rows of G have one entry each, in the columns named; their coefficients are `bound`.
-template <class N>
-struct Data {
-  Index n, e, m, bounds;
-  const Index* column;
-  N *Q, *p, *A, *b, *bound, *G, *h;  // G: the other rows
-
-  Index rows() const { return m - bounds; }
-};
-
-template <class N>
-struct Point {
-  N *x, *y, *z, *s;
-};
 
 /// In the problem's own units: the largest entry of Ax - b and of Gx + s - h; of Qx + p +
 /// A'y + G'z and of the negative part of z; |x'Qx + p'x + b'y + h'z|.
@@ -43,66 +28,6 @@ struct Residuals {
     return select(finite(primal + dual + gap + objective), all, number<N>(1e300));
   }
 };
-
-/// Memory handed out in one direction.
-template <class N>
-struct Arena {
-  N* next;
-  N* take(Index count) {
-    N* result = next;
-    next += count;
-    return result;
-  }
-  Point<N> point(const Data<N>& d) { return {take(d.n), take(d.e), take(d.m), take(d.m)}; }
-};
-
-// ---- Products ---------------------------------------------------------------------------------------------
-
-template <class N>
-void copy(const N* from, N* to, Index n) {
-  for (Index i = 0; i < n; ++i) to[i] = from[i];
-}
-template <class N>
-void negate(const N* from, N* to, Index n) {
-  for (Index i = 0; i < n; ++i) to[i] = -from[i];
-}
-template <class N>
-void add(const N* from, N* to, Index n, N factor) {
-  for (Index i = 0; i < n; ++i) to[i] += factor * from[i];
-}
-template <class N>
-N largest(const N* v, Index n) {
-  N result = number<N>(0.0);
-  for (Index i = 0; i < n; ++i) result = larger(result, magnitude(v[i]));
-  return result;
-}
-template <class N>
-N dot(const N* a, const N* b, Index n) {
-  N result = number<N>(0.0);
-  for (Index i = 0; i < n; ++i) result += a[i] * b[i];
-  return result;
-}
-
-/// y -= G x
-template <class N, class M>
-void subtract_g(const Data<N>& d, const N* x, N* y) {
-  for (Index i = 0; i < d.bounds; ++i) y[i] -= d.bound[i] * x[d.column[i]];
-  M::subtract(d.rows(), d.n, d.G, x, y + d.bounds);
-}
-/// y -= G' x
-template <class N, class M>
-void subtract_gt(const Data<N>& d, const N* x, N* y) {
-  for (Index i = 0; i < d.bounds; ++i) y[d.column[i]] -= d.bound[i] * x[i];
-  M::subtract_transposed(d.rows(), d.n, d.G, x + d.bounds, y);
-}
-/// r = -(Qx + A'y + G'z)
-template <class N, class M>
-void minus_gradient(const Data<N>& d, const N* x, const N* y, const N* z, N* r) {
-  for (Index j = 0; j < d.n; ++j) r[j] = number<N>(0.0);
-  M::subtract(d.n, d.n, d.Q, x, r);
-  M::subtract_transposed(d.e, d.n, d.A, y, r);
-  subtract_gt<N, M>(d, z, r);
-}
 
 // ---- The KKT system ---------------------------------------------------------------------------------------
 
@@ -268,13 +193,15 @@ class InteriorPoint {
  public:
   static Index size(Index n, Index e, Index m) {
     const Index point = n + e + 2 * m;
-    return Kkt<N, M>::size(n, e, m) + Scaling<N>::size(n, e, m) + 8 * point + n + 64;
+    return Kkt<N, M>::size(n, e, m) + Scaling<N>::size(n, e, m) + Multipliers<N, M>::size(n, e, m) +
+           8 * point + n + 64;
   }
 
   /// The data are scaled in place.
   InteriorPoint(const Data<N>& data, const Limits& limits, Arena<N>& arena) : d_(data), limits_(limits) {
     kkt_.place(d_, arena);
     scaling_.place(d_, arena);
+    multipliers_.place(d_, arena);
     Point<N>* const points[] = {&at_, &step_, &right_, &error_, &more_, &best_, &centre_, &trial_};
     for (Point<N>* p : points) *p = arena.point(d_);
     minus_qx_ = arena.take(d_.n);
@@ -286,17 +213,27 @@ class InteriorPoint {
   /// Afterwards the object may be copied: all it knows is in the memory it was given.
   Answer<N> run() {
     const Index n = d_.n;
-    const N shift = larger(of(1e-30), of(1e-9) * largest(d_.Q, n * n));
+    const N most = largest(d_.Q, n * n), shift = larger(of(1e-30), of(1e-9) * most);
     copy(d_.Q, kkt_.L, n * n);
     for (Index j = 0; j < n; ++j) kkt_.L[j * n + j] += shift;
-    const N convex = select(M::cholesky(n, kkt_.L), of(1.0), of(0.0));
-    start();
-    iterate();
-    finish();
+    const Flag convex = M::cholesky(n, kkt_.L);
+    if (Multipliers<N, M>::suits(n, d_.m)) {
+      const Flag found =
+          multipliers_.solve(kkt_.L, convex & (most > of(0.0)), limits_.max_steps, at_, steps_);
+      keep_best(at_, measure(at_, right_), found);
+      finish(found);
+    }
+    const Flag left = !(lowest_ <= of(limits_.target));
+    if (any(left)) {
+      lowest_ = select(left, of(1e300), lowest_);
+      start();
+      iterate(left);
+      finish(left);
+    }
     copy(best_.x, centre_.x, n), copy(best_.y, centre_.y, d_.e);
     copy(best_.z, centre_.z, d_.m), copy(best_.s, centre_.s, d_.m);
     unscale(best_);
-    return {best_, measured_, lowest_, steps_, convex};
+    return {best_, measured_, lowest_, steps_, select(convex, of(1.0), of(0.0))};
   }
 
   /// Readies for derivatives at the solution: constraints with a multiplier are active, w > 0; those with
@@ -304,13 +241,16 @@ class InteriorPoint {
   Mask<N> linearise(N* active, N& weak) {
     const N tolerance = of(1e-8), weight = of(1e6), zero = of(0.0), one = of(1.0);
     weak = zero;
+    Flag same = factored_;  // finish ended with the very factor
     for (Index i = 0; i < d_.m; ++i) {
       const Flag holds = (centre_.z[i] > tolerance) & (centre_.z[i] > centre_.s[i]);
       weak += select((!holds) & (centre_.s[i] <= tolerance), one, zero);
-      kkt_.w[i] = select(holds, weight, zero);
+      const N w = select(holds, weight, zero);
+      same = same & (w == kkt_.w[i]);
+      kkt_.w[i] = w;
       active[i] = select(holds, one, zero);
     }
-    return kkt_.factor(of(1e-8), of(1e-6));
+    return any(!same) ? kkt_.factor(of(1e-8), of(1e-6)) : same;
   }
 
   /// Solves Q a + A'c + G'd = r.x, A a = r.y, and G a = r.z for active constraints (d = 0 for the others), in
@@ -328,14 +268,16 @@ class InteriorPoint {
     N last = of(1e300);
     for (int k = 0; k < 12; ++k) {
       copy(error_.x, right_.x, n), copy(error_.y, right_.y, e), copy(error_.z, right_.z, m);
-      M::subtract(n, n, d_.Q, at_.x, right_.x);
-      M::subtract_transposed(e, n, d_.A, at_.y, right_.x);
-      subtract_gt<N, M>(d_, at_.z, right_.x);
-      M::subtract(e, n, d_.A, at_.x, right_.y);
-      subtract_g<N, M>(d_, at_.x, right_.z);
+      if (k > 0) {
+        M::subtract(n, n, d_.Q, at_.x, right_.x);
+        M::subtract_transposed(e, n, d_.A, at_.y, right_.x);
+        subtract_gt<N, M>(d_, at_.z, right_.x);
+        M::subtract(e, n, d_.A, at_.x, right_.y);
+        subtract_g<N, M>(d_, at_.x, right_.z);
+      }
       for (Index i = 0; i < m; ++i) right_.z[i] = select(kkt_.w[i] > zero, right_.z[i], zero);
       const N left = entries(right_) / size;
-      const Flag going = (left > of(1e-15)) & (left < of(0.5) * last);
+      const Flag going = (left > of(1e-14)) & (left < of(0.5) * last);
       last = smaller(left, last);
       if (!any(going)) break;
       kkt_.solve(right_.x, right_.y, right_.z, step_.x, step_.y, step_.z);
@@ -482,10 +424,9 @@ class InteriorPoint {
         take(at.s, best_.s, d_.m);
   }
 
-  void iterate() {
+  void iterate(Flag active) {
     const Index n = d_.n, e = d_.e, m = d_.m;
     const N one = of(1.0);
-    Flag active = one == one;
     N last_primal = of(1e300), last_dual = of(1e300), mark = of(1e300), since_mark = of(0.0);
     for (int k = 0;; ++k) {
       const Residuals<N> r = measure(at_, right_);
@@ -553,15 +494,17 @@ class InteriorPoint {
 
   // Solves with the active constraints as equations; constraints go in and out by their signs for a few
   // rounds.
-  void finish() {
+  void finish(Flag open) {
     const Index n = d_.n, e = d_.e, m = d_.m;
     const N zero = of(0.0), weight = of(1e6);
     const Point<N>& from = best_;
     Point<N>& at = more_;
     for (Index i = 0; i < m; ++i) kkt_.w[i] = select(from.z[i] > from.s[i], weight, zero);
-    Flag open = lowest_ < of(1e-2);  // lanes that may still gain
+    open = open & (lowest_ < of(1e-2));  // lanes that may still gain
+    factored_ = zero != zero;
     for (int round = 0; round < 8 && any(open); ++round) {
-      open = open & kkt_.factor(of(1e-8), of(1e-6));
+      factored_ = kkt_.factor(of(1e-8), of(1e-6));
+      open = open & factored_;
       copy(from.x, at.x, n), copy(from.y, at.y, e);
       for (Index i = 0; i < m; ++i) at.z[i] = select(kkt_.w[i] > zero, from.z[i], zero), at.s[i] = zero;
       N last = of(1e300);
@@ -587,6 +530,7 @@ class InteriorPoint {
         at.z[i] = larger(zero, at.z[i]);
         at.s[i] = select(inside, zero, larger(zero, at.s[i]));
       }
+      factored_ = factored_ & !changed;
       keep_best(at, measure(at, right_), open & !changed, of(limits_.target));
       open = open & changed;
     }
@@ -603,6 +547,8 @@ class InteriorPoint {
   Limits limits_;
   Kkt<N, M> kkt_;
   Scaling<N> scaling_;
+  Multipliers<N, M> multipliers_;
+  Flag factored_ = number<N>(0.0) != number<N>(0.0);  // kkt_ is of the active set in kkt_.w
   Point<N> at_, step_, right_, error_, more_, best_, centre_, trial_;
   N* minus_qx_;
   N rho_, delta_, last_mu_ = number<N>(0.0);

@@ -41,105 +41,81 @@ struct Matrices {
 
   /// The lower triangle of H += A' diag(w) A, A (m x n); a null w stands for ones.
   static void add_gram(Index n, Index m, const N* A, const N* w, N* H) {
-    const N one = number<N>(1.0);
-    Index i = 0;
-    for (; i + 4 <= n; i += 4) {
-      Index j = 0;
-      for (; j + 4 <= i + 4; j += 4) {
-        N sums[4][4];
-        for (int r = 0; r < 4; ++r)
-          for (int c = 0; c < 4; ++c) sums[r][c] = H[(i + r) * n + j + c];
-        for (Index k = 0; k < m; ++k) {
-          const N *a = A + k * n + i, *b = A + k * n + j;
-          const N v = w ? w[k] : one;
-          const N b0 = b[0], b1 = b[1], b2 = b[2], b3 = b[3];
-          for (int r = 0; r < 4; ++r) {
-            const N left = v * a[r];
-            sums[r][0] += left * b0, sums[r][1] += left * b1, sums[r][2] += left * b2,
-                sums[r][3] += left * b3;
-          }
-        }
-        for (int r = 0; r < 4; ++r)
-          for (int c = 0; c < 4; ++c) H[(i + r) * n + j + c] = sums[r][c];
-      }
-    }
-    for (; i < n; ++i)
-      for (Index j = 0; j <= i; ++j) {
-        N sum = H[i * n + j];
-        for (Index k = 0; k < m; ++k) sum += (w ? w[k] : one) * A[k * n + i] * A[k * n + j];
-        H[i * n + j] = sum;
-      }
+    gram(n, m, A, w, number<N>(1.0), H);
+  }
+  /// The lower triangle of H -= A'A
+  static void subtract_gram(Index n, Index m, const N* A, N* H) {
+    gram(n, m, A, nullptr, number<N>(-1.0), H);
   }
 
   /// H = L L' in place, lower triangles only, with the inverse of each diagonal entry in its place. False
   /// where a pivot is not positive (it is taken for 1 then).
   static Mask<N> cholesky(Index n, N* L) {
-    const N one = number<N>(1.0), zero = number<N>(0.0);
-    Mask<N> good = one == one;
-    for (Index j = 0; j < n; j += 4) {
-      const Index width = n - j < 4 ? n - j : 4;
-      // Columns j to j + width, less what the columns before them contribute.
-      for (Index i = j; i < n; i += 4) {
-        const Index height = n - i < 4 ? n - i : 4;
-        if (width == 4 && height == 4) {
-          N sums[4][4];
-          for (int r = 0; r < 4; ++r)
-            for (int c = 0; c < 4; ++c) sums[r][c] = L[(i + r) * n + j + c];
-          for (Index k = 0; k < j; ++k) {
-            const N *a = L + i * n + k, *b = L + j * n + k;
-            const N b0 = b[0], b1 = b[n], b2 = b[2 * n], b3 = b[3 * n];
-            for (int r = 0; r < 4; ++r) {
-              const N left = a[r * n];
-              sums[r][0] -= left * b0, sums[r][1] -= left * b1, sums[r][2] -= left * b2,
-                  sums[r][3] -= left * b3;
-            }
-          }
-          for (int r = 0; r < 4; ++r)
-            for (int c = 0; c < 4; ++c) L[(i + r) * n + j + c] = sums[r][c];
-        } else {
-          for (Index r = i; r < i + height; ++r)
-            for (Index c = j; c < j + width; ++c) {
-              N sum = L[r * n + c];
-              for (Index k = 0; k < j; ++k) sum -= L[r * n + k] * L[c * n + k];
-              L[r * n + c] = sum;
-            }
-        }
-      }
-      for (Index c = j; c < j + width; ++c) {
-        const Mask<N> fine = L[c * n + c] > zero;
-        good = good & fine;
-        const N inverse = one / square_root(select(fine, L[c * n + c], one));
-        L[c * n + c] = inverse;
-        for (Index r = c + 1; r < n; ++r) L[r * n + c] *= inverse;
-        for (Index r = c + 1; r < n; ++r)
-          for (Index q = c + 1; q < j + width && q <= r; ++q) L[r * n + q] -= L[r * n + c] * L[q * n + c];
-      }
-    }
+    Mask<N> good = number<N>(0.0) == number<N>(0.0);
+    for (Index j = 0; j < n; j += 4)
+      sized(n - j, [&](auto width) {
+        constexpr int W = decltype(width)::value;
+        N corner[W][W];
+        load(L + j * n + j, n, corner);
+        subtract_rows(j, L + j * n, L + j * n, n, corner);
+        good = good & factor(corner);
+        store(corner, L + j * n + j, n);
+        for (Index i = j + W; i < n; i += 4)
+          sized(n - i, [&](auto height) {
+            N block[decltype(height)::value][W];
+            load(L + i * n + j, n, block);
+            subtract_rows(j, L + i * n, L + j * n, n, block);
+            for (auto& row : block)
+              for (int c = 0; c < W; ++c) {
+                for (int k = 0; k < c; ++k) row[c] -= row[k] * corner[c][k];
+                row[c] *= corner[c][c];
+              }
+            store(block, L + i * n + j, n);
+          });
+      });
     return good;
   }
 
   /// B = L^-1 B, B (n x k)
   static void lower_solve(Index n, Index k, const N* L, N* B) {
-    for (Index i = 0; i < n; ++i) {
-      Index j = 0;
-      for (; j + 4 <= i; j += 4) {
-        const N l0 = L[i * n + j], l1 = L[i * n + j + 1], l2 = L[i * n + j + 2], l3 = L[i * n + j + 3];
-        const N* b = B + j * k;
-        for (Index c = 0; c < k; ++c)
-          B[i * k + c] -= (l0 * b[c] + l1 * b[k + c]) + (l2 * b[2 * k + c] + l3 * b[3 * k + c]);
-      }
-      for (; j < i; ++j)
-        for (Index c = 0; c < k; ++c) B[i * k + c] -= L[i * n + j] * B[j * k + c];
-      for (Index c = 0; c < k; ++c) B[i * k + c] *= L[i * n + i];
-    }
+    for (Index i = 0; i < n; i += 4)
+      for (Index c = 0; c < k; c += 4)
+        sized(n - i, [&](auto height) {
+          sized(k - c, [&](auto width) {
+            constexpr int H = decltype(height)::value, W = decltype(width)::value;
+            N block[H][W];
+            load(B + i * k + c, k, block);
+            for (Index j = 0; j < i; ++j) {
+              const N *l = L + i * n + j, *b = B + j * k + c;
+              for (int r = 0; r < H; ++r)
+                for (int q = 0; q < W; ++q) block[r][q] -= l[r * n] * b[q];
+            }
+            for (int r = 0; r < H; ++r)
+              for (int q = 0; q < W; ++q) {
+                for (int j = 0; j < r; ++j) block[r][q] -= L[(i + r) * n + i + j] * block[j][q];
+                block[r][q] *= L[(i + r) * (n + 1)];
+              }
+            store(block, B + i * k + c, k);
+          });
+        });
   }
 
   /// x = L^-T x
   static void upper_solve(Index n, const N* L, N* x) {
-    for (Index i = n - 1; i >= 0; --i) {
+    Index i = n;
+    for (; i >= 4; i -= 4) {
+      const N *l0 = L + (i - 4) * n, *l1 = l0 + n, *l2 = l1 + n, *l3 = l2 + n;
+      N* y = x + i - 4;
+      y[3] *= l3[i - 1];
+      y[2] = (y[2] - l3[i - 2] * y[3]) * l2[i - 2];
+      y[1] = (y[1] - l3[i - 3] * y[3] - l2[i - 3] * y[2]) * l1[i - 3];
+      y[0] = (y[0] - l3[i - 4] * y[3] - l2[i - 4] * y[2] - l1[i - 4] * y[1]) * l0[i - 4];
+      const N y0 = y[0], y1 = y[1], y2 = y[2], y3 = y[3];
+      for (Index j = 0; j < i - 4; ++j) x[j] -= (l0[j] * y0 + l1[j] * y1) + (l2[j] * y2 + l3[j] * y3);
+    }
+    while (i-- > 0) {
       x[i] *= L[i * n + i];
-      const N value = x[i];
-      for (Index j = 0; j < i; ++j) x[j] -= L[i * n + j] * value;
+      for (Index j = 0; j < i; ++j) x[j] -= L[i * n + j] * x[i];
     }
   }
 
@@ -147,6 +123,79 @@ struct Matrices {
   static void transpose(Index m, Index n, const N* A, N* B) {
     for (Index i = 0; i < m; ++i)
       for (Index j = 0; j < n; ++j) B[j * m + i] = A[i * n + j];
+  }
+
+ private:
+  template <int K>
+  struct Int {
+    static constexpr int value = K;
+  };
+  // f(Int<min(count, 4)>())
+  template <class F>
+  static void sized(Index count, const F& f) {
+    if (count >= 4)
+      f(Int<4>());
+    else if (count == 3)
+      f(Int<3>());
+    else if (count == 2)
+      f(Int<2>());
+    else
+      f(Int<1>());
+  }
+  template <int H, int W>
+  static void load(const N* from, Index stride, N (&block)[H][W]) {
+    for (int r = 0; r < H; ++r)
+      for (int c = 0; c < W; ++c) block[r][c] = from[r * stride + c];
+  }
+  template <int H, int W>
+  static void store(const N (&block)[H][W], N* to, Index stride) {
+    for (int r = 0; r < H; ++r)
+      for (int c = 0; c < W; ++c) to[r * stride + c] = block[r][c];
+  }
+  // block -= A B', A (H x k), B (W x k), rows so far apart.
+  template <int H, int W>
+  static void subtract_rows(Index k, const N* A, const N* B, Index stride, N (&block)[H][W]) {
+    for (Index j = 0; j < k; ++j)
+      for (int r = 0; r < H; ++r)
+        for (int c = 0; c < W; ++c) block[r][c] -= A[r * stride + j] * B[c * stride + j];
+  }
+  // Weights `one` for a null w. Blocks on the diagonal are written whole.
+  static void gram(Index n, Index m, const N* A, const N* w, N one, N* H) {
+    for (Index i = 0; i < n; i += 4)
+      sized(n - i, [&](auto height) {
+        constexpr int K = decltype(height)::value;
+        for (Index j = 0; j <= i; j += 4)
+          sized(i + K - j, [&](auto width) {
+            constexpr int W = decltype(width)::value;
+            N block[K][W];
+            load(H + i * n + j, n, block);
+            for (Index k = 0; k < m; ++k) {
+              const N *a = A + k * n + i, *b = A + k * n + j;
+              const N v = w ? w[k] : one;
+              for (int r = 0; r < K; ++r) {
+                const N left = v * a[r];
+                for (int c = 0; c < W; ++c) block[r][c] += left * b[c];
+              }
+            }
+            store(block, H + i * n + j, n);
+          });
+      });
+  }
+  // As cholesky.
+  template <int W>
+  static Mask<N> factor(N (&block)[W][W]) {
+    const N one = number<N>(1.0), zero = number<N>(0.0);
+    Mask<N> good = one == one;
+    for (int c = 0; c < W; ++c) {
+      const Mask<N> fine = block[c][c] > zero;
+      good = good & fine;
+      const N inverse = one / square_root(select(fine, block[c][c], one));
+      block[c][c] = inverse;
+      for (int r = c + 1; r < W; ++r) block[r][c] *= inverse;
+      for (int r = c + 1; r < W; ++r)
+        for (int q = c + 1; q <= r; ++q) block[r][q] -= block[r][c] * block[q][c];
+    }
+    return good;
   }
 };
 

@@ -19,23 +19,19 @@ struct BlasMatrices {
     if (m > 0 && n > 0) blas::gemv(true, m, n, 1.0, A, n, x, 1.0, y);
   }
   static void add_gram(Index n, Index m, const double* A, const double* w, double* H) {
-    if (n == 0) return;
+    if (!w) return gram(n, m, A, 1.0, H);
     PoolVector<double> scaled;
     scaled.reserve(static_cast<std::size_t>(m * n));
     Index rows = 0;
     for (Index k = 0; k < m; ++k) {
-      if (w && w[k] == 0.0) continue;
-      const double factor = w ? square_root(w[k]) : 1.0;
+      if (w[k] == 0.0) continue;
+      const double factor = square_root(w[k]);
       for (Index j = 0; j < n; ++j) scaled.push_back(factor * A[k * n + j]);
       ++rows;
     }
-    constexpr Index block = 64;  // of the lower triangle
-    for (Index i = 0; i < n && rows > 0; i += block) {
-      const Index height = std::min(block, n - i);
-      blas::gemm(true, false, height, i + height, rows, 1.0, scaled.data() + i, n, scaled.data(), n, 1.0,
-                 H + i * n, n);
-    }
+    gram(n, rows, scaled.data(), 1.0, H);
   }
+  static void subtract_gram(Index n, Index m, const double* A, double* H) { gram(n, m, A, -1.0, H); }
   static bool cholesky(Index n, double* L) { return n == 0 || blas::cholesky_factor(n, L) == 0; }
   static void lower_solve(Index n, Index k, const double* L, double* B) {
     if (n > 0 && k > 0) blas::triangular_solve(false, false, false, n, k, L, B);
@@ -46,6 +42,16 @@ struct BlasMatrices {
   static void transpose(Index m, Index n, const double* A, double* B) {
     for (Index i = 0; i < m; ++i)
       for (Index j = 0; j < n; ++j) B[j * m + i] = A[i * n + j];
+  }
+
+ private:
+  // The lower triangle of H += sign A'A, A (rows x n), in blocks.
+  static void gram(Index n, Index rows, const double* A, double sign, double* H) {
+    constexpr Index block = 64;
+    for (Index i = 0; i < n && rows > 0; i += block) {
+      const Index height = std::min(block, n - i);
+      blas::gemm(true, false, height, i + height, rows, sign, A + i, n, A, n, 1.0, H + i * n, n);
+    }
   }
 };
 
