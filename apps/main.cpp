@@ -2,6 +2,7 @@
 // up.
 
 #include <apps/cli/run.hpp>
+#include <apps/denoise/denoise.hpp>
 #include <apps/lab/lab.hpp>
 #include <apps/qp/qp.hpp>
 
@@ -15,7 +16,7 @@ int main(int argc, char** argv) {
   app.set_help_flag("-h,--help", "Print this help and exit");
   app.footer("'banach SUBCOMMAND --help' lists the options of a subcommand.");
 
-  const std::vector<banach::cli::Subcommand> subcommands{banach::lab::add_lab(app),
-                                                         banach::qp_command::add_qp(app)};
+  const std::vector<banach::cli::Subcommand> subcommands{
+      banach::lab::add_lab(app), banach::qp_command::add_qp(app), banach::denoise::add_denoise(app)};
   return banach::cli::run(app, subcommands, argc, argv);
 }

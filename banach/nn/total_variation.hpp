@@ -23,8 +23,9 @@ struct TotalVariationOptions {
 /// each side of |Dz| is degenerate there. Status and gradient status are those of the dual; where a piece is
 /// just about to part (Dz = 0 and |w| = lambda), the gradient is non_differentiable, and that of the piece.
 struct TotalVariation {
-  Parameter D;           ///< (n-1,n) at first; any number of rows
-  Parameter log_lambda;  ///< (1)
+  Parameter D;  ///< (n-1,n) at first; any number of rows
+  Parameter
+      log_lambda;  ///< (1); another one may be put here, (2 rows of D): of w <= lambda, then of -w <= lambda
   QpSolveOptions solve;
 
   struct Output {

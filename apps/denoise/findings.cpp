@@ -1,0 +1,146 @@
+#include <algorithm>
+#include <cmath>
+
+#include <fmt/format.h>
+
+#include <apps/denoise/models.hpp>
+#include <apps/denoise/results.hpp>
+#include <apps/denoise/signals.hpp>
+#include <apps/report/format.hpp>
+
+namespace banach::denoise {
+namespace {
+
+using report::format_count;
+using report::format_percent;
+
+std::int64_t total(const Tally& tally) {
+  std::int64_t sum = 0;
+  for (const auto& [status, count] : tally) sum += count;
+  return sum;
+}
+
+std::int64_t count_of(const Tally& tally, const std::string& status) {
+  const auto found = tally.find(status);
+  return found == tally.end() ? 0 : found->second;
+}
+
+std::string about_tuned(const Results& results) {
+  const MethodResult *tuned = results.find("tuned"), *tv = results.find("tv");
+  if (!tuned || !tv) return {};
+  const double over = gain(results, "tuned");
+  const double paper = 1.0 - error_in_paper("tuned") / error_in_paper("tv");
+  return fmt::format(
+      "The tuned program's test error is {:.2f}, total variation's {:.2f} at its best lambda: {} {} (in the "
+      "paper {:.1f} and {:.1f}, {} less).",
+      tuned->error(), tv->error(), format_percent(std::abs(over)), over >= 0.0 ? "less" : "more",
+      error_in_paper("tuned"), error_in_paper("tv"), format_percent(paper));
+}
+
+std::string about_order(const Results& results) {
+  std::vector<const MethodResult*> order;
+  for (const MethodResult& method : results.methods)
+    if (!method.epochs.empty()) order.push_back(&method);
+  if (order.size() < 2) return {};
+  std::stable_sort(order.begin(), order.end(),
+                   [](const MethodResult* a, const MethodResult* b) { return a->error() < b->error(); });
+  std::string text;
+  for (const MethodResult* method : order)
+    text += fmt::format("{}{} ({:.2f})", text.empty() ? "" : ", ", method->name, method->error());
+  const bool as_in_paper =
+      std::is_sorted(order.begin(), order.end(), [](const MethodResult* a, const MethodResult* b) {
+        return error_in_paper(a->name) < error_in_paper(b->name);
+      });
+  return fmt::format(
+      "From the best to the worst: {}. {}.", text,
+      as_in_paper ? "That is the order of the paper's table" : "The paper's table has them in another order");
+}
+
+std::string about_overfitting(const Results& results) {
+  std::string text;
+  for (const MethodResult& method : results.methods) {
+    if (method.epochs.size() < 2) continue;
+    const Epoch& last = method.epochs.back();
+    const auto best =
+        std::min_element(method.epochs.begin(), method.epochs.end(),
+                         [](const Epoch& a, const Epoch& b) { return a.test_error < b.test_error; });
+    text += fmt::format("{} ends at {:.2f} on the signals it is trained on and {:.2f} on the others{}; ",
+                        method.name, last.train_error, last.test_error,
+                        best->epoch == last.epoch
+                            ? ", its lowest"
+                            : fmt::format(" (lowest: {:.2f} after epoch {})", best->test_error, best->epoch));
+  }
+  if (text.empty()) return {};
+  text.resize(text.size() - 2);
+  text[0] = static_cast<char>(std::toupper(static_cast<unsigned char>(text[0])));
+  return text + ".";
+}
+
+std::string about_D(const Results& results) {
+  const MethodResult* tuned = results.find("tuned");
+  if (!tuned || !tuned->learned.contains("D")) return {};
+  const Tensor& D = tuned->learned.at("D");
+  const std::int64_t rows = D.size(0);
+  double on = 0.0, beside = 0.0, change = 0.0;
+  for (std::int64_t i = 0; i < rows; ++i)
+    for (std::int64_t j = 0; j < length; ++j) {
+      const double value = D.at(i * length + j), start = j == i ? -1.0 : j == i + 1 ? 1.0 : 0.0;
+      (start != 0.0 ? on : beside) += value * value;
+      change += (value - start) * (value - start);
+    }
+  return fmt::format(
+      "The learned D stays near first differences: it has moved by {} of their length, and {} of its sum of "
+      "squares stands beside the two diagonals.",
+      format_percent(std::sqrt(change / (2.0 * static_cast<double>(rows)))),
+      format_percent(beside / (on + beside)));
+}
+
+std::string about_solves(const Results& results) {
+  std::int64_t solves = 0, solved = 0, gradients = 0, exact = 0;
+  for (const MethodResult& method : results.methods) {
+    solves += total(method.solve_statuses) + total(method.test_statuses);
+    solved += count_of(method.solve_statuses, "solved") + count_of(method.test_statuses, "solved");
+    gradients += total(method.gradient_kinds);
+    exact += count_of(method.gradient_kinds, "exact");
+  }
+  if (solves == 0) return {};
+  std::string text =
+      fmt::format("{} of {} quadratic programs were solved", format_count(solved), format_count(solves));
+  if (gradients > 0)
+    text += fmt::format("; {} of {} gradients are exact", format_count(exact), format_count(gradients));
+  return text + ".";
+}
+
+}  // namespace
+
+std::vector<std::string> findings(const Results& results) {
+  std::vector<std::string> texts;
+  for (const std::string& text : {about_tuned(results), about_order(results), about_overfitting(results),
+                                  about_D(results), about_solves(results)})
+    if (!text.empty()) texts.push_back(text);
+  texts.push_back(fmt::format(
+      "The noisy signals themselves have an error of {:.1f}; who knew every breakpoint and took means "
+      "between "
+      "them would be left with {:.2f}. {} test signals, one seed: errors that differ by less than a percent "
+      "are no ranking.",
+      results.noisy_error, results.known_breakpoints_error, format_count(results.test_signals)));
+  return texts;
+}
+
+std::vector<std::string> warnings(const Results& results) {
+  std::vector<std::string> texts;
+  for (const MethodResult& method : results.methods) {
+    if (!method.failure.empty()) texts.push_back(fmt::format("{}: {}.", method.name, method.failure));
+    for (const auto& [tally, where] : {std::pair(&method.solve_statuses, "in training"),
+                                       std::pair(&method.test_statuses, "in the last test")})
+      if (const std::int64_t all = total(*tally), bad = all - count_of(*tally, "solved"); bad > 0)
+        texts.push_back(fmt::format("{}: {} of {} quadratic programs {} were not solved.", method.name,
+                                    format_count(bad), format_count(all), where));
+  }
+  if (results.candidates.size() > 1 && (results.lambda == results.candidates.front().lambda ||
+                                        results.lambda == results.candidates.back().lambda))
+    texts.push_back(fmt::format("The best lambda, {:.1f}, is at the end of those tried.", results.lambda));
+  return texts;
+}
+
+}  // namespace banach::denoise

@@ -1,0 +1,83 @@
+#include <apps/denoise/options.hpp>
+
+#include <algorithm>
+#include <sstream>
+
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <apps/cli/check.hpp>
+#include <apps/cli/run.hpp>
+#include <apps/denoise/models.hpp>
+
+namespace banach::denoise {
+namespace {
+
+std::vector<std::string> split_list(const std::string& list) {
+  std::vector<std::string> methods;
+  std::istringstream stream(list + ",");
+  for (std::string method; std::getline(stream, method, ',');) {
+    if (method.empty()) throw cli::UsageError(fmt::format("--methods '{}': a method is missing", list));
+    const std::vector<std::string>& known = method_names();
+    if (std::find(known.begin(), known.end(), method) == known.end())
+      throw cli::UsageError(
+          fmt::format("--methods: must be out of {}: got '{}'", fmt::join(known, ", "), method));
+    if (std::find(methods.begin(), methods.end(), method) != methods.end())
+      throw cli::UsageError(fmt::format("--methods '{}': {} stands there twice", list, method));
+    methods.push_back(method);
+  }
+  return methods;
+}
+
+}  // namespace
+
+void add_options(CLI::App& app, Options& o) {
+  const auto in_group = [](const std::string& title) {
+    return [title](CLI::Option* option, const std::string& value) {
+      return option->option_text(value)->group(title);
+    };
+  };
+  const auto what = in_group("What is compared"), training = in_group("Training");
+  what(app.add_option_function<std::string>(
+           "--methods", [&o](const std::string& list) { o.methods = split_list(list); },
+           "Out of, separated by commas (default: all four)\n"
+           "  fc      a fully connected network\n"
+           "  optnet  a quadratic program with learned Q, G and h, from a random start\n"
+           "  tv      total variation with the lambda that is best on signals of its own\n"
+           "  tuned   a quadratic program that starts as total variation and is trained"),
+       "LIST");
+  what(app.add_option("--signals", o.signals,
+                      "Signals to train on; a tenth as many to choose lambda by, and\n"
+                      "another tenth to test on (default: 10000)"),
+       "N")
+      ->check(cli::whole_number(20, 10'000'000));
+  training(app.add_option("--epochs", o.epochs, "Passes over the signals for each method (default: 20)"), "N")
+      ->check(cli::whole_number(1, 1'000'000));
+  training(app.add_option("--batch-size", o.batch_size, "Signals a step (default: 100)"), "N")
+      ->check(cli::whole_number(1, 1'000'000));
+  cli::add_common_options(app, o.common, "out/denoise");
+}
+
+Settings resolve(const Options& o) {
+  if (o.common.resume && o.common.overwrite)
+    throw cli::UsageError("--resume and --overwrite exclude each other");
+  if (o.batch_size > o.signals)
+    throw cli::UsageError(
+        fmt::format("--batch-size {}: there are only {} signals to train on", o.batch_size, o.signals));
+  return {.methods = o.methods,
+          .signals = o.signals,
+          .epochs = o.epochs,
+          .batch_size = o.batch_size,
+          .seed = o.common.seed};
+}
+
+cli::Entries describe(const Settings& s) {
+  return {{"--methods", fmt::format("{}", fmt::join(s.methods, ","))},
+          {"--signals", std::to_string(s.signals)},
+          {"--epochs", std::to_string(s.epochs)},
+          {"--batch-size", std::to_string(s.batch_size)},
+          {"--seed", std::to_string(s.seed)}};
+}
+
+}  // namespace banach::denoise
