@@ -33,6 +33,7 @@
 #include <banach/ops/implicit/minimize.hpp>
 #include <banach/ops/implicit/monotone.hpp>
 #include <banach/ops/implicit/qp.hpp>
+#include <banach/ops/implicit/qp_admm.hpp>
 #include <banach/ops/implicit/qp_shift.hpp>
 #include <banach/ops/implicit/regularization.hpp>
 #include <banach/ops/implicit/root.hpp>

@@ -751,6 +751,11 @@ std::string QpReport::to_string() const {
   return text;
 }
 
+QpSizes sizes(const QpData& data) {
+  const Problems all = problems_of(data);
+  return {all.count, all.n, all.m, all.e, all.batched, all.dtype};
+}
+
 QpSolution solve_qp(const QpData& data, const QpOptions& options) {
   if (!(options.tolerance > 0.0) || !std::isfinite(options.tolerance))
     fail<ValueError>(op, fmt::format("tolerance must be positive: {}", options.tolerance));

@@ -121,4 +121,13 @@ class QpDerivative {
 /// Throws ShapeError, DTypeError, or ValueError for an option outside its domain. How a problem ends is data.
 QpSolution solve_qp(const QpData& data, const QpOptions& options = {});
 
+/// Of `count` problems; n variables, m inequalities, e equations.
+struct QpSizes {
+  std::int64_t count = 1, n = 0, m = 0, e = 0;
+  bool batched = false;  ///< some part has a batch axis
+  DType dtype = DType::f64;
+};
+/// Throws where parts do not fit together, as solve_qp does.
+QpSizes sizes(const QpData& data);
+
 }  // namespace banach

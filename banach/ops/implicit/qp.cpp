@@ -4,6 +4,7 @@
 #include <banach/ops/cast.hpp>
 #include <banach/ops/compare.hpp>
 #include <banach/ops/elementwise.hpp>
+#include <banach/ops/implicit/qp_rows.hpp>
 #include <banach/ops/implicit/qp_shift.hpp>
 #include <banach/ops/matmul.hpp>
 #include <banach/ops/reduce.hpp>
@@ -37,19 +38,7 @@ struct NodeAttrs {
 // ---- Batches and products ------------------------------------------------------------------------------
 
 // With a batch axis, of one problem if there was none.
-Var batched(const Var& x, int rank) {
-  if (x.rank() > rank) return x;
-  Ints extents{1};
-  for (int i = 0; i < x.rank(); ++i) extents.push_back(x.shape()[i]);
-  return reshape(x, Shape(extents));
-}
-
-// v_i M_i for each problem: v (batch, rows), M (rows, n) or one for each.
-Var rows_times(const Var& v, const Var& m) {
-  if (m.rank() == 2) return matmul(v, m);
-  const Shape s = v.shape();
-  return reshape(matmul(reshape(v, {s[0], 1, s[1]}), m), {s[0], m.shape()[2]});
-}
+Var batched(const Var& x, int rank) { return qp::spread(x, rank, 1); }
 
 // The cotangent of a matrix, sum or batch of u_i v_i', as its parameter is shared or not.
 Var outer(const Var& u, const Var& v, const Var& like) {
@@ -181,7 +170,7 @@ Vars backward(const VjpContext& c) {
       G.rank() == 2
           ? G
           : where(greater(reshape(solved, {static_cast<std::int64_t>(count), 1, 1}), 0.0), G, zeros_like(G));
-  const Vars right{cotangent(0) - rows_times(by_slack, G_solved), cotangent(1), cotangent(2) * active};
+  const Vars right{cotangent(0) - qp::rows_times(by_slack, G_solved), cotangent(1), cotangent(2) * active};
   const auto residual = std::allocate_shared<PoolVector<double>>(memory::PoolAllocator<char>());
   Vars found = solve_system(Q, G, A, right, {derivative, residual});
 
@@ -281,30 +270,21 @@ QpSolved solve_closest(const QpParameters& given, const QpReport& report, QpSolv
 }
 
 QpSolved solve(const QpParameters& given, const QpSolveOptions& options, PoolVector<char> kinked) {
-  const Var* const parameters[] = {&given.Q, &given.p, &given.G, &given.h, &given.A, &given.b};
-  QpData data;
-  Tensor* const parts[] = {&data.Q, &data.p, &data.G, &data.h, &data.A, &data.b};
-  for (int i = 0; i < 6; ++i)
-    if (parameters[i]->defined()) *parts[i] = parameters[i]->value();
+  const QpData data = qp::data_of(given);
   QpSolution found = solve_qp(data, {options.tolerance, options.max_steps, recording()});
   if (options.infeasible == Infeasible::closest && found.report.count(QpStatus::primal_infeasible) > 0)
     return solve_closest(given, found.report, options);
   if (options.policy == Policy::raise && !found.report.solved())
     fail<SolveError>("qp_solve", "not all problems were solved: " + found.report.to_string());
 
-  // What is absent is a constant without elements, or zero.
-  const std::int64_t n = found.z.shape()[found.z.rank() - 1];
-  const DType dtype = found.z.dtype();
-  const Shape defaults[] = {{n, n}, {n}, {0, n}, {0}, {0, n}, {0}};
-  Vars inputs;
-  for (int i = 0; i < 6; ++i)
-    inputs.push_back(parameters[i]->defined() ? *parameters[i] : Var(Tensor::zeros(defaults[i], dtype)));
+  const QpParameters all = qp::complete(given, sizes(data));
+  const Vars inputs{all.Q, all.p, all.G, all.h, all.A, all.b};
   AdjointLog log;
   const Tensors outputs = outputs_of(found);
   Vars recorded = record(qp_op, inputs, outputs,
                          NodeAttrs{options, found.report, found.derivative, found.z, std::move(kinked), log});
   if (options.policy == Policy::nan && !found.report.solved()) {
-    const Var mask = marked(found.report.samples.size(), dtype, [&](std::size_t i) {
+    const Var mask = marked(found.report.samples.size(), found.z.dtype(), [&](std::size_t i) {
       return found.report.samples[i].status != QpStatus::solved;
     });
     for (Var& x : recorded) x = reshape(with_nan(batched(x, 1), mask), x.shape());
