@@ -5,6 +5,7 @@
 #include <apps/denoise/denoise.hpp>
 #include <apps/lab/lab.hpp>
 #include <apps/qp/qp.hpp>
+#include <apps/sudoku/sudoku.hpp>
 
 #include <CLI/CLI.hpp>
 
@@ -17,6 +18,7 @@ int main(int argc, char** argv) {
   app.footer("'banach SUBCOMMAND --help' lists the options of a subcommand.");
 
   const std::vector<banach::cli::Subcommand> subcommands{
-      banach::lab::add_lab(app), banach::qp_command::add_qp(app), banach::denoise::add_denoise(app)};
+      banach::lab::add_lab(app), banach::qp_command::add_qp(app), banach::denoise::add_denoise(app),
+      banach::sudoku::add_sudoku(app)};
   return banach::cli::run(app, subcommands, argc, argv);
 }

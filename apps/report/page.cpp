@@ -113,11 +113,17 @@ std::string html_of(const Table& table) {
 /// Images too small to see are shown enlarged, by a whole factor and with sharp pixels.
 std::string image(const Picture& picture) {
   constexpr int comfortable = 84, small = 100;
+  const std::string& alt = picture.alt.empty() ? picture.title : picture.alt;
+  if (!picture.svg.empty()) {
+    const auto* bytes = reinterpret_cast<const std::uint8_t*>(picture.svg.data());
+    return fmt::format("<img src=\"{}\" alt=\"{}\" width=\"{}\">",
+                       data_uri("image/svg+xml", {bytes, picture.svg.size()}), escape_html(alt),
+                       picture.width);
+  }
   const PngSize size = png_size(picture.png);
   int width = picture.width;
   if (width <= 0)
     width = size.width < small ? size.width * std::max(1, comfortable / std::max(1, size.width)) : size.width;
-  const std::string& alt = picture.alt.empty() ? picture.title : picture.alt;
   return fmt::format("<img src=\"{}\" alt=\"{}\" width=\"{}\"{}>", data_uri("image/png", picture.png),
                      escape_html(alt), width, width > size.width ? " class=\"enlarged\"" : "");
 }

@@ -89,7 +89,8 @@ struct Picture {
   std::string caption{};
   std::string alt{};                // what it shows, for those who do not see it; empty: the title
   std::vector<std::uint8_t> png{};  // see encode_png
-  int width = 0;                    // CSS pixels; 0: its own, small images enlarged by a whole factor
+  std::string svg{};  // in place of png: a whole SVG document; shown as an image, it runs no scripts
+  int width = 0;      // CSS pixels, needed for an SVG; 0: its own, small images enlarged by a whole factor
 };
 
 /// Small pictures side by side, each with its title and caption as label.

@@ -1,0 +1,271 @@
+#include <apps/sudoku/results.hpp>
+
+#include <cmath>
+#include <numeric>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include <apps/report/format.hpp>
+#include <apps/sudoku/constraints.hpp>
+#include <banach/engine/error.hpp>
+
+namespace banach::sudoku {
+namespace {
+
+using Json = nlohmann::ordered_json;
+using report::format_percent;
+
+/// What is not finite becomes null.
+Json number(double value) { return std::isfinite(value) ? Json(value) : Json(nullptr); }
+double number_of(const Json& json) { return json.is_null() ? unknown : json.get<double>(); }
+
+Json json_of(const Errors& e) {
+  return {{"boards", number(e.boards)}, {"cells", number(e.cells)}, {"mse", number(e.mse)}};
+}
+Errors errors_of(const Json& json) {
+  return {number_of(json.at("boards")), number_of(json.at("cells")), number_of(json.at("mse"))};
+}
+
+Json json_of(const Probe& p) {
+  return {{"step", p.step}, {"seconds", p.seconds}, {"train", json_of(p.train)}, {"test", json_of(p.test)}};
+}
+
+std::string digits_of(const Board& board) {
+  std::string text;
+  for (const std::uint8_t digit : board) text += static_cast<char>('0' + digit);
+  return text;
+}
+Board board_of(const std::string& text) {
+  Board board{};
+  if (text.size() != board.size()) fail<FileError>("resume", fmt::format("not a board: '{}'", text));
+  for (std::size_t i = 0; i < board.size(); ++i) board[i] = static_cast<std::uint8_t>(text[i] - '0');
+  return board;
+}
+
+Json json_of(const cli::Entries& entries) {
+  Json object = Json::object();
+  for (const auto& [name, value] : entries) object[name] = value;
+  return object;
+}
+
+Json json_of(const Comparison& c) {
+  return {{"rank", c.rank},
+          {"condition", number(c.condition)},
+          {"principal_angles_degrees", c.angles},
+          {"mean_angle_degrees", number(c.mean_angle())},
+          {"distance_of_solutions", number(c.distance)}};
+}
+
+std::string cell(double value) { return std::isfinite(value) ? fmt::format("{}", value) : ""; }
+
+const ModelResult* find(const Results& results, bool optnet) {
+  const ModelResult* best = nullptr;
+  for (const ModelResult& model : results.models)
+    if ((model.name == "optnet") == optnet && (!best || model.test().boards < best->test().boards))
+      best = &model;
+  return best;
+}
+
+/// Bounds in which the true share lies with 95 %: Wilson 1927.
+std::pair<double, double> interval(double share, double count) {
+  constexpr double z = 1.959964;
+  const double middle = share + z * z / (2 * count), scale = 1 + z * z / count;
+  const double half = z * std::sqrt(share * (1 - share) / count + z * z / (4 * count * count));
+  return {std::max(0.0, (middle - half) / scale), (middle + half) / scale};
+}
+
+std::string at_the_end(const Results& results, const ModelResult& model) {
+  const auto count = static_cast<double>(results.data.test.size());
+  const auto [low, high] = interval(model.test().boards, count);
+  return fmt::format(
+      "{} gets {} of {} held-out boards wrong ({}; with 95 % confidence the true share lies between {} and "
+      "{}) and {} of the {} training boards looked at.",
+      model.name, report::format_count(std::llround(model.test().boards * count)),
+      report::format_count(std::llround(count)), format_percent(model.test().boards, 2),
+      format_percent(low, 2), format_percent(high, 2), format_percent(model.train().boards, 2),
+      report::format_count(results.train_probed));
+}
+
+std::string when_learned(const Results& results, const ModelResult& model) {
+  constexpr double goal = 0.01;
+  if (const Probe* p = model.below(goal))
+    return fmt::format(
+        "From epoch {} on, after {} of training, {} stays below 1 % of held-out boards wrong; its whole "
+        "training took {}.",
+        report::format_number(results.epoch_of(*p), 2), report::format_duration(p->seconds), model.name,
+        report::format_duration(model.seconds()));
+  return fmt::format("{} did not end below 1 % of held-out boards wrong; its training took {}.", model.name,
+                     report::format_duration(model.seconds()));
+}
+
+std::string against_networks(const ModelResult& optnet, const ModelResult& network) {
+  return fmt::format(
+      "The better network here, {}, has {} times as many parameters ({} against {}) and ends at {} of "
+      "held-out boards wrong, {} of those it was trained on: {}.",
+      network.name,
+      report::format_number(static_cast<double>(network.parameters) / static_cast<double>(optnet.parameters),
+                            2),
+      report::format_count(network.parameters), report::format_count(optnet.parameters),
+      format_percent(network.test().boards, 2), format_percent(network.train().boards, 2),
+      network.test().boards > optnet.test().boards   ? "optnet is ahead"
+      : network.test().boards < optnet.test().boards ? "the network is ahead"
+                                                     : "the two are level");
+}
+
+std::string what_was_learned(const Results& results) {
+  const Comparison before = compare(*results.initial), after = compare(*results.learned);
+  return fmt::format(
+      "The learned A has rank {} (the rules have 40). Between its row space and that of the rules the "
+      "principal angles are {:.1f}° in the mean and {:.1f}° at most; before training they were {:.1f}° and "
+      "{:.1f}°. The 288 solutions, of length 4, lie {:.3f} from the learned plane Az = b (root of the mean "
+      "square), {:.2f} before.",
+      after.rank, after.mean_angle(), after.angles.back(), before.mean_angle(), before.angles.back(),
+      after.distance, before.distance);
+}
+
+std::string how_solves_ended(const ModelResult& model) {
+  const auto total = [](const Tally& tally) {
+    return std::accumulate(tally.begin(), tally.end(), std::int64_t{0},
+                           [](std::int64_t sum, const auto& entry) { return sum + entry.second; });
+  };
+  const auto of = [](const Tally& tally, const char* status) {
+    const auto found = tally.find(status);
+    return found == tally.end() ? std::int64_t{0} : found->second;
+  };
+  return fmt::format(
+      "Of {} quadratic programs in training {} were not solved; {} gradients were exact, {} least-squares "
+      "ones (active constraints that depend on each other), {} elements of the generalised Jacobian, {} of "
+      "other kinds.",
+      report::format_count(total(model.solves)),
+      report::format_count(total(model.solves) - of(model.solves, "solved")),
+      report::format_count(of(model.gradients, "exact")),
+      report::format_count(of(model.gradients, "least_squares")),
+      report::format_count(of(model.gradients, "non_differentiable")),
+      report::format_count(total(model.gradients) - of(model.gradients, "exact") -
+                           of(model.gradients, "least_squares") - of(model.gradients, "non_differentiable")));
+}
+
+}  // namespace
+
+double ModelResult::seconds() const {
+  return std::accumulate(steps.begin(), steps.end(), 0.0,
+                         [](double sum, const Step& step) { return sum + step.seconds; });
+}
+
+const Probe* ModelResult::below(double share) const {
+  const Probe* first = nullptr;
+  for (auto probe = probes.rbegin(); probe != probes.rend() && probe->test.boards < share; ++probe)
+    first = &*probe;
+  return first;
+}
+
+std::string to_text(const ModelResult& model) {
+  Json json{{"name", model.name},      {"description", model.description}, {"parameters", model.parameters},
+            {"solves", model.solves},  {"gradients", model.gradients},     {"failure", model.failure},
+            {"probes", Json::array()}, {"predictions", Json::array()}};
+  for (const Probe& probe : model.probes) json["probes"].push_back(json_of(probe));
+  for (const Board& board : model.predictions) json["predictions"].push_back(digits_of(board));
+  return json.dump();
+}
+
+ModelResult from_text(const std::string& text) {
+  try {
+    const Json json = Json::parse(text);
+    ModelResult model{.name = json.at("name"),
+                      .description = json.at("description"),
+                      .parameters = json.at("parameters"),
+                      .solves = json.at("solves"),
+                      .gradients = json.at("gradients"),
+                      .failure = json.at("failure")};
+    for (const Json& p : json.at("probes"))
+      model.probes.push_back(
+          {p.at("step"), p.at("seconds"), errors_of(p.at("train")), errors_of(p.at("test"))});
+    for (const Json& board : json.at("predictions"))
+      model.predictions.push_back(board_of(board.get<std::string>()));
+    return model;
+  } catch (const Json::exception& error) {
+    fail<FileError>("resume", fmt::format("the results of a model are damaged: {}", error.what()));
+  }
+}
+
+std::string metrics_csv(const Results& results) {
+  std::string csv =
+      "model,row,step,epoch,seconds,loss,train_boards,train_cells,train_mse,test_boards,test_cells,test_"
+      "mse\n";
+  const auto errors = [](const Errors& e) {
+    return fmt::format("{},{},{}", cell(e.boards), cell(e.cells), cell(e.mse));
+  };
+  for (const ModelResult& model : results.models) {
+    for (std::size_t i = 0; i < model.steps.size(); ++i)
+      csv += fmt::format("{},step,{},{:.4f},{},{},,,,,,\n", model.name, i + 1,
+                         static_cast<double>(i + 1) / static_cast<double>(results.steps_per_epoch),
+                         cell(model.steps[i].seconds), cell(model.steps[i].loss));
+    for (const Probe& p : model.probes)
+      csv += fmt::format("{},probe,{},{:.4f},{},,{},{}\n", model.name, p.step, results.epoch_of(p),
+                         cell(p.seconds), errors(p.train), errors(p.test));
+  }
+  return csv;
+}
+
+std::string summary_json(const Results& results) {
+  Json json{{"settings", json_of(results.settings)},
+            {"environment", json_of(results.environment)},
+            {"train_boards", results.data.train.size()},
+            {"test_boards", results.data.test.size()},
+            {"findings", findings(results)},
+            {"models", Json::array()}};
+  for (const ModelResult& model : results.models) {
+    Json entry{{"model", model.name},
+               {"description", model.description},
+               {"parameters", model.parameters},
+               {"steps", model.steps.size()},
+               {"seconds", number(model.seconds())},
+               {"test", json_of(model.test())},
+               {"train", json_of(model.train())},
+               {"solves", model.solves},
+               {"gradients", model.gradients},
+               {"failure", model.failure},
+               {"probes", Json::array()}};
+    if (const Probe* p = model.below(0.01)) entry["below_one_percent_after_seconds"] = p->seconds;
+    for (const Probe& probe : model.probes) entry["probes"].push_back(json_of(probe));
+    json["models"].push_back(std::move(entry));
+  }
+  if (results.initial && results.learned)
+    json["equalities"] = {{"initial", json_of(compare(*results.initial))},
+                          {"learned", json_of(compare(*results.learned))}};
+  return json.dump(2) + "\n";
+}
+
+SummaryTable summary_table(const Results& results) {
+  SummaryTable table{.header = {"model", "parameters", "held-out boards wrong", "cells wrong", "MSE",
+                                "training boards wrong", "below 1 % after", "time"},
+                     .rows = {}};
+  for (const ModelResult& model : results.models) {
+    const Probe* p = model.below(0.01);
+    table.rows.push_back({model.name, report::format_count(model.parameters),
+                          format_percent(model.test().boards, 2), format_percent(model.test().cells, 2),
+                          report::format_number(model.test().mse), format_percent(model.train().boards, 2),
+                          p ? report::format_duration(p->seconds) : "-",
+                          report::format_duration(model.seconds())});
+  }
+  return table;
+}
+
+std::vector<std::string> findings(const Results& results) {
+  std::vector<std::string> found;
+  const ModelResult *optnet = find(results, true), *network = find(results, false);
+  for (const ModelResult& model : results.models)
+    if (!model.failure.empty()) found.push_back(fmt::format("{}: {}.", model.name, model.failure));
+  if (optnet) {
+    found.push_back(at_the_end(results, *optnet) + " " + when_learned(results, *optnet));
+    if (network) found.push_back(against_networks(*optnet, *network));
+    found.push_back(what_was_learned(results));
+    found.push_back(how_solves_ended(*optnet));
+  } else if (network) {
+    found.push_back(at_the_end(results, *network) + " " + when_learned(results, *network));
+  }
+  return found;
+}
+
+}  // namespace banach::sudoku

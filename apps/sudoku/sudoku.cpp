@@ -1,0 +1,60 @@
+#include <apps/sudoku/sudoku.hpp>
+
+#include <memory>
+
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+
+#include <apps/cli/interrupt.hpp>
+#include <apps/cli/output.hpp>
+#include <apps/cli/text_table.hpp>
+#include <apps/lab/environment.hpp>
+#include <apps/sudoku/options.hpp>
+#include <apps/sudoku/page.hpp>
+#include <apps/sudoku/train.hpp>
+#include <banach/nn/file.hpp>
+
+namespace banach::sudoku {
+namespace {
+
+void learn(const Options& options) {
+  const Settings settings = resolve(options);
+  const std::string out = options.common.out.value_or("out/sudoku");
+  const cli::OutputFolder folder(out,
+                                 {"metrics.csv", "summary.json", "report.html", "checkpoint.safetensors"});
+  const std::string checkpoint = folder.file("checkpoint.safetensors");
+  if (!options.common.resume && !options.common.overwrite) check_replaceable(checkpoint, settings);
+
+  Results results;
+  results.environment = lab::environment();
+  const cli::Interrupt interrupt;
+  const auto stop = [&] { return interrupt.requested(); };
+  train(settings, checkpoint, options.common.resume, stop, results);
+
+  nn::write_atomically(folder.file("metrics.csv"), metrics_csv(results));
+  nn::write_atomically(folder.file("summary.json"), summary_json(results));
+  nn::write_atomically(folder.file("report.html"), report::render(make_page(results)));
+  const SummaryTable table = summary_table(results);
+  fmt::print("{}\n", cli::text_table(table.header, table.rows));
+  for (const std::string& text : findings(results)) fmt::print("{}\n", text);
+  fmt::print("{}/report.html, summary.json, metrics.csv, checkpoint.safetensors\n", out);
+}
+
+}  // namespace
+
+cli::Subcommand add_sudoku(CLI::App& app) {
+  CLI::App* command =
+      app.add_subcommand("sudoku",
+                         "Learn 4x4 Sudoku from solved boards: a quadratic program that learns the rules\n"
+                         "as its constraints, beside two networks");
+  command->get_formatter()->column_width(24);
+  const auto options = std::make_shared<Options>();
+  add_options(*command, *options);
+  const auto job = [options] {
+    cli::use_threads(options->common.threads);
+    learn(*options);
+  };
+  return {command, job};
+}
+
+}  // namespace banach::sudoku
