@@ -69,6 +69,41 @@ TEST_CASE("solutions of random problems satisfy the optimality conditions", "[qp
   }
 }
 
+// The rules of a 4x4 Sudoku as 64 equations of rank 40, blurred until their rank is full: only z = 1/4 obeys
+// them, and multipliers are large on the way there.
+TEST_CASE("equations that nearly depend on each other leave one point", "[qp]") {
+  const std::int64_t batch = 50, n = 64;
+  Random random(24);
+  QpData d{Tensor::zeros({n, n}, DType::f64),
+           Tensor::zeros({batch, n}, DType::f64),
+           Tensor::zeros({n, n}, DType::f64),
+           Tensor::zeros({n}, DType::f64),
+           normal(random, {n, n}),
+           Tensor::zeros({n}, DType::f64)};
+  double *Q = d.Q.mutable_data<double>(), *G = d.G.mutable_data<double>(), *p = d.p.mutable_data<double>();
+  double *A = d.A.mutable_data<double>(), *b = d.b.mutable_data<double>();
+  for (std::int64_t i = 0; i < n * n; ++i) A[i] *= 0.02;
+  for (std::int64_t r = 0; r < 4; ++r)
+    for (std::int64_t c = 0; c < 4; ++c)
+      for (std::int64_t digit = 0; digit < 4; ++digit) {
+        const std::int64_t column = (r * 4 + c) * 4 + digit, block = r / 2 * 2 + c / 2;
+        for (const std::int64_t rule :
+             {r * 4 + c, 16 + r * 4 + digit, 32 + c * 4 + digit, 48 + block * 4 + digit})
+          A[rule * n + column] += 1.0;
+      }
+  for (std::int64_t i = 0; i < n; ++i) {
+    Q[i * n + i] = 0.1, G[i * n + i] = -1.0;
+    for (std::int64_t j = 0; j < n; ++j) b[i] += 0.25 * A[i * n + j];
+  }
+  const int solved[] = {0, 1, 2, 3, 2, 3, 0, 1, 1, 0, 3, 2, 3, 2, 1, 0};
+  for (std::int64_t i = 0; i < batch * 16; ++i)
+    if (random.uniform() < 0.45) p[i * 4 + solved[i % 16]] = -1.0;
+  const QpSolution found = solve_qp(d);
+  INFO(found.report.to_string());
+  REQUIRE(found.report.solved());
+  for (std::int64_t i = 0; i < batch * n; ++i) CHECK(found.z.at(i) == Approx(0.25).margin(1e-5));
+}
+
 TEST_CASE("problems of one batch do not touch each other", "[qp]") {
   const QpData d = random_problems(13, 8, 12, 2, 8, 0.1, 3);
   const QpSolution all = solve_qp(d);

@@ -449,9 +449,7 @@ class InteriorPoint {
         good = factor();
       }
       active = active & good;
-      for (Index j = 0; j < n; ++j) right_.x[j] -= rho_ * (at_.x[j] - centre_.x[j]);
-      for (Index i = 0; i < e; ++i) right_.y[i] += delta_ * (at_.y[i] - centre_.y[i]);
-      for (Index i = 0; i < m; ++i) right_.z[i] += delta_ * (at_.z[i] - centre_.z[i]);
+      add_proximal_terms(right_);
 
       for (Index i = 0; i < m; ++i) right_.s[i] = -at_.s[i] * at_.z[i];
       if (m > 0) {
@@ -474,7 +472,15 @@ class InteriorPoint {
     }
   }
 
-  // The proximal centres follow the iterates where the residuals fall; the weights fall with mu.
+  // r = right_, with what the proximal terms add to it.
+  void add_proximal_terms(Point<N>& r) const {
+    for (Index j = 0; j < d_.n; ++j) r.x[j] = right_.x[j] - rho_ * (at_.x[j] - centre_.x[j]);
+    for (Index i = 0; i < d_.e; ++i) r.y[i] = right_.y[i] + delta_ * (at_.y[i] - centre_.y[i]);
+    for (Index i = 0; i < d_.m; ++i) r.z[i] = right_.z[i] + delta_ * (at_.z[i] - centre_.z[i]);
+  }
+
+  // The proximal centres follow the iterates where the residuals fall, or where what is left of them is due
+  // to the proximal terms; the weights fall with mu.
   void renew_centres(N dual, N primal, N mu, N last_dual, N last_primal) {
     const N one = of(1.0), least = of(1e-10), small = of(1e-9);
     const N fall =
@@ -485,8 +491,12 @@ class InteriorPoint {
     const auto move = [&](Flag better, const N* to, N* centre, Index count) {
       for (Index i = 0; i < count; ++i) centre[i] = select(better, to[i], centre[i]);
     };
-    const Flag dual_fell = (dual <= of(0.95) * last_dual) | (dual < small);
-    const Flag primal_fell = (primal <= of(0.95) * last_primal) | (primal < small);
+    add_proximal_terms(error_);
+    const N own_dual = largest(error_.x, d_.n),
+            own_primal = larger(largest(error_.y, d_.e), largest(error_.z, d_.m));
+    const Flag dual_fell = (dual <= of(0.95) * last_dual) | (dual < small) | (own_dual < of(0.1) * dual);
+    const Flag primal_fell =
+        (primal <= of(0.95) * last_primal) | (primal < small) | (own_primal < of(0.1) * primal);
     renew(dual_fell, rho_), renew(primal_fell, delta_);
     move(dual_fell, at_.x, centre_.x, d_.n);
     move(primal_fell, at_.y, centre_.y, d_.e), move(primal_fell, at_.z, centre_.z, d_.m);
