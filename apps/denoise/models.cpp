@@ -17,7 +17,7 @@ namespace {
 Var to_units_of_noise(const Var& y) { return (y - middle_level) / noise; }
 Var to_levels(const Var& z) { return noise * z + middle_level; }
 
-/// Two hidden layers of 200 rectified units.
+/// Two hidden layers of 400 rectified units.
 class FullyConnected final : public Denoiser {
  public:
   explicit FullyConnected(Random random)
@@ -29,10 +29,10 @@ class FullyConnected final : public Denoiser {
   Estimate operator()(const Var& y) const override {
     return {to_levels(third_(relu(second_(relu(first_(to_units_of_noise(y)))))))};
   }
-  nn::ParameterGroups groups() override { return {{nn::parameters(*this), 1e-3}}; }
+  nn::ParameterGroups groups() override { return {{nn::parameters(*this), 3e-3}}; }
 
  private:
-  static constexpr std::int64_t hidden = 200;
+  static constexpr std::int64_t hidden = 400;
   static constexpr nn::LinearOptions in_double{.dtype = DType::f64};
   nn::Linear first_, second_, third_;
 };
@@ -49,7 +49,7 @@ class PureOptNet final : public Denoiser {
     const QpSolved solved = program_(inject_(to_units_of_noise(y)));
     return {to_levels(solved.z), solved.report, solved.adjoint};
   }
-  nn::ParameterGroups groups() override { return {{nn::parameters(*this), 1e-3}}; }
+  nn::ParameterGroups groups() override { return {{nn::parameters(*this), 1e-2}}; }
 
  private:
   nn::Linear inject_;
@@ -112,7 +112,7 @@ struct Method {
   double error_in_paper;
 };
 constexpr Method methods[] = {
-    {"fc", "a fully connected network with two hidden layers of 200 rectified units", 29.8},
+    {"fc", "a fully connected network with two hidden layers of 400 rectified units", 29.8},
     {"optnet",
      "a quadratic program with 100 inequalities; Q, G, h and the map of the signal into p are learned", 53.3},
     {"tv", "total variation with the lambda that is best on the signals held out for that", 16.5},

@@ -130,6 +130,7 @@ std::vector<Block> signal_charts(const Results& results) {
     Chart chart{.title = fmt::format("Test signal {}", i + 1), .x_label = "time", .y_label = "level"};
     Series noisy{.name = "noisy", .y = results.noisy[i]};
     noisy.mark = Series::Mark::points;
+    noisy.color = "#999999";
     chart.series = {std::move(noisy), {.name = "clean", .y = results.clean[i], .dashed = true}};
     std::string errors;
     for (const char* name : drawn_methods) {
@@ -169,22 +170,28 @@ std::vector<double> first_differences() {
   return values;
 }
 
-Chart row_chart(const Tensor& matrix, std::int64_t row, double start_before, double start_at,
-                const std::string& title, const std::string& look_for) {
-  constexpr std::int64_t around = 20;
-  Series learned{.name = "tuned"}, start{.name = "at the start"};
-  start.dashed = true;
-  for (std::int64_t j = row - around; j <= row + around; ++j) {
-    learned.x.push_back(static_cast<double>(j - row));
-    learned.y.push_back(matrix.at(row * length + j));
-    start.x.push_back(static_cast<double>(j - row));
-    start.y.push_back(j == row ? start_before : j == row + 1 ? start_at : 0.0);
+/// What was added to a matrix that began with `at` on its diagonal and `after` beside it: means along the
+/// diagonals, so that the noise of single rows is out.
+Chart stencil_chart(const Tensor& matrix, double at, double after, const std::string& name,
+                    const std::string& look_for) {
+  constexpr std::int64_t around = 15;
+  const std::int64_t rows = matrix.size(0);
+  Series added{.name = "tuned"};
+  for (std::int64_t offset = -around; offset <= around; ++offset) {
+    const std::int64_t begin = std::max<std::int64_t>(0, -offset), end = std::min(rows, length - offset);
+    double sum = 0.0;
+    for (std::int64_t i = begin; i < end; ++i) sum += matrix.at(i * length + i + offset);
+    added.x.push_back(static_cast<double>(offset));
+    added.y.push_back(sum / static_cast<double>(end - begin) - (offset == 0   ? at
+                                                                : offset == 1 ? after
+                                                                              : 0.0));
   }
-  return {.title = title,
+  return {.title = fmt::format("What was added to a row of {}, in the mean", name),
           .look_for = look_for,
           .x_label = "time, from the row's own",
-          .y_label = "entry",
-          .series = {std::move(learned), std::move(start)}};
+          .y_label = "learned - start",
+          .series = {std::move(added)},
+          .references = {{0.0, "total variation"}}};
 }
 
 Chart lambdas_chart(const Results& results, const Tensor& lambda) {
@@ -225,11 +232,12 @@ std::vector<Block> learned_blocks(const Results& results) {
       .pictures = {picture("first differences", start, 1.0), picture("learned", learned, 1.0),
                    picture("what was learned: their difference", change, limit)}};
   return {std::move(grid),
-          row_chart(D, length / 2, -1.0, 1.0, "The middle row of D",
-                    "Where it differs from a first difference, it looks at more than two values."),
-          row_chart(W, length / 2, 1.0, 0.0, "The middle row of W, the map of the signal into the program",
-                    "Total variation has 1 at time 0 and nothing else. Negative values around it sharpen the "
-                    "steps that lambda flattens."),
+          stencil_chart(D, -1.0, 1.0, "D",
+                        "A first difference that looks at more than two values: means before and after."),
+          stencil_chart(
+              W, 1.0, 0.0, "W, the map of the signal into the program",
+              "More of the value itself, less of those around it: steps are sharpened, which makes up for "
+              "what lambda takes from them."),
           lambdas_chart(results, lambda)};
 }
 

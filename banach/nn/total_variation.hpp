@@ -24,8 +24,8 @@ struct TotalVariationOptions {
 /// just about to part (Dz = 0 and |w| = lambda), the gradient is non_differentiable, and that of the piece.
 struct TotalVariation {
   Parameter D;  ///< (n-1,n) at first; any number of rows
-  Parameter
-      log_lambda;  ///< (1); another one may be put here, (2 rows of D): of w <= lambda, then of -w <= lambda
+  /// (1); or, put here by the user, (2 rows of D): those of w <= lambda, then those of -w <= lambda.
+  Parameter log_lambda;
   QpSolveOptions solve;
 
   struct Output {
