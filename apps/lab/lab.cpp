@@ -18,6 +18,7 @@
 #include <apps/lab/linear_page.hpp>
 #include <apps/lab/options.hpp>
 #include <apps/lab/page.hpp>
+#include <apps/lab/qp/command.hpp>
 #include <apps/lab/spectrum_command.hpp>
 #include <apps/lab/train.hpp>
 #include <banach/engine/error.hpp>
@@ -107,7 +108,7 @@ cli::Subcommand add_lab(CLI::App& app) {
     else
       train_rules(*options);
   };
-  return {command, job, {add_spectrum(*command)}};
+  return {command, job, {add_spectrum(*command), qp::add_qp(*command)}};
 }
 
 }  // namespace banach::lab

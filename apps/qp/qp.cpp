@@ -13,6 +13,7 @@
 #include <apps/cli/check.hpp>
 #include <apps/cli/common.hpp>
 #include <apps/cli/output.hpp>
+#include <apps/qp/file.hpp>
 #include <banach/engine/error.hpp>
 #include <banach/nn/safetensors.hpp>
 #include <banach/solvers/qp.hpp>
@@ -29,34 +30,6 @@ struct Options {
 };
 
 constexpr const char* names[] = {"Q", "p", "G", "h", "A", "b"};
-
-QpData read(const Options& o) {
-  const nn::Safetensors file = nn::load_safetensors(o.file);
-  const auto find = [&](const char* name) {
-    const auto found = file.tensors.find(name);
-    return found == file.tensors.end() ? Tensor() : found->second;
-  };
-  std::string unknown;
-  for (const auto& [name, tensor] : file.tensors)
-    if (std::find(std::begin(names), std::end(names), name) == std::end(names))
-      unknown += (unknown.empty() ? "'" : ", '") + name + "'";
-  const auto missing = [&](const char* name, const char* why) {
-    fail<FileError>("qp", fmt::format("{}: tensor '{}' is missing{}{}", o.file, name, why,
-                                      unknown.empty() ? "" : "; there is " + unknown));
-  };
-  const QpData data{find("Q"), find("p"), find("G"), find("h"), find("A"), find("b")};
-  if (!data.Q.defined()) missing("Q", ": (n,n), or (batch,n,n), was expected");
-  if (!data.p.defined()) missing("p", ": (n), or (batch,n), was expected");
-  const auto both = [&](const Tensor& matrix, const Tensor& vector, const char* m, const char* v) {
-    if (matrix.defined() && !vector.defined()) missing(v, fmt::format(": {} comes with it", m).c_str());
-    if (!matrix.defined() && vector.defined()) missing(m, fmt::format(": {} comes with it", v).c_str());
-  };
-  both(data.G, data.h, "G", "h");
-  both(data.A, data.b, "A", "b");
-  if (!unknown.empty())
-    cli::note(fmt::format("{}: {} is no part of a quadratic program (Q, p, G, h, A, b)", o.file, unknown));
-  return data;
-}
 
 // The first entry that is not finite (in h: that is NaN) of one problem, as "p[3] is nan"; empty if there is
 // none.
@@ -96,7 +69,7 @@ void solve(const Options& o) {
       throw cli::UsageError(fmt::format("--out {} would overwrite the problems", *o.out));
     written = cli::OutputFolder(folder, {name}).file(name);
   }
-  const QpData data = read(o);
+  const QpData data = read_problems(o.file);
   const QpSolution solution = [&] {
     try {
       return solve_qp(

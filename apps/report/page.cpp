@@ -9,6 +9,7 @@
 
 #include <apps/report/assets.hpp>
 #include <apps/report/chart_html.hpp>
+#include <apps/report/diagram.hpp>
 #include <apps/report/html.hpp>
 
 // The chart library, placed here by the build (see cmake/embed.cmake).
@@ -45,7 +46,8 @@ std::string html_of(const Callout& callout) {
 }
 
 std::string html_of(const Settings& settings) {
-  std::string html = "<div class=\"panel\">" + heading(settings.title) + "<dl class=\"settings\">";
+  std::string html = fmt::format("<div class=\"panel{}\">{}<dl class=\"settings\">",
+                                 settings.beside_figure ? " half" : "", heading(settings.title));
   for (const auto& [key, value] : settings.entries) {
     html += "<div><dt>" + escape_html(key) + "</dt><dd>" + escape_html(value) + "</dd></div>\n";
   }
@@ -149,11 +151,13 @@ std::string html_of(const PictureGrid& grid) {
 
 // ---- the page
 
-/// Two neighbouring charts share a row; one that is wide, or left over at the end of a run, has it alone.
-std::vector<bool> half_width_charts(const std::vector<Block>& blocks) {
+/// Two neighbouring figures share a row; one that is wide, or left over at the end of a run, has it alone.
+std::vector<bool> half_width_figures(const std::vector<Block>& blocks) {
   const auto narrow = [&](std::size_t i) {
-    const Chart* chart = i < blocks.size() ? std::get_if<Chart>(&blocks[i]) : nullptr;
-    return chart != nullptr && !chart->wide;
+    if (i >= blocks.size()) return false;
+    if (const auto* chart = std::get_if<Chart>(&blocks[i])) return !chart->wide;
+    if (const auto* settings = std::get_if<Settings>(&blocks[i])) return settings->beside_figure;
+    return std::holds_alternative<Diagram>(blocks[i]);
   };
   std::vector<bool> half(blocks.size(), false);
   for (std::size_t i = 0; i < blocks.size(); ++i) {
@@ -168,15 +172,20 @@ std::string section_html(const Section& section, const SeriesStyles& styles, con
                          int& chart_count) {
   std::string html = fmt::format("<section id=\"{}\">\n", id);
   html += element("h2", "", section.title) + element("p", "", section.intro) + "<div class=\"blocks\">\n";
-  const std::vector<bool> half = half_width_charts(section.blocks);
+  const std::vector<bool> half = half_width_figures(section.blocks);
   for (std::size_t i = 0; i < section.blocks.size(); ++i) {
     if (const Chart* chart = std::get_if<Chart>(&section.blocks[i])) {
       html += chart_html(*chart, styles, fmt::format("chart-{}", ++chart_count), half[i]);
       continue;
     }
+    if (const Diagram* diagram = std::get_if<Diagram>(&section.blocks[i])) {
+      html += diagram_html(*diagram, half[i]);
+      continue;
+    }
     html += std::visit(
         [](const auto& block) -> std::string {
-          if constexpr (std::is_same_v<std::decay_t<decltype(block)>, Chart>) {
+          using Kind = std::decay_t<decltype(block)>;
+          if constexpr (std::is_same_v<Kind, Chart> || std::is_same_v<Kind, Diagram>) {
             return {};  // done above
           } else {
             return html_of(block);

@@ -67,6 +67,34 @@ struct Chart {
   bool wide = false;               // the whole width of the page, not half
 };
 
+/// Shapes in a plane, drawn where they lie: one unit is as long along x as along y. Needs no script.
+struct Diagram {
+  struct Point {
+    double x = 0, y = 0;
+  };
+  struct Shape {
+    // area: its corners; line: its corners; segments, arrow: from, to, from, to, ...; dot, ring, diamond,
+    // label: its places
+    enum class Kind { area, line, segments, arrow, dot, ring, diamond, label };
+
+    Kind kind = Kind::line;
+    std::vector<Point> points{};  // a shape with a point that is not finite is left out
+    int hue = -1;                 // of the palette; -1: the colour of text, muted
+    double width = 1.5;  // of lines and outlines, in pixels of a drawing 420 wide; of dots the radius
+    double opacity = 1;
+    bool dashed = false;
+    std::string text{};  // of a label
+    std::string name{};  // what the legend calls it; empty: nothing
+  };
+
+  std::string title{};
+  std::string look_for{};
+  std::string x_label{}, y_label{};
+  Range x_range{}, y_range{};
+  std::vector<Shape> shapes{};  // later ones cover earlier ones
+  std::string note{};
+};
+
 struct Column {
   enum class Align { automatic, left, right, center };  // automatic: the first column left, the others right
 
@@ -117,6 +145,7 @@ struct Callout {
 struct Settings {
   std::string title{};
   std::vector<std::pair<std::string, std::string>> entries{};
+  bool beside_figure = false;  // half as wide as the page, beside the chart or diagram before it
 };
 
 /// A listing in a fixed-width font, such as the command that made the page.
@@ -125,9 +154,9 @@ struct Code {
   std::string text{};
 };
 
-using Block = std::variant<Text, Callout, Settings, Chart, Table, Picture, PictureGrid, Code>;
+using Block = std::variant<Text, Callout, Settings, Chart, Diagram, Table, Picture, PictureGrid, Code>;
 
-/// Neighbouring charts of a section stand side by side where the page is wide enough.
+/// Neighbouring charts and diagrams of a section stand side by side where the page is wide enough.
 struct Section {
   std::string title{};
   std::string intro{};
@@ -151,7 +180,7 @@ struct Page {
 };
 
 /// The whole page as UTF-8 HTML. Throws ValueError if a series' x, y, lo and hi differ in length, if bars do
-/// not fit their categories, or if a picture is not a PNG.
+/// not fit their categories, if a picture is not a PNG, or if a diagram's ranges are empty.
 std::string render(const Page& page);
 
 }  // namespace banach::report

@@ -68,7 +68,7 @@ section { margin: clamp(2.2rem, 5vw, 3.5rem) 0 0; }
   padding: 1.1rem clamp(.8rem, 2.5vw, 1.35rem); }
 .text p:last-child { margin-bottom: 0; }
 
-figure.chart { display: flex; flex-direction: column; }
+figure.chart, figure.diagram { display: flex; flex-direction: column; }
 .look { color: var(--muted); font-size: .93rem; line-height: 1.5; margin: 0 0 .6rem; }
 .look b { color: var(--text); font-weight: 600; }
 .plot { position: relative; height: var(--plot-height, 21rem); width: 100%; min-width: 0; }
@@ -86,6 +86,14 @@ figure.chart { display: flex; flex-direction: column; }
 .legend svg { flex: none; width: 28px; height: 12px; fill: var(--c); stroke: var(--c); stroke-width: 2; }
 .legend.many button { font-size: .82rem; padding: .12rem .3rem; gap: .3rem; }
 .legend.many svg { width: 23px; height: 10px; }
+.legend .entry { display: inline-flex; align-items: center; gap: .45rem; padding: .15rem .45rem;
+  font-size: .87rem; line-height: 1.3; }
+figure.diagram > svg { display: block; width: 100%; max-width: 31rem; height: auto; margin: 0 auto;
+  overflow: visible; font: 12.5px var(--sans); }
+.diagram .grid { stroke: var(--faint); stroke-width: 1; }
+.diagram .ticks { fill: var(--muted); }
+.diagram .label { fill: var(--text); font-weight: 600; paint-order: stroke; stroke: var(--panel);
+  stroke-width: 4px; stroke-linejoin: round; text-anchor: middle; dominant-baseline: central; }
 .small { color: var(--muted); font-size: .84rem; line-height: 1.45; margin: .5rem 0 0; }
 details { margin-top: .6rem; font-size: .88rem; }
 summary { color: var(--muted); cursor: pointer; width: fit-content; }
@@ -169,7 +177,7 @@ footer p { border-top: 1px solid var(--rule); padding-top: 1rem; max-width: none
     margin-right: 0; }
   .callout { border-left: 4px solid var(--accent); border-top: 0; padding: .2rem 0 .2rem .8rem; }
   figure, .panel, tr, .figures, .pictures figure { break-inside: avoid; }
-  figure.chart { display: block; }
+  figure.chart, figure.diagram { display: block; }
   .plot { height: auto; }
   .plot canvas { position: static; width: 100% !important; height: auto !important; }
   .legend button[aria-pressed=false] { display: none; }

@@ -1,0 +1,246 @@
+#include <apps/lab/qp/study.hpp>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include <fmt/format.h>
+
+#include <banach/engine/grad.hpp>
+#include <banach/engine/tape.hpp>
+#include <banach/ops/elementwise.hpp>
+#include <banach/ops/implicit/qp.hpp>
+#include <banach/ops/reduce.hpp>
+
+namespace banach::lab::qp {
+namespace {
+
+constexpr double nan = std::numeric_limits<double>::quiet_NaN();
+// Below this a multiplier or a slack counts as 0: far above the rounding of an exact active set, far below
+// what a drawing shows.
+constexpr double negligible = 1e-9;
+
+std::vector<double> values(const Tensor& t) {
+  std::vector<double> result;
+  for (std::int64_t i = 0; i < t.size(); ++i) result.push_back(t.at(i));
+  return result;
+}
+
+Vector pair(const Tensor& t) { return {t.at(0), t.at(1)}; }
+
+/// t + step * direction.
+Tensor along(const Tensor& t, const Tensor& direction, double step) {
+  if (!direction.defined()) return t;
+  return (Var(t) + step * Var(direction)).value();
+}
+
+Tensor unit(std::int64_t size, std::int64_t i) {
+  Tensor e = Tensor::zeros({size}, DType::f64);
+  e.mutable_data<double>()[i] = 1.0;
+  return e;
+}
+
+/// A direction in the space of p, h and b.
+struct Direction {
+  Tensor p{}, h{}, b{};
+};
+
+QpData moved(const QpData& data, const Direction& d, double step) {
+  QpData result = data;
+  result.p = along(data.p, d.p, step);
+  result.h = along(data.h, d.h, step);
+  result.b = along(data.b, d.b, step);
+  return result;
+}
+
+/// The solution, if there is one.
+std::optional<Vector> solution(const QpData& data) {
+  const QpSolution s = solve_qp(data);
+  if (!s.report.solved()) return std::nullopt;
+  return pair(s.z);
+}
+
+Vector difference(const std::optional<Vector>& to, const std::optional<Vector>& from, double step) {
+  if (!to || !from) return {nan, nan};
+  return {((*to)[0] - (*from)[0]) / step, ((*to)[1] - (*from)[1]) / step};
+}
+
+/// Solution and the rows of dz/d(p, h, b), by one backward sweep for z1 and one for z2.
+struct Differentiated {
+  QpSolved solved{};
+  std::array<GradientStatus, 2> status{};
+  std::array<Vars, 2> rows{};  ///< cotangents of p, h and b; those that there are
+};
+
+Differentiated differentiate(const QpData& data) {
+  const Tape tape;
+  const auto input = [](const Tensor& t) { return t.defined() ? leaf(t) : Var(); };
+  const Var p = input(data.p), h = input(data.h), b = input(data.b);
+  const auto constant = [](const Tensor& t) { return t.defined() ? Var(t) : Var(); };
+  Differentiated result;
+  result.solved = qp_solve({constant(data.Q), p, constant(data.G), h, constant(data.A), b});
+  Vars wrt;
+  for (const Var& x : {p, h, b})
+    if (x.defined()) wrt.push_back(x);
+  for (std::int64_t k = 0; k < 2; ++k) {
+    const auto row = static_cast<std::size_t>(k);
+    result.rows[row] = grad(sum(result.solved.z * Var(unit(2, k))), wrt);
+    result.status[row] = result.solved.adjoint.last().samples[0];
+  }
+  return result;
+}
+
+/// dz in the direction, by the rows.
+Vector reported(const Differentiated& d, const QpData& data, const Direction& direction) {
+  Vector result{};
+  for (std::size_t k = 0; k < 2; ++k) {
+    std::size_t i = 0;
+    const auto add = [&](const Tensor& parameter, const Tensor& change) {
+      if (!parameter.defined()) return;
+      const Tensor row = d.rows[k][i++].value();
+      for (std::int64_t j = 0; change.defined() && j < row.size(); ++j) result[k] += row.at(j) * change.at(j);
+    };
+    add(data.p, direction.p), add(data.h, direction.h), add(data.b, direction.b);
+  }
+  return result;
+}
+
+double length(const Vector& v) { return std::hypot(v[0], v[1]); }
+
+/// What fits all that is to be seen: solution, free optimum, and the corners near them.
+View fitting(const Study& s) {
+  if (s.problem.reach) return {s.problem.center, *s.problem.reach};
+  std::vector<Vector> seen{{0.0, 0.0}};
+  if (s.free_optimum) seen.push_back(*s.free_optimum);
+  if (s.feasible) seen.push_back(*s.feasible);
+  if (std::isfinite(s.z[0]) && std::isfinite(s.z[1])) seen.push_back(s.z);
+  Vector low = seen[0], high = seen[0];
+  for (const Vector& v : seen)
+    for (std::size_t k = 0; k < 2; ++k) low[k] = std::min(low[k], v[k]), high[k] = std::max(high[k], v[k]);
+  const double extent = std::max(high[0] - low[0], high[1] - low[1]);
+  return {{0.5 * (low[0] + high[0]), 0.5 * (low[1] + high[1])}, extent > 0 ? 0.9 * extent : 1.5};
+}
+
+/// The derivatives by the entries of one parameter, drawn to one scale: what is longest takes a quarter of
+/// the view.
+void add_derivatives(const std::string& letter, const Tensor& parameter, Tensor Direction::*part,
+                     const Differentiated& d, Study& s) {
+  if (!parameter.defined()) return;
+  const QpData& data = s.problem.data;
+  const std::size_t first = s.derivatives.size();
+  double longest = 0.0, longest_difference = 0.0;
+  for (std::int64_t i = 0; i < parameter.size(); ++i) {
+    Direction direction;
+    direction.*part = unit(parameter.size(), i);
+    Derivative one{.by = fmt::format("{}{}", letter, i + 1), .reported = reported(d, data, direction)};
+    const auto up = solution(moved(data, direction, difference_step)),
+               down = solution(moved(data, direction, -difference_step));
+    one.right = difference(up, s.z, difference_step);
+    one.left = difference(s.z, down, difference_step);
+    longest = std::max(longest, length(one.reported));
+    for (const Vector& v : {one.right, one.left})
+      if (length(v) > longest_difference) longest_difference = length(v);
+    s.derivatives.push_back(std::move(one));
+  }
+  // Differences too, but for those across a jump.
+  if (longest_difference < 10 * std::max(longest, 1.0)) longest = std::max(longest, longest_difference);
+  const double reach = 0.25 * s.view.reach / (longest > 1e-6 ? longest : 1.0);
+  constexpr int places = 30;  // on either side
+  for (std::size_t k = first; k < s.derivatives.size(); ++k) {
+    Direction direction;
+    direction.*part = unit(parameter.size(), static_cast<std::int64_t>(k - first));
+    s.derivatives[k].reach = reach;
+    for (int i = -places; i <= places; ++i)
+      if (const auto z = solution(moved(data, direction, reach * i / places)))
+        s.derivatives[k].moved.push_back(*z);
+  }
+}
+
+/// The constraints that hold the solution, and those that merely touch it.
+void tell_active(const QpData& data, Study& s) {
+  const QpSolution solved = solve_qp(data, {.derivative = true});
+  const Tensor active = solved.derivative->active();
+  for (std::size_t i = 0; i < s.lambda.size(); ++i) {
+    s.active.push_back(s.solved() && active.at(static_cast<std::int64_t>(i)) > 0.5);
+    s.weak.push_back(s.solved() && !s.active[i] && std::abs(s.slack[i]) <= negligible);
+  }
+}
+
+GradientKind worse(const std::array<GradientStatus, 2>& status) {
+  for (const GradientKind kind :
+       {GradientKind::approximate, GradientKind::non_differentiable, GradientKind::least_squares})
+    if (status[0].kind == kind || status[1].kind == kind) return kind;
+  return status[0].kind;
+}
+
+PathPoint path_point(const QpData& data, const Direction& direction, double t) {
+  const QpData here = moved(data, direction, t);
+  const Differentiated d = differentiate(here);
+  PathPoint point{.t = t, .status = d.solved.report.samples[0].status, .gradient = worse(d.status)};
+  if (point.status != QpStatus::solved) {
+    point.z = point.reported = point.difference = {nan, nan};
+    return point;
+  }
+  point.z = pair(d.solved.z.value());
+  point.lambda = values(d.solved.lambda.value());
+  for (const double multiplier : point.lambda) point.active.push_back(multiplier > negligible);
+  point.reported = reported(d, here, direction);
+  point.difference = difference(solution(moved(here, direction, difference_step)),
+                                solution(moved(here, direction, -difference_step)), 2 * difference_step);
+  return point;
+}
+
+}  // namespace
+
+double Derivative::largest_difference() const {
+  double largest = 0.0;
+  for (std::size_t k = 0; k < 2; ++k)
+    for (const double other : {right[k], left[k]}) {
+      if (std::isnan(other)) return nan;
+      largest = std::max(largest, std::abs(reported[k] - other));
+    }
+  return largest;
+}
+
+Study study(const Problem& problem) {
+  const QpData& data = problem.data;
+  const Differentiated d = differentiate(data);
+  Study s{.problem = problem,
+          .report = d.solved.report.samples[0],
+          .z = pair(d.solved.z.value()),
+          .nu = values(d.solved.nu.value()),
+          .lambda = values(d.solved.lambda.value()),
+          .slack = values(d.solved.slack.value()),
+          .gradient = d.status};
+  tell_active(data, s);
+  const QpSolution free = solve_qp({.Q = data.Q, .p = data.p}, {.derivative = true});
+  if (free.report.solved() && !free.derivative->problems()[0].singular) s.free_optimum = pair(free.z);
+  s.feasible = solution({.Q = Tensor::eye(2, DType::f64),
+                         .p = Tensor::from<double>(Vector{-problem.center[0], -problem.center[1]}, {2}),
+                         .G = data.G,
+                         .h = data.h,
+                         .A = data.A,
+                         .b = data.b});
+  s.view = fitting(s);
+  if (!s.solved()) return s;
+  add_derivatives("p", data.p, &Direction::p, d, s);
+  add_derivatives("h", data.h, &Direction::h, d, s);
+  add_derivatives("b", data.b, &Direction::b, d, s);
+  constexpr int places = 40;  // on either side of 0
+  if (problem.line)
+    for (int i = -places; i <= places; ++i)
+      s.path.push_back(path_point(data, {.p = problem.line->p, .h = problem.line->h}, double(i) / places));
+  return s;
+}
+
+std::string gradient_words(const Study& s) {
+  if (!s.solved()) return "none";
+  const std::string_view first = name(s.gradient[0].kind), second = name(s.gradient[1].kind);
+  return first == second ? std::string(first) : fmt::format("{} (z1), {} (z2)", first, second);
+}
+
+bool exact(const Study& s) {
+  return s.solved() && s.gradient[0].kind == GradientKind::exact && s.gradient[1].kind == GradientKind::exact;
+}
+
+}  // namespace banach::lab::qp

@@ -1,0 +1,125 @@
+#include <cmath>
+
+#include <nlohmann/json.hpp>
+
+#include <apps/lab/qp/diagrams.hpp>
+#include <apps/lab/qp/page.hpp>
+
+namespace banach::lab::qp {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+Json number(double value) { return std::isfinite(value) ? Json(value) : Json(nullptr); }
+
+template <class Numbers>
+Json numbers(const Numbers& values) {
+  Json json = Json::array();
+  for (const double value : values) json.push_back(number(value));
+  return json;
+}
+
+Json data_json(const QpData& data) {
+  Json json;
+  const auto put = [&](const char* name, const Tensor& t) {
+    if (!t.defined()) return;
+    json[name] = Json::array();
+    for (std::int64_t i = 0; i < t.size(); ++i) json[name].push_back(number(t.at(i)));
+  };
+  put("Q", data.Q), put("p", data.p), put("G", data.G), put("h", data.h), put("A", data.A), put("b", data.b);
+  return json;
+}
+
+Json gradient_json(const GradientStatus& status) {
+  return {{"kind", name(status.kind)},
+          {"forward", name(status.forward)},
+          {"adjoint", name(status.adjoint)},
+          {"adjoint_residual", number(status.adjoint_residual)}};
+}
+
+Json derivative_json(const Derivative& d) {
+  return {{"by", d.by},
+          {"reported", numbers(d.reported)},
+          {"right", numbers(d.right)},
+          {"left", numbers(d.left)},
+          {"largest_difference", number(d.largest_difference())}};
+}
+
+Json path_json(const PathPoint& p) {
+  return {{"t", p.t},
+          {"status", name(p.status)},
+          {"gradient", name(p.gradient)},
+          {"z", numbers(p.z)},
+          {"lambda", numbers(p.lambda)},
+          {"reported", numbers(p.reported)},
+          {"difference", numbers(p.difference)}};
+}
+
+Json study_json(const Study& s) {
+  Json json{
+      {"name", s.problem.name},
+      {"title", s.problem.title},
+      {"data", data_json(s.problem.data)},
+      {"status", name(s.report.status)},
+      {"steps", s.report.steps},
+      {"objective", number(s.report.objective)},
+      {"residuals",
+       {{"primal", number(s.report.primal)}, {"dual", number(s.report.dual)}, {"gap", number(s.report.gap)}}},
+      {"z", numbers(s.z)},
+      {"nu", numbers(s.nu)},
+      {"lambda", numbers(s.lambda)},
+      {"slack", numbers(s.slack)},
+      {"active", s.active},
+      {"weakly_active", s.weak},
+      {"free_optimum", s.free_optimum ? numbers(*s.free_optimum) : Json(nullptr)},
+      {"gradient", {{"z1", gradient_json(s.gradient[0])}, {"z2", gradient_json(s.gradient[1])}}},
+      {"derivatives", Json::array()},
+      {"path", Json::array()}};
+  for (const Derivative& d : s.derivatives) json["derivatives"].push_back(derivative_json(d));
+  for (const PathPoint& p : s.path) json["path"].push_back(path_json(p));
+  return json;
+}
+
+/// The constraints of which `marked` is true, from 1.
+std::string members(const std::vector<bool>& marked) {
+  std::string words;
+  for (std::size_t i = 0; i < marked.size(); ++i)
+    if (marked[i]) words += (words.empty() ? "" : ", ") + std::to_string(i + 1);
+  return words.empty() ? "-" : words;
+}
+
+}  // namespace
+
+SummaryTable summary_table(const Results& results) {
+  SummaryTable table;
+  table.head = {{"Problem", "", ""},
+                {"Status", "", "How the problem ended"},
+                {"Gradient", "", "What kind of derivative dz is; of z1 and z2, where they differ"},
+                {"z", "", "The solution"},
+                {"Active", "", "Constraints with a multiplier, from 1"},
+                {"Weakly", "", "Constraints with neither multiplier nor slack"},
+                {"Off", "",
+                 "Largest entry of what is reported less a difference of solutions to either side; "
+                 "only of entries that have both"}};
+  for (const Study& s : results.studies) {
+    double largest = s.solved() ? 0.0 : NAN;
+    for (const Derivative& d : s.derivatives)
+      if (const double off = d.largest_difference(); off > largest) largest = off;
+    table.rows.push_back({s.problem.name, std::string(name(s.report.status)), gradient_words(s),
+                          s.solved() ? pair_words(s.z) : "-", members(s.active), members(s.weak),
+                          std::isnan(largest) ? "-" : report::format_number(largest, 2)});
+  }
+  return table;
+}
+
+std::string summary_json(const Results& results) {
+  Json json;
+  for (const auto& [key, value] : results.environment) json["environment"][key] = value;
+  json["difference_step"] = difference_step;
+  json["findings"] = findings(results);
+  json["problems"] = Json::array();
+  for (const Study& s : results.studies) json["problems"].push_back(study_json(s));
+  return json.dump(1) + "\n";
+}
+
+}  // namespace banach::lab::qp

@@ -1,0 +1,223 @@
+// `banach lab qp`: what the studies find, against closed forms and differences; the page; the command.
+#include <apps/lab/qp/diagrams.hpp>
+#include <apps/lab/qp/geometry.hpp>
+#include <apps/lab/qp/page.hpp>
+#include <banach/engine/error.hpp>
+#include <banach/nn/safetensors.hpp>
+#include <tests/apps/command.hpp>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <regex>
+
+#include <catch2/catch.hpp>
+#include <nlohmann/json.hpp>
+
+using namespace banach;
+using namespace banach::lab::qp;
+
+namespace {
+
+Study study_of(const std::string& name) {
+  for (const Problem& problem : known_problems())
+    if (problem.name == name) return study(problem);
+  throw std::runtime_error("no problem " + name);
+}
+
+const Derivative& by(const Study& s, const std::string& entry) {
+  return *std::find_if(s.derivatives.begin(), s.derivatives.end(),
+                       [&](const Derivative& d) { return d.by == entry; });
+}
+
+void check_near(const Vector& found, const Vector& expected) {
+  CHECK(found[0] == Approx(expected[0]).margin(1e-6));
+  CHECK(found[1] == Approx(expected[1]).margin(1e-6));
+}
+
+Results all_results() {
+  Results results;
+  for (const Problem& problem : known_problems()) results.studies.push_back(study(problem));
+  return results;
+}
+
+bool contains(const std::string& text, const std::string& word) { return text.find(word) != text.npos; }
+
+}  // namespace
+
+TEST_CASE("the drawn problems end as their titles say", "[qp]") {
+  const std::vector<std::array<std::string, 3>> expected{
+      {"interior", "solved", "exact"},
+      {"edge", "solved", "exact"},
+      {"vertex", "solved", "exact"},
+      {"near", "solved", "exact"},
+      {"weak", "solved", "non_differentiable"},
+      {"repeated", "solved", "least_squares"},
+      {"three", "solved", "least_squares"},
+      {"pinned", "solved", "least_squares"},
+      {"equalities", "solved", "least_squares"},
+      {"flat", "solved", "least_squares (z1), non_differentiable (z2)"},
+      {"infeasible", "primal_infeasible", "none"},
+      {"unbounded", "dual_infeasible", "none"},
+      {"non-convex", "non_convex", "none"}};
+  REQUIRE(known_problems().size() == expected.size());
+  for (std::size_t i = 0; i < expected.size(); ++i) {
+    const Study s = study(known_problems()[i]);
+    INFO(s.problem.name);
+    CHECK(s.problem.name == expected[i][0]);
+    CHECK(name(s.report.status) == expected[i][1]);
+    CHECK(gradient_words(s) == expected[i][2]);
+    CHECK(s.derivatives.empty() == !s.solved());
+  }
+}
+
+TEST_CASE("where the gradient is called exact, arrows and differences agree", "[qp]") {
+  int arrows = 0, places = 0;
+  for (const Problem& problem : known_problems()) {
+    const Study s = study(problem);
+    INFO(problem.name);
+    if (exact(s))
+      for (const Derivative& d : s.derivatives) {
+        CHECK(d.largest_difference() <= 1e-6);
+        ++arrows;
+      }
+    for (const PathPoint& p : s.path) {
+      if (p.gradient != GradientKind::exact) continue;
+      for (std::size_t k = 0; k < 2; ++k) CHECK(std::abs(p.reported[k] - p.difference[k]) <= 1e-6);
+      ++places;
+    }
+  }
+  CHECK(arrows == 20);
+  CHECK(places > 350);
+}
+
+TEST_CASE("the drawn derivatives are those of the closed forms", "[qp]") {
+  const Study interior = study_of("interior");  // -Q^-1
+  check_near(by(interior, "p1").reported, {-1.0 / 1.64, 0.6 / 1.64});
+  check_near(by(interior, "p2").reported, {0.6 / 1.64, -2.0 / 1.64});
+  const Study vertex = study_of("vertex");  // x1 = h1, 0.3 x1 + x2 = h2
+  check_near(by(vertex, "p1").reported, {0, 0});
+  check_near(by(vertex, "h1").reported, {1, -0.3});
+  check_near(by(vertex, "h2").reported, {0, 1});
+  const Study near = study_of("near");  // x1 = h1, x1 + 0.1 x2 = h2
+  check_near(by(near, "h1").reported, {1, -10});
+  check_near(by(near, "h2").reported, {0, 10});
+
+  const Study weak = study_of("weak");  // free on one side, held on the other
+  CHECK(weak.weak == std::vector<bool>{true, false, false, false});
+  CHECK(weak.active == std::vector<bool>{false, false, false, false});
+  check_near(by(weak, "p1").reported, by(interior, "p1").reported);
+  check_near(by(weak, "p1").right, by(interior, "p1").reported);
+  check_near(by(weak, "p1").left, {0, 0});
+
+  const Study repeated = study_of("repeated");
+  check_near(by(repeated, "h1").reported, {0.5, 0});
+  check_near(by(repeated, "h2").reported, {0.5, 0});
+  check_near(by(repeated, "h1").right, {0, 0});
+  check_near(by(repeated, "h1").left, {1, 0});
+  const Study three = study_of("three");  // the pseudoinverse of [1 0; 0 1; 1 1]
+  check_near(by(three, "h1").reported, {2.0 / 3, -1.0 / 3});
+  check_near(by(three, "h3").reported, {1.0 / 3, 1.0 / 3});
+  const Study pinned = study_of("pinned");  // differences on one side only
+  CHECK(std::isnan(by(pinned, "h1").left[0]));
+  check_near(by(pinned, "h1").right, {1, 0});
+  CHECK(std::isnan(by(study_of("equalities"), "b1").right[0]));
+}
+
+TEST_CASE("certificates that are drawn hold", "[qp]") {
+  const Study infeasible = study_of("infeasible");
+  Vector sum{};
+  double right = 0.0;
+  const auto planes = rows(infeasible.problem.data.G, infeasible.problem.data.h);
+  for (std::size_t i = 0; i < planes.size(); ++i) {
+    CHECK(infeasible.lambda[i] > 0.0);
+    for (std::size_t k = 0; k < 2; ++k) sum[k] += infeasible.lambda[i] * planes[i].a[k];
+    right += infeasible.lambda[i] * planes[i].h;
+  }
+  check_near(sum, {0, 0});
+  CHECK(right == Approx(-1.0));
+  CHECK(feasible_set(infeasible.problem.data, infeasible.view).empty());
+
+  const Study unbounded = study_of("unbounded");
+  const Tensor& p = unbounded.problem.data.p;
+  CHECK(p.at(0) * unbounded.z[0] + p.at(1) * unbounded.z[1] == Approx(-1.0));
+  for (const HalfPlane& plane : rows(unbounded.problem.data.G, unbounded.problem.data.h))
+    CHECK(plane.a[0] * unbounded.z[0] + plane.a[1] * unbounded.z[1] <= 1e-9);
+}
+
+TEST_CASE("feasible sets and level curves are where they should be", "[qp]") {
+  const QpData triangle = study_of("edge").problem.data;
+  const Points corners = feasible_set(triangle, {{1, 1}, 2});
+  CHECK(corners.size() == 3);
+  double area = 0.0;
+  for (std::size_t i = 0; i < corners.size(); ++i) {
+    const auto &a = corners[i], &b = corners[(i + 1) % corners.size()];
+    area += 0.5 * (a.x * b.y - a.y * b.x);
+  }
+  CHECK(area == Approx(2.0));
+  CHECK_FALSE(feasible_set(study_of("pinned").problem.data, {{1, 0}, 1}).empty());  // a line
+  const QpData circle{.Q = tensor({1.0, 0.0, 0.0, 1.0}, {2, 2}), .p = tensor({0.0, 0.0})};
+  const Points pieces = level_curve(circle, 0.5, {{0, 0}, 2});
+  REQUIRE(pieces.size() > 60);
+  for (const auto& z : pieces) CHECK(std::hypot(z.x, z.y) == Approx(1.0).epsilon(0.01));
+}
+
+TEST_CASE("the page and the file hold no NaN, and load nothing from elsewhere", "[qp]") {
+  const Results results = all_results();
+  const std::string html = report::render(make_page(results)), json = summary_json(results);
+  const std::string words = html.substr(0, html.find("\"palette\""));
+  CHECK_FALSE(std::regex_search(words, std::regex(R"([^a-zA-Z]-?(nan|inf)[^a-zA-Z])", std::regex::icase)));
+  CHECK_FALSE(contains(json, "nan"));
+  CHECK_FALSE(std::regex_search(
+      words, std::regex(R"((src|href)\s*=\s*["']?(https?:)?//|url\(\s*["']?(https?:)?//)")));
+  for (const Study& s : results.studies) CHECK(contains(words, s.problem.title));
+  for (const char* part : {"<svg viewBox", "The path of the solution", "How z moves with h", "free optimum"})
+    CHECK(contains(words, part));
+  const nlohmann::json read = nlohmann::json::parse(json);
+  CHECK(read["problems"].size() == known_problems().size());
+  CHECK(read["problems"][4]["path"].size() == 81);
+  CHECK(read["problems"][12]["z"][0].is_null());
+  CHECK(findings(results).size() == 2 + 9);  // two about all that is exact, one for each other problem
+}
+
+TEST_CASE("the command draws known problems, or those of a file", "[qp]") {
+  const files::Folder folder;
+  const std::string out = folder / "out", path = folder / "p.safetensors";
+  const command::Outcome known = command::run("lab qp --problem repeated --out '" + out + "'");
+  INFO(known.err);
+  REQUIRE(known.code == 0);
+  CHECK(contains(known.out, "least_squares"));
+  CHECK(contains(files::text_of(nn::read_file(out + "/report.html")), "A constraint given twice"));
+
+  const double nan = std::nan(""), inf = std::numeric_limits<double>::infinity();
+  // Regular with an infinite h; infeasible; not finite.
+  nn::save_safetensors(path, {{"Q", tensor({2.0, 0.0, 0.0, 1.0}, {2, 2})},
+                              {"p", tensor({-2.0, -3.0, 0.0, 0.0, nan, 0.0}, {3, 2})},
+                              {"G", tensor({1.0, 1.0, -1.0, -1.0}, {2, 2})},
+                              {"h", tensor({1.0, inf, 1.0, -2.0, 1.0, 1.0}, {3, 2})}});
+  const command::Outcome own = command::run("lab qp --file '" + path + "' --out '" + out + "'");
+  INFO(own.err);
+  REQUIRE(own.code == 0);
+  CHECK(contains(own.out, "problem-1"));
+  const nlohmann::json read =
+      nlohmann::json::parse(files::text_of(nn::read_file(out + "/summary.json")))["problems"];
+  CHECK(read[0]["status"] == "solved");
+  CHECK(read[0]["gradient"]["z1"]["kind"] == "exact");
+  CHECK(read[1]["status"] == "primal_infeasible");
+  CHECK(read[2]["status"] == "non_finite");
+
+  const auto refused = [&](const std::string& arguments, int code, const std::string& words) {
+    const command::Outcome outcome = command::run("lab qp --out '" + out + "' " + arguments);
+    INFO(outcome.err);
+    CHECK(outcome.code == code);
+    CHECK(std::count(outcome.err.begin(), outcome.err.end(), '\n') == 1);
+    CHECK(contains(outcome.err, words));
+  };
+  refused("--problem round", 2, "weak");
+  refused("--problem weak --file '" + path + "'", 2, "--file");
+  refused("--file '" + (folder / "none") + "'", 1, "none");
+  nn::save_safetensors(path, {{"Q", tensor({1.0}, {1, 1})}, {"p", tensor({1.0})}});
+  refused("--file '" + path + "'", 1, "two variables");
+  nn::save_safetensors(path, {{"Q", tensor({1.0}, {1, 1})}});
+  refused("--file '" + path + "'", 1, "tensor 'p' is missing");
+}
