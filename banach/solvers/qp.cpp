@@ -143,6 +143,37 @@ Bounds bounds_of(const Problems& all) {
   return result;
 }
 
+// An active set to begin with.
+struct Start {
+  Part lambda{"start.lambda"}, slack{"start.slack"};
+
+  bool known(std::int64_t i) const {
+    const double *l = lambda.of(i), *s = slack.of(i);
+    for (std::int64_t k = 0; k < lambda.size; ++k)
+      if (std::isnan(l[k]) || std::isnan(s[k])) return false;
+    return true;
+  }
+  bool active(std::int64_t i, std::int64_t row) const { return lambda.of(i)[row] > slack.of(i)[row]; }
+};
+
+Start start_of(const QpStart& given, const Problems& all) {
+  Start start;
+  if (given.lambda.defined() != given.slack.defined())
+    fail<ValueError>(op, "start.lambda and start.slack must be given together");
+  if (!given.lambda.defined()) return start;
+  const auto take_part = [&](Part& part, const Tensor& t) {
+    const bool shared = t.shape() == Shape{all.m};
+    const std::string expected =
+        all.batched ? fmt::format("({},{}) or ({})", all.count, all.m, all.m) : fmt::format("({})", all.m);
+    expect(shared || (all.batched && t.shape() == Shape{all.count, all.m}), part, t, expected);
+    if (!is_floating(t.dtype()))
+      fail<DTypeError>(op, fmt::format("{} must be floating: {}", part.name, name(t.dtype())));
+    part.values = t.to(DType::f64), part.size = all.m, part.batched = !shared;
+  };
+  take_part(start.lambda, given.lambda), take_part(start.slack, given.slack);
+  return start;
+}
+
 enum class Fitness { good, non_finite, never };  // never: some h is -infinity
 
 Fitness fitness(const Problems& all, std::int64_t problem) {
@@ -167,10 +198,10 @@ Fitness fitness(const Problems& all, std::int64_t problem) {
 class Packed {
  public:
   Packed(const qp::Solver& solver, std::int64_t n, std::int64_t e, std::int64_t m, std::int64_t bounds,
-         const std::int64_t* columns, double target, int max_steps)
+         const std::int64_t* columns, double target, int max_steps, bool warm)
       : solver_(solver), width_(solver.width) {
     const std::int64_t dense = m - bounds;
-    const std::int64_t numbers = n * n + n + e * n + e + bounds + dense * n + m + n + e + 2 * m + 7;
+    const std::int64_t numbers = n * n + n + e * n + e + bounds + dense * n + m + n + e + 3 * m + 7;
     const std::int64_t all = numbers * width_ + solver.workspace(n, e, m);
     memory_ = Tensor::empty({all}, DType::f64);  // aligned to 64 by the pool
     double* next = memory_.mutable_data<double>();
@@ -179,9 +210,25 @@ class Packed {
       next += count * width_;
       return result;
     };
-    group_ = {n,       e,           m,       bounds,       columns,         part(n * n),
-              part(n), part(e * n), part(e), part(bounds), part(dense * n), part(m),
-              target,  max_steps,   part(n), part(e),      part(m),         part(m),
+    group_ = {n,
+              e,
+              m,
+              bounds,
+              columns,
+              part(n * n),
+              part(n),
+              part(e * n),
+              part(e),
+              part(bounds),
+              part(dense * n),
+              part(m),
+              target,
+              max_steps,
+              warm ? part(m) : nullptr,
+              part(n),
+              part(e),
+              part(m),
+              part(m),
               part(7)};
     work_ = next;
   }
@@ -215,7 +262,7 @@ struct Single {
     Numbers x, y, z;
   };
   Answer solve(int max_steps) const {
-    Packed packed(qp::single(), n, e, m, 0, nullptr, 1e-12, max_steps);
+    Packed packed(qp::single(), n, e, m, 0, nullptr, 1e-12, max_steps, false);
     qp::Group& g = packed.group();
     const auto fill = [](const Numbers& from, double* to) { std::copy(from.begin(), from.end(), to); };
     fill(Q, g.Q), fill(p, g.p), fill(A, g.A), fill(b, g.b), fill(G, g.G), fill(h, g.h);
@@ -389,7 +436,7 @@ namespace {
 class Batch {
  public:
   Batch(const Problems& all, const QpOptions& options)
-      : all_(all), options_(options), bounds_(bounds_of(all)) {
+      : all_(all), options_(options), bounds_(bounds_of(all)), start_(start_of(options.start, all)) {
     const auto shape = [&](std::int64_t extent) {
       return all.batched ? Shape{all.count, extent} : Shape{extent};
     };
@@ -411,7 +458,8 @@ class Batch {
       for (std::int64_t g = begin; g < end; ++g) {
         const std::int64_t first = g * solver.width, count = std::min(solver.width, all_.count - first);
         auto packed = std::make_unique<Packed>(solver, all_.n, all_.e, all_.m, std::ssize(bounds.columns),
-                                               bounds.columns.data(), 1e-10, options_.max_steps);
+                                               bounds.columns.data(), 1e-10, options_.max_steps,
+                                               start_.lambda.values.defined());
         for (std::int64_t lane = 0; lane < solver.width; ++lane)
           pack(*packed, lane, first + lane, lane < count);
         packed->solve();
@@ -463,6 +511,13 @@ class Batch {
         for (std::int64_t c = 0; c < n; ++c)
           packed.put(g.G, (k - bounds) * n + c, lane, real ? G[row * n + c] : 0.0);
     }
+    if (!g.start) return;
+    const bool known = !good || start_.known(i);
+    for (std::int64_t k = 0; k < all_.m; ++k)
+      packed.put(g.start, k, lane,
+                 !known                                                                ? nan
+                 : good && start_.active(i, bounds_.rows[static_cast<std::size_t>(k)]) ? 1.0
+                                                                                       : 0.0);
   }
 
   void unpack(Packed& packed, std::int64_t lane, std::int64_t i) {
@@ -671,6 +726,7 @@ class Batch {
   const Problems& all_;
   QpOptions options_;
   Bounds bounds_;
+  Start start_;
   Tensor z_, nu_, lambda_, slack_;
   double *z, *nu, *lambda, *slack;
   PoolVector<QpSampleReport> reports_;

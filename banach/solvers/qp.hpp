@@ -33,10 +33,20 @@ struct QpData {
 
 class QpDerivative;
 
+/// Active constraints to begin with, those with lambda > slack in an earlier solution of as many constraints;
+/// all problems may share one. If the solution on them, or on a few others, is optimal, it is the answer,
+/// after one factorisation each (counted in QpSampleReport::steps). But only where there is no other: where
+/// no constraint is weakly active and the derivatives' system is regular; else the solve is one without a
+/// start. So an answer does not depend on its start but for rounding. A NaN in a problem's part: it has none.
+struct QpStart {
+  Tensor lambda = {}, slack = {};
+};
+
 struct QpOptions {
   double tolerance = 1e-6;  ///< on what QpSampleReport::largest() says; the solver goes on to 1e-10 if it can
   int max_steps = 250;      ///< steps of the interior point
   bool derivative = false;  ///< QpSolution::derivative is wanted
+  QpStart start = {};
 };
 
 /// How one problem ended. Residuals and objective are those of the answer, in the units of the data; of a

@@ -332,3 +332,18 @@ TEST_CASE("gradients have the same bits with any number of threads", "[qp]") {
     return grad(sum(square(s.z)) + sum(s.lambda), leaves);
   });
 }
+
+TEST_CASE("qp_solve from an earlier solution has the same gradients", "[qp]") {
+  const Tensor Q = tensor({2.0, 0.5, 0.5, 1.0}, {2, 2}), G = tensor({1.0, 1.0, -1.0, 0.0}, {2, 2}),
+               h = tensor({0.5, 0.25}, {2}), p = normal({5, 2}, 3);
+  const auto gradient = [&](const QpStart& start, QpSolved* solved = nullptr) {
+    const Tape tape;
+    const Var x = leaf(p);
+    const QpSolved s = qp_solve({Var(Q), x, Var(G), Var(h)}, {.start = start});
+    if (solved) *solved = s;
+    return grad(sum(s.z * s.z), {x})[0].value();
+  };
+  QpSolved earlier;
+  const Tensor expected = gradient({}, &earlier);
+  CHECK(largest_difference(gradient({earlier.lambda.value(), earlier.slack.value()}), expected) <= 1e-10);
+}

@@ -26,6 +26,10 @@ QpData data_of(std::span<const Var> in) {
   return {in[0].value(), in[1].value(), in[2].value(), in[3].value(), in[4].value(), in[5].value()};
 }
 
+QpOptions solver_options(const QpSolveOptions& options, bool derivative) {
+  return {options.tolerance, options.max_steps, derivative, options.start};
+}
+
 struct NodeAttrs {
   QpSolveOptions options;
   QpReport report;
@@ -141,7 +145,7 @@ Vars backward(const VjpContext& c) {
   std::shared_ptr<const QpDerivative> derivative = attrs.derivative;
   QpReport report = attrs.report;
   if (!c.out.value().same_storage(attrs.z)) {  // a replay has moved it to other parameters
-    QpSolution again = solve_qp(data_of(c.inputs), {attrs.options.tolerance, attrs.options.max_steps, true});
+    QpSolution again = solve_qp(data_of(c.inputs), solver_options(attrs.options, true));
     derivative = again.derivative, report = again.report;
   }
   const DType dtype = c.out.dtype();
@@ -228,8 +232,7 @@ const Op qp_op{{
     .kernel =
         [](const KernelContext& c) {  // what a replay does
           const auto& attrs = c.attrs.as<NodeAttrs>();
-          const Tensors found =
-              outputs_of(solve_qp(data_of(c.inputs), {attrs.options.tolerance, attrs.options.max_steps}));
+          const Tensors found = outputs_of(solve_qp(data_of(c.inputs), solver_options(attrs.options, false)));
           for (int i = 0; i < 4; ++i) c.out(i) = found[static_cast<std::size_t>(i)];
         },
     .kind = OpKind::implicit,
@@ -271,7 +274,7 @@ QpSolved solve_closest(const QpParameters& given, const QpReport& report, QpSolv
 
 QpSolved solve(const QpParameters& given, const QpSolveOptions& options, PoolVector<char> kinked) {
   const QpData data = qp::data_of(given);
-  QpSolution found = solve_qp(data, {options.tolerance, options.max_steps, recording()});
+  QpSolution found = solve_qp(data, solver_options(options, recording()));
   if (options.infeasible == Infeasible::closest && found.report.count(QpStatus::primal_infeasible) > 0)
     return solve_closest(given, found.report, options);
   if (options.policy == Policy::raise && !found.report.solved())

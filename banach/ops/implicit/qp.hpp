@@ -23,6 +23,7 @@ struct QpSolveOptions {
   int max_steps = 250;
   Policy policy = Policy::report;  ///< about problems not solved, and gradients that do not exist
   Infeasible infeasible = Infeasible::report;
+  QpStart start = {};  ///< an earlier solution's active constraints: lambda.value() and slack.value()
 };
 
 /// z (batch, n), nu (batch, e), lambda (batch, m) and slack (batch, m), all differentiable; without the batch

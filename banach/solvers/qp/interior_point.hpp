@@ -205,32 +205,31 @@ class InteriorPoint {
     Point<N>* const points[] = {&at_, &step_, &right_, &error_, &more_, &best_, &centre_, &trial_};
     for (Point<N>* p : points) *p = arena.point(d_);
     minus_qx_ = arena.take(d_.n);
-    for (Index i = 0; i < d_.n + d_.e + 2 * d_.m; ++i)
-      best_.x[i] = of(__builtin_nan(""));  // until there is one
+    forget(of(0.0) == of(0.0));
     equilibrate(d_, scaling_, step_.x, step_.y, step_.z);
   }
 
-  /// Afterwards the object may be copied: all it knows is in the memory it was given.
-  Answer<N> run() {
-    const Index n = d_.n;
-    const N most = largest(d_.Q, n * n), shift = larger(of(1e-30), of(1e-9) * most);
-    copy(d_.Q, kkt_.L, n * n);
-    for (Index j = 0; j < n; ++j) kkt_.L[j * n + j] += shift;
-    const Flag convex = M::cholesky(n, kkt_.L);
-    if (Multipliers<N, M>::suits(n, d_.m)) {
-      const Flag found =
-          multipliers_.solve(kkt_.L, convex & (most > of(0.0)), limits_.max_steps, at_, steps_);
+  /// Begins with the active set `start` (1, 0, or NaN where there is none), if given. Afterwards the object
+  /// may be copied: all it knows is in the memory it was given.
+  Answer<N> run(const N* start) {
+    const Flag convex = factor_objective();
+    if (start && d_.m > 0) resume(start, convex);
+    Flag left = unsolved();
+    if (any(left) && Multipliers<N, M>::suits(d_.n, d_.m)) {
+      factor_objective();
+      const Flag among = left & convex & (largest(d_.Q, d_.n * d_.n) > of(0.0));
+      const Flag found = multipliers_.solve(kkt_.L, among, limits_.max_steps, at_, steps_);
       keep_best(at_, measure(at_, right_), found);
-      finish(found);
+      finish(found & (lowest_ < of(1e-2)), best_, 8);
+      left = unsolved();
     }
-    const Flag left = !(lowest_ <= of(limits_.target));
     if (any(left)) {
-      lowest_ = select(left, of(1e300), lowest_);
-      start();
+      forget(left);
+      begin();
       iterate(left);
-      finish(left);
+      finish(left & (lowest_ < of(1e-2)), best_, 8);
     }
-    copy(best_.x, centre_.x, n), copy(best_.y, centre_.y, d_.e);
+    copy(best_.x, centre_.x, d_.n), copy(best_.y, centre_.y, d_.e);
     copy(best_.z, centre_.z, d_.m), copy(best_.s, centre_.s, d_.m);
     unscale(best_);
     return {best_, measured_, lowest_, steps_, select(convex, of(1.0), of(0.0))};
@@ -295,6 +294,49 @@ class InteriorPoint {
   static N of(double x) { return number<N>(x); }
   N entries(const Point<N>& p) const {
     return larger(largest(p.x, d_.n), larger(largest(p.y, d_.e), largest(p.z, d_.m)));
+  }
+
+  // Q + 1e-9 max|Q|, in kkt_.L. False where it is not positive definite.
+  Flag factor_objective() {
+    const Index n = d_.n;
+    const N shift = larger(of(1e-30), of(1e-9) * largest(d_.Q, n * n));
+    copy(d_.Q, kkt_.L, n * n);
+    for (Index j = 0; j < n; ++j) kkt_.L[j * n + j] += shift;
+    return M::cholesky(n, kkt_.L);
+  }
+
+  Flag unsolved() const { return !(lowest_ <= of(limits_.target)); }
+
+  // There is no best point yet, where `which` holds.
+  void forget(Flag which) {
+    const N none = of(__builtin_nan("")), infinite = of(__builtin_inf());
+    lowest_ = select(which, of(1e300), lowest_);
+    measured_.primal = select(which, infinite, measured_.primal);
+    measured_.dual = select(which, infinite, measured_.dual);
+    measured_.gap = select(which, infinite, measured_.gap);
+    measured_.objective = select(which, none, measured_.objective);
+    for (Index i = 0; i < d_.n + d_.e + 2 * d_.m; ++i) best_.x[i] = select(which, none, best_.x[i]);
+  }
+
+  // Solves on an active set, as finish does. The answer is kept where no other start could lead to another
+  // one, nor to other derivatives: where every constraint has a multiplier or a slack, and the system of
+  // derivatives, which is also the one just solved, is regular.
+  void resume(const N* active, Flag among) {
+    const Index n = d_.n, e = d_.e, m = d_.m;
+    const N clear = of(1e-6);
+    for (Index i = 0; i < n + e; ++i) at_.x[i] = of(0.0);
+    for (Index i = 0; i < m; ++i) at_.z[i] = active[i], at_.s[i] = of(1.0) - active[i];
+    steps_ += finish(among & finite(active[0]), at_, 4);
+    Flag kept = among & factored_ & !unsolved();
+    if (any(kept)) {
+      for (Index i = 0; i < m; ++i) kept = kept & ((best_.z[i] > clear) | (best_.s[i] > clear));
+      for (Index i = 0; i < n + e + m; ++i) {  // x, y and z lie side by side
+        const double phase = static_cast<double>(i) * 0.754877666;
+        more_.x[i] = of(0.25 + phase - static_cast<double>(static_cast<Index>(phase)));
+      }
+      kept = kept & (tangent(more_) <= of(1e-8));
+    }
+    forget(!kept);
   }
 
   // right_ = -(gradient of the Lagrangian), b - Ax, h - Gx - s; and the residuals in the problem's own units.
@@ -382,7 +424,7 @@ class InteriorPoint {
   }
 
   // Mehrotra's start: z and s of a least-squares problem, moved into the interior.
-  void start() {
+  void begin() {
     const Index n = d_.n, e = d_.e, m = d_.m;
     rho_ = of(1e-6), delta_ = of(1e-4);
     for (Index i = 0; i < m; ++i) at_.s[i] = at_.z[i] = of(1.0), right_.s[i] = of(0.0);
@@ -502,17 +544,17 @@ class InteriorPoint {
     move(primal_fell, at_.y, centre_.y, d_.e), move(primal_fell, at_.z, centre_.z, d_.m);
   }
 
-  // Solves with the active constraints as equations; constraints go in and out by their signs for a few
-  // rounds.
-  void finish(Flag open) {
+  // Solves with the active constraints as equations, those with multipliers above their slacks; constraints
+  // go in and out by their signs for a few rounds, which are counted.
+  N finish(Flag open, const Point<N>& from, int rounds) {
     const Index n = d_.n, e = d_.e, m = d_.m;
     const N zero = of(0.0), weight = of(1e6);
-    const Point<N>& from = best_;
     Point<N>& at = more_;
     for (Index i = 0; i < m; ++i) kkt_.w[i] = select(from.z[i] > from.s[i], weight, zero);
-    open = open & (lowest_ < of(1e-2));  // lanes that may still gain
     factored_ = zero != zero;
-    for (int round = 0; round < 8 && any(open); ++round) {
+    N taken = zero;
+    for (int round = 0; round < rounds && any(open); ++round) {
+      taken += select(open, of(1.0), zero);
       factored_ = kkt_.factor(of(1e-8), of(1e-6));
       open = open & factored_;
       copy(from.x, at.x, n), copy(from.y, at.y, e);
@@ -544,6 +586,7 @@ class InteriorPoint {
       keep_best(at, measure(at, right_), open & !changed, of(limits_.target));
       open = open & changed;
     }
+    return taken;
   }
 
   void unscale(Point<N>& p) const {
@@ -562,9 +605,8 @@ class InteriorPoint {
   Point<N> at_, step_, right_, error_, more_, best_, centre_, trial_;
   N* minus_qx_;
   N rho_, delta_, last_mu_ = number<N>(0.0);
-  N lowest_ = number<N>(1e300), steps_ = number<N>(0.0);
-  Residuals<N> measured_{number<N>(__builtin_inf()), number<N>(__builtin_inf()), number<N>(__builtin_inf()),
-                         number<N>(__builtin_nan(""))};
+  N lowest_, steps_ = number<N>(0.0);
+  Residuals<N> measured_;
 };
 
 }  // namespace

@@ -36,7 +36,7 @@ void solve_group(const Group& g, double* workspace) {
                      numbers<N>(g.h)};
   Arena<N> arena{numbers<N>(workspace + header<N, M>)};
   InteriorPoint<N, M> solver(data, {g.target, g.max_steps}, arena);
-  const Answer<N> answer = solver.run();
+  const Answer<N> answer = solver.run(g.start ? numbers<N>(g.start) : nullptr);
   copy(answer.best.x, numbers<N>(g.x), g.n), copy(answer.best.y, numbers<N>(g.y), g.e);
   copy(answer.best.z, numbers<N>(g.z), g.m), copy(answer.best.s, numbers<N>(g.s), g.m);
   const N about[] = {
