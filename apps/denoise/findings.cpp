@@ -47,13 +47,14 @@ std::string about_order(const Results& results) {
   std::string text;
   for (const MethodResult* method : order)
     text += fmt::format("{}{} ({:.2f})", text.empty() ? "" : ", ", method->name, method->error());
+  std::erase_if(order, [](const MethodResult* m) { return std::isnan(error_in_paper(m->name)); });
   const bool as_in_paper =
       std::is_sorted(order.begin(), order.end(), [](const MethodResult* a, const MethodResult* b) {
         return error_in_paper(a->name) < error_in_paper(b->name);
       });
-  return fmt::format(
-      "From the best to the worst: {}. {}.", text,
-      as_in_paper ? "That is the order of the paper's table" : "The paper's table has them in another order");
+  return fmt::format("From the best to the worst: {}. {}.", text,
+                     as_in_paper ? "The paper's table has them in that order too"
+                                 : "The paper's table has them in another order");
 }
 
 std::string about_overfitting(const Results& results) {
@@ -64,16 +65,13 @@ std::string about_overfitting(const Results& results) {
     const auto best =
         std::min_element(method.epochs.begin(), method.epochs.end(),
                          [](const Epoch& a, const Epoch& b) { return a.test_error < b.test_error; });
-    text += fmt::format("{} ends at {:.2f} on the signals it is trained on and {:.2f} on the others{}; ",
-                        method.name, last.train_error, last.test_error,
-                        best->epoch == last.epoch
-                            ? ", its lowest"
-                            : fmt::format(" (lowest: {:.2f} after epoch {})", best->test_error, best->epoch));
+    text += fmt::format("{}{} {:.2f} and {:.2f}", text.empty() ? "" : "; ", method.name, last.train_error,
+                        last.test_error);
+    if (best->epoch != last.epoch)
+      text += fmt::format(" (lowest {:.2f}, after epoch {})", best->test_error, best->epoch);
   }
-  if (text.empty()) return {};
-  text.resize(text.size() - 2);
-  text[0] = static_cast<char>(std::toupper(static_cast<unsigned char>(text[0])));
-  return text + ".";
+  return text.empty() ? text
+                      : "Errors at the end, on the signals trained on and on the test's: " + text + ".";
 }
 
 std::string about_D(const Results& results) {
@@ -81,18 +79,27 @@ std::string about_D(const Results& results) {
   if (!tuned || !tuned->learned.contains("D")) return {};
   const Tensor& D = tuned->learned.at("D");
   const std::int64_t rows = D.size(0);
-  double on = 0.0, beside = 0.0, change = 0.0;
+  constexpr std::int64_t near = 5;
+  double change = 0.0, change_near = 0.0;
   for (std::int64_t i = 0; i < rows; ++i)
     for (std::int64_t j = 0; j < length; ++j) {
-      const double value = D.at(i * length + j), start = j == i ? -1.0 : j == i + 1 ? 1.0 : 0.0;
-      (start != 0.0 ? on : beside) += value * value;
-      change += (value - start) * (value - start);
+      const double moved = D.at(i * length + j) - (j == i ? -1.0 : j == i + 1 ? 1.0 : 0.0);
+      change += moved * moved;
+      if (j > i - near && j <= i + near) change_near += moved * moved;
     }
-  return fmt::format(
-      "The learned D stays near first differences: it has moved by {} of their length, and {} of its sum of "
-      "squares stands beside the two diagonals.",
+  if (change == 0.0) return {};
+  std::string text = fmt::format(
+      "The learned D is {} of its length away from first differences; {} of the change (of its sum of "
+      "squares) "
+      "lies in the {} columns around each difference.",
       format_percent(std::sqrt(change / (2.0 * static_cast<double>(rows)))),
-      format_percent(beside / (on + beside)));
+      format_percent(change_near / change, 0), 2 * near);
+  if (const MethodResult* only = results.find("tuned-d"); only && results.find("tv"))
+    text += fmt::format(
+        " Learned without the map of the signal, D and lambda alone end at {:.2f}, {:+.1f} % beside "
+        "total variation.",
+        only->error(), -100.0 * gain(results, "tuned-d"));
+  return text;
 }
 
 std::string about_solves(const Results& results) {
@@ -121,8 +128,7 @@ std::vector<std::string> findings(const Results& results) {
   texts.push_back(fmt::format(
       "The noisy signals themselves have an error of {:.1f}; who knew every breakpoint and took means "
       "between "
-      "them would be left with {:.2f}. {} test signals, one seed: errors that differ by less than a percent "
-      "are no ranking.",
+      "them would be left with {:.2f}. {} test signals, one seed: small differences are no ranking.",
       results.noisy_error, results.known_breakpoints_error, format_count(results.test_signals)));
   return texts;
 }

@@ -1,8 +1,10 @@
 #include <apps/denoise/models.hpp>
 
 #include <cmath>
+#include <limits>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <apps/denoise/signals.hpp>
 #include <banach/engine/error.hpp>
@@ -73,12 +75,13 @@ class BestTotalVariation final : public Denoiser {
 };
 
 /// argmin over z of 1/2 |z - (W y + c)|^2 + sum_i lambda_i |(D z)_i|, W, c, D and all lambda learned: total
-/// variation where W = I, c = 0 and D is made of first differences.
+/// variation where W = I, c = 0 and D is made of first differences. W and c may be kept as they are.
 class Tuned final : public Denoiser {
  public:
-  Tuned(double lambda, Random random)
+  Tuned(double lambda, Random random, bool learn_map)
       : inject_(length, length, random, {.dtype = DType::f64}),
         program_(length, {.lambda = lambda / noise, .learn_D = true, .dtype = DType::f64}) {
+    nn::freeze(nn::parameters(inject_), "*", !learn_map);
     inject_.weight.set(Tensor::eye(length, DType::f64));
     inject_.bias->set(Tensor::zeros({length}, DType::f64));
     program_.log_lambda =
@@ -91,9 +94,11 @@ class Tuned final : public Denoiser {
     return {to_levels(z), report, adjoint};
   }
   nn::ParameterGroups groups() override {
-    return {{{{"inject.weight", &inject_.weight}, {"inject.bias", &*inject_.bias}}, 3e-3},
-            {{{"program.D", &program_.D}}, 1e-3},
-            {{{"program.log_lambda", &program_.log_lambda}}, 1e-2}};
+    nn::ParameterGroups groups{{{{"program.D", &program_.D}}, 1e-3},
+                               {{{"program.log_lambda", &program_.log_lambda}}, 1e-2}};
+    if (inject_.weight.trainable())
+      groups.push_back({{{"inject.weight", &inject_.weight}, {"inject.bias", &*inject_.bias}}, 3e-3});
+    return groups;
   }
   std::map<std::string, Tensor> shown() const override {
     return {{"W", inject_.weight.value()},
@@ -111,19 +116,22 @@ struct Method {
   const char* description;
   double error_in_paper;
 };
+constexpr double nan = std::numeric_limits<double>::quiet_NaN();
 constexpr Method methods[] = {
     {"fc", "a fully connected network with two hidden layers of 400 rectified units", 29.8},
     {"optnet",
-     "a quadratic program with 100 inequalities; Q, G, h and the map of the signal into p are learned", 53.3},
+     "a quadratic program with 100 inequalities; Q, G, h and the map of the signal into it are learned",
+     53.3},
     {"tv", "total variation with the lambda that is best on the signals held out for that", 16.5},
-    {"tuned", "total variation with first differences, every lambda and the map of the signal into p learned",
-     14.4}};
+    {"tuned",
+     "total variation with first differences, every lambda and the map of the signal into it learned", 14.4},
+    {"tuned-d", "total variation with first differences and every lambda learned", nan}};
 
 const Method& find(const std::string& name) {
   for (const Method& method : methods)
     if (name == method.name) return method;
   fail<ValueError>("denoise",
-                   fmt::format("method must be out of {}: got '{}'", "fc, optnet, tv, tuned", name));
+                   fmt::format("method must be out of {}: got '{}'", fmt::join(method_names(), ", "), name));
 }
 
 }  // namespace
@@ -146,7 +154,7 @@ std::unique_ptr<Denoiser> make_denoiser(const std::string& method, std::uint64_t
   if (name == "fc") return std::make_unique<FullyConnected>(random);
   if (name == "optnet") return std::make_unique<PureOptNet>(random);
   if (name == "tv") return std::make_unique<BestTotalVariation>(lambda);
-  return std::make_unique<Tuned>(lambda, random);
+  return std::make_unique<Tuned>(lambda, random, name == "tuned");
 }
 
 }  // namespace banach::denoise

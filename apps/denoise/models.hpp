@@ -33,11 +33,11 @@ class Denoiser {
   virtual std::map<std::string, Tensor> shown() const { return {}; }
 };
 
-/// fc, optnet, tv, tuned.
+/// fc, optnet, tv, tuned, tuned-d.
 const std::vector<std::string>& method_names();
 /// What a method is, in one sentence.
 std::string description(const std::string& method);
-/// The test error that the paper prints for it.
+/// The test error that the paper prints for it; NaN if it does not.
 double error_in_paper(const std::string& method);
 
 /// `lambda` is that of total variation, where tuned starts. The same parameters at every call. Throws

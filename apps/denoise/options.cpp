@@ -41,11 +41,12 @@ void add_options(CLI::App& app, Options& o) {
   const auto what = in_group("What is compared"), training = in_group("Training");
   what(app.add_option_function<std::string>(
            "--methods", [&o](const std::string& list) { o.methods = split_list(list); },
-           "Out of, separated by commas (default: all four)\n"
+           "Out of, separated by commas (default: fc,optnet,tv,tuned)\n"
            "  fc      a fully connected network\n"
            "  optnet  a quadratic program with learned Q, G and h, from a random start\n"
            "  tv      total variation with the lambda that is best on signals of its own\n"
-           "  tuned   a quadratic program that starts as total variation and is trained"),
+           "  tuned   a quadratic program that starts as total variation and is trained\n"
+           "  tuned-d the same, of which only the differences and lambdas are trained"),
        "LIST");
   what(app.add_option("--signals", o.signals,
                       "Signals to train on; a tenth as many to choose lambda by, and\n"

@@ -25,7 +25,9 @@ std::vector<report::KeyFigure> key_figures(const Results& results) {
   for (const MethodResult& method : results.methods)
     if (!method.epochs.empty())
       figures.push_back({method.name, fmt::format("{:.2f}", method.error()),
-                         fmt::format("test error; {:.1f} in the paper", error_in_paper(method.name))});
+                         std::isnan(error_in_paper(method.name))
+                             ? "test error"
+                             : fmt::format("test error; {:.1f} in the paper", error_in_paper(method.name))});
   if (const double over = gain(results, "tuned"); std::isfinite(over))
     figures.push_back({"Tuned beside tv", fmt::format("{:+.1f} %", -100.0 * over), "of the test error"});
   return figures;
@@ -88,7 +90,8 @@ Chart tuned_chart(const Results& results, const MethodResult& tuned) {
       "It starts at total variation. Dashed: the error on the signals it is trained on; what lies between "
       "the two curves is learned by heart.";
   chart.log_y = false;
-  std::erase_if(chart.series, [](const Series& s) { return !s.name.starts_with("tuned"); });
+  std::erase_if(chart.series,
+                [](const Series& s) { return s.name != "tuned" && s.name != "tuned, training"; });
   Series& test = chart.series.front();
   test.x.insert(test.x.begin(), 0.0);
   test.y.insert(test.y.begin(), tuned.epochs.front().test_error);
@@ -231,14 +234,14 @@ std::vector<Block> learned_blocks(const Results& results) {
       .caption = "Red above zero, blue below; full color from the number given on.",
       .pictures = {picture("first differences", start, 1.0), picture("learned", learned, 1.0),
                    picture("what was learned: their difference", change, limit)}};
-  return {std::move(grid),
-          stencil_chart(D, -1.0, 1.0, "D",
-                        "A first difference that looks at more than two values: means before and after."),
-          stencil_chart(
-              W, 1.0, 0.0, "W, the map of the signal into the program",
-              "More of the value itself, less of those around it: steps are sharpened, which makes up for "
-              "what lambda takes from them."),
-          lambdas_chart(results, lambda)};
+  return {
+      std::move(grid),
+      stencil_chart(D, -1.0, 1.0, "D", "Whether a difference comes to look at more than two values."),
+      stencil_chart(
+          W, 1.0, 0.0, "W, the map of the signal into the program",
+          "Whether steps are sharpened: more of the value itself, less of those around it. That makes up for "
+          "what lambda takes from them."),
+      lambdas_chart(results, lambda)};
 }
 
 std::string in_words(const Tally& tally) {

@@ -57,6 +57,7 @@ std::string summary_json(const Results& results) {
     for (const auto& [key, value] : entries) object[key] = value;
     return object;
   };
+  const auto number = [](double value) { return std::isfinite(value) ? Json(value) : Json(nullptr); };
   json["settings"] = object_of(results.settings);
   json["environment"] = object_of(results.environment);
   json["notices"] = warnings(results);
@@ -73,8 +74,8 @@ std::string summary_json(const Results& results) {
     json["methods"].push_back({{"method", method.name},
                                {"description", description(method.name)},
                                {"test_error", method.error()},
-                               {"better_than_tv", std::isfinite(over) ? Json(over) : Json(nullptr)},
-                               {"error_in_paper", error_in_paper(method.name)},
+                               {"better_than_tv", number(over)},
+                               {"error_in_paper", number(error_in_paper(method.name))},
                                {"parameters", method.parameters},
                                {"train_seconds", method.seconds()},
                                {"test_seconds_a_signal", method.test_seconds},
@@ -97,11 +98,11 @@ SummaryTable summary_table(const Results& results) {
                 {"training", "s", "of all steps, tests not counted"},
                 {"a signal", "ms", "to denoise it, in batches, when tested"}};
   for (const MethodResult& method : results.methods) {
-    const double over = gain(results, method.name);
+    const double over = gain(results, method.name), paper = error_in_paper(method.name);
     table.rows.push_back(
         {method.name, report::format_fixed(method.error(), 2),
          method.name == "tv" || std::isnan(over) ? "" : fmt::format("{:+.1f} %", -100.0 * over),
-         report::format_fixed(error_in_paper(method.name), 1), report::format_count(method.parameters),
+         std::isnan(paper) ? "" : report::format_fixed(paper, 1), report::format_count(method.parameters),
          report::format_fixed(method.seconds(), 1), report::format_fixed(1e3 * method.test_seconds, 3)});
   }
   return table;

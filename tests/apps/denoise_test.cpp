@@ -264,7 +264,7 @@ TEST_CASE("banach denoise trains, leaves its files and refuses what it cannot do
   CHECK(contains(command::run("denoise --resume --out '" + (folder / "none") + "'").err,
                  "there is no checkpoint"));
   for (const auto& [bad, words] :
-       {std::pair("--methods tv,wiener", "must be out of fc, optnet, tv, tuned: got 'wiener'"),
+       {std::pair("--methods tv,wiener", "must be out of fc, optnet, tv, tuned, tuned-d: got 'wiener'"),
         std::pair("--methods tv,tv", "tv stands there twice"), std::pair("--signals 3", "--signals"),
         std::pair("--epochs 0", "--epochs"),
         std::pair("--signals 30 --batch-size 31", "there are only 30 signals"),
