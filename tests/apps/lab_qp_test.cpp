@@ -38,6 +38,7 @@ void check_near(const Vector& found, const Vector& expected) {
 Results all_results() {
   Results results;
   for (const Problem& problem : known_problems()) results.studies.push_back(study(problem));
+  results.estimates.push_back(estimates(results.studies.front().problem));
   return results;
 }
 
@@ -50,6 +51,7 @@ TEST_CASE("the drawn problems end as their titles say", "[qp]") {
       {"interior", "solved", "exact"},
       {"edge", "solved", "exact"},
       {"vertex", "solved", "exact"},
+      {"almost", "solved", "exact"},
       {"near", "solved", "exact"},
       {"weak", "solved", "non_differentiable"},
       {"repeated", "solved", "least_squares"},
@@ -87,7 +89,7 @@ TEST_CASE("where the gradient is called exact, arrows and differences agree", "[
       ++places;
     }
   }
-  CHECK(arrows == 20);
+  CHECK(arrows == 26);
   CHECK(places > 350);
 }
 
@@ -162,6 +164,27 @@ TEST_CASE("feasible sets and level curves are where they should be", "[qp]") {
   for (const auto& z : pieces) CHECK(std::hypot(z.x, z.y) == Approx(1.0).epsilon(0.01));
 }
 
+TEST_CASE("truncated gradients come near to the exact one, step by step", "[qp]") {
+  for (const char* name : {"edge", "almost"}) {
+    const Estimates e = estimates(study_of(name).problem);
+    INFO(name);
+    CHECK(e.converged);
+    const auto error = [&](const std::string& rule, int steps) {
+      for (const Estimate& one : e.all)
+        if (one.rule == rule && one.steps == steps) return one.error;
+      return std::nan("");
+    };
+    CHECK(error("jfb", 1) == Approx(error("neumann", 1)));
+    CHECK(error("jfb", 1) > 0.01);
+    for (const char* rule : {"neumann", "phantom", "truncated"}) {
+      CHECK(error(rule, 256) < 1e-4);
+      CHECK(error(rule, 16) < error(rule, 1));
+      CHECK(steps_to(e, rule, 0.01) > 1);
+    }
+    CHECK(steps_to(e, "neumann", 1e-30) == 0);
+  }
+}
+
 TEST_CASE("the page and the file hold no NaN, and load nothing from elsewhere", "[qp]") {
   const Results results = all_results();
   const std::string html = report::render(make_page(results)), json = summary_json(results);
@@ -175,9 +198,9 @@ TEST_CASE("the page and the file hold no NaN, and load nothing from elsewhere", 
     CHECK(contains(words, part));
   const nlohmann::json read = nlohmann::json::parse(json);
   CHECK(read["problems"].size() == known_problems().size());
-  CHECK(read["problems"][4]["path"].size() == 81);
-  CHECK(read["problems"][12]["z"][0].is_null());
-  CHECK(findings(results).size() == 2 + 9);  // two about all that is exact, one for each other problem
+  CHECK(read["problems"][5]["path"].size() == 81);
+  CHECK(read["problems"][13]["z"][0].is_null());
+  CHECK(findings(results).size() == 2 + 9 + 1);  // about all that is exact, each other problem, the estimates
 }
 
 TEST_CASE("the command draws known problems, or those of a file", "[qp]") {

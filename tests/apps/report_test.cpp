@@ -509,3 +509,25 @@ TEST_CASE("a chart may be a square, name its points, and have a legend for many 
   CHECK(html.find("aspect-ratio:1") != html.npos);
   CHECK(html.find("class=\"legend many\"") != html.npos);
 }
+
+TEST_CASE("a diagram is drawn where its points lie, without what is not finite") {
+  using Shape = Diagram::Shape;
+  using Kind = Shape::Kind;
+  Diagram diagram{.title = "A <plane>", .x_range = {0, 1}, .y_range = {0, 2}};
+  diagram.shapes = {{.kind = Kind::dot, .points = {{0, 0}, {1, 2}}, .hue = 1, .name = "corners & more"},
+                    {.kind = Kind::arrow, .points = {{0, 0}, {1, 1}}},
+                    {.kind = Kind::line, .points = {{0, 0}, {not_a_number, 1}}},
+                    {.kind = Kind::label, .points = {{0.5, 0.5}}, .text = "<here>"}};
+  const std::string html = render(page_of({diagram, diagram}));
+  CHECK(contains(html, "A &lt;plane&gt;"));
+  CHECK(contains(html, "corners &amp; more"));
+  CHECK(contains(html, "&lt;here&gt;"));
+  CHECK_FALSE(contains(html.substr(html.find("<figure")), "nan"));
+  CHECK(count(html, "diagram panel half") == 2);
+  // 362 wide, and twice as high: one unit is as long along y.
+  CHECK(contains(html, R"(cx="50.0" cy="732.0")"));
+  CHECK(contains(html, R"(cx="412.0" cy="8.0")"));
+  CHECK(count(html, "<circle") == 6);  // two dots, and one in the legend; two diagrams
+  diagram.y_range = {1, 1};
+  CHECK_THROWS_AS(render(page_of({diagram})), banach::ValueError);
+}

@@ -8,6 +8,7 @@
 #include <apps/cli/check.hpp>
 #include <apps/cli/common.hpp>
 #include <apps/cli/output.hpp>
+#include <apps/cli/progress.hpp>
 #include <apps/cli/text_table.hpp>
 #include <apps/lab/environment.hpp>
 #include <apps/lab/qp/page.hpp>
@@ -39,7 +40,12 @@ void look(const QpOptions& o) {
   const std::vector<Problem> problems = chosen(o);
   const cli::OutputFolder folder(o.out, {"summary.json", "report.html"});
   Results results{.environment = environment()};
-  for (const Problem& problem : problems) results.studies.push_back(study(problem));
+  cli::Progress bar(static_cast<std::int64_t>(problems.size()));
+  for (const Problem& problem : problems) {
+    results.studies.push_back(study(problem));
+    if (exact(results.studies.back())) results.estimates.push_back(estimates(problem));
+    bar.update(static_cast<std::int64_t>(results.studies.size()), problem.name);
+  }
   nn::write_atomically(folder.file("summary.json"), summary_json(results));
   nn::write_atomically(folder.file("report.html"), report::render(make_page(results)));
   const SummaryTable table = summary_table(results);

@@ -193,6 +193,45 @@ report::Table overview(const Results& results) {
   return table;
 }
 
+Chart estimate_chart(const Estimates& estimates, bool of_error) {
+  Chart chart{
+      .title = fmt::format("{}: {}", estimates.problem, of_error ? "error" : "cosine"),
+      .look_for = of_error
+                      ? "How many steps must be differentiated until the error is small."
+                      : "Whether a short estimate points the right way at least: 1 is the exact direction.",
+      .x_label = "steps differentiated",
+      .y_label = of_error ? "error / length of the gradient" : "cosine",
+      .log_x = true,
+      .log_y = of_error};
+  if (of_error) chart.note = "Errors below 1e-12 are drawn there.";
+  for (const std::string& rule : estimate_rules()) {
+    Series series{.name = rule};
+    for (const Estimate& e : estimates.all)
+      if (const double value = of_error ? std::max(e.error, 1e-12) : e.cosine;
+          e.rule == rule && std::isfinite(value))
+        put(series, e.steps, value);
+    chart.series.push_back(std::move(series));
+  }
+  return chart;
+}
+
+report::Section estimate_section(const Results& results) {
+  report::Section section{
+      .title = "Truncated gradients",
+      .intro =
+          "The same problems by ADMM, a fixed point of simple steps, of which only some are differentiated: "
+          "jfb one, neumann and phantom so many terms at the solution, truncated the last steps before it, "
+          "unrolled so many from the start. Beside them the exact derivative, all entries of dz/d(p, h) "
+          "as one vector. With all the steps that the solve took, truncated is unrolled, whose derivative "
+          "settles "
+          "later than z itself."};
+  for (const Estimates& estimates : results.estimates) {
+    section.blocks.push_back(estimate_chart(estimates, true));
+    section.blocks.push_back(estimate_chart(estimates, false));
+  }
+  return section;
+}
+
 std::string count_words(std::size_t part, std::size_t all) { return fmt::format("{} of {}", part, all); }
 
 }  // namespace
@@ -218,6 +257,7 @@ report::Page make_page(const Results& results) {
   page.sections.push_back(
       {.title = "What was found", .blocks = {report::Text{findings(results)}, overview(results)}});
   for (const Study& s : results.studies) page.sections.push_back(section(s));
+  if (!results.estimates.empty()) page.sections.push_back(estimate_section(results));
   page.sections.push_back(
       {.title = "Environment",
        .blocks = {report::Settings{.title = "Environment", .entries = results.environment}}});

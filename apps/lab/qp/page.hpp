@@ -2,7 +2,7 @@
 // What was found about the problems: as sentences, tables, a file and a page.
 
 #include <apps/lab/options.hpp>
-#include <apps/lab/qp/study.hpp>
+#include <apps/lab/qp/estimators.hpp>
 #include <apps/lab/results.hpp>
 #include <apps/report/page.hpp>
 
@@ -11,6 +11,7 @@ namespace banach::lab::qp {
 struct Results {
   Entries environment{};
   std::vector<Study> studies{};
+  std::vector<Estimates> estimates{};  ///< of those whose gradient is exact
 };
 
 /// What the numbers say.

@@ -62,6 +62,15 @@ std::vector<Problem> regular() {
        .data = inequalities(tilted, {1.9, 1.7}, {1, 0, 0.3, 1, -1, -1}, {1.0, 1.2, 0.5}),
        .reach = 1.9,
        .center = {0.6, 0.5}},
+      {.name = "almost",
+       .title = "Almost weakly active",
+       .story = "The free optimum is 0.02 beyond the edge. The derivative exists, and holds the solution to "
+                "the edge; "
+                "but only for small changes: a little farther on, the solution leaves the edge, as the pale "
+                "lines do.",
+       .data = inequalities(tilted, {1.02, 0.4}, {1, 0, 0, 1, -1, 0, 0, -1}, {1, 1, 0, 0}),
+       .reach = 0.95,
+       .center = {0.6, 0.5}},
       {.name = "near",
        .title = "Nearly parallel constraints",
        .story =

@@ -80,6 +80,18 @@ Json study_json(const Study& s) {
   return json;
 }
 
+Json estimates_json(const Estimates& estimates) {
+  Json json{{"problem", estimates.problem},
+            {"forward_steps", estimates.forward_steps},
+            {"rate", number(estimates.rate)},
+            {"converged", estimates.converged},
+            {"estimates", Json::array()}};
+  for (const Estimate& e : estimates.all)
+    json["estimates"].push_back(
+        {{"rule", e.rule}, {"steps", e.steps}, {"error", number(e.error)}, {"cosine", number(e.cosine)}});
+  return json;
+}
+
 /// The constraints of which `marked` is true, from 1.
 std::string members(const std::vector<bool>& marked) {
   std::string words;
@@ -119,6 +131,8 @@ std::string summary_json(const Results& results) {
   json["findings"] = findings(results);
   json["problems"] = Json::array();
   for (const Study& s : results.studies) json["problems"].push_back(study_json(s));
+  json["estimates"] = Json::array();
+  for (const Estimates& e : results.estimates) json["estimates"].push_back(estimates_json(e));
   return json.dump(1) + "\n";
 }
 
