@@ -312,6 +312,23 @@ TEST_CASE("badly scaled problems are solved in their own units", "[qp]") {
   CHECK(largest_difference(s.z, plain.z) <= 1e-8);
 }
 
+TEST_CASE("primal and dual steps of two lengths do not circle", "[qp]") {
+  // Its minimum is far inside the constraints, past a long valley of Q.
+  const Tensor Q = values({0.14119194187504147, -0.2615984867815227, 0.0063109427257186093,
+                           -0.2615984867815227, 1.7912812248872585, -0.11127788938759324,
+                           0.0063109427257186093, -0.11127788938759324, 0.0098143236177438836},
+                          {3, 3});
+  const Tensor p = values({-0.28750150464178775, 2.6769788095651217, -0.17781678056781403}, {3});
+  const Tensor G = values({7.5409014119560194, 2.1581249243847052, -4.0004134437458383, -20.802385505226258,
+                           -75.411405106994323, 77.220618826189266},
+                          {2, 3});
+  const QpSolution s = solve_qp({Q, p, G, values({-4.651071261087818, 472.9345614822509}, {2})});
+  REQUIRE(s.report.solved());
+  CHECK(s.z.at(0) == Approx(-0.92821673468850707).epsilon(1e-6));
+  CHECK(s.z.at(1) == Approx(-1.5809533488214451).epsilon(1e-6));
+  CHECK(s.z.at(2) == Approx(0.78961644655552521).epsilon(1e-6));
+}
+
 TEST_CASE("what does not fit is refused by name", "[qp]") {
   const Tensor Q = values({1, 0, 0, 1}, {2, 2}), p = values({1, 1}, {2});
   CHECK_THROWS_WITH(solve_qp({}), Contains("[qp_solve]"));

@@ -470,6 +470,7 @@ class InteriorPoint {
     const Index n = d_.n, e = d_.e, m = d_.m;
     const N one = of(1.0);
     N last_primal = of(1e300), last_dual = of(1e300), mark = of(1e300), since_mark = of(0.0);
+    Flag circling = one != one;
     for (int k = 0;; ++k) {
       const Residuals<N> r = measure(at_, right_);
       keep_best(at_, r, active);
@@ -508,6 +509,10 @@ class InteriorPoint {
       const N most = of(0.9995), closest = smaller(most, larger(of(0.99), one - mu));
       N by_s = smaller(one, m > 0 ? closest * reach(at_.s, step_.s) : one);
       N by_z = smaller(one, m > 0 ? closest * reach(at_.z, step_.z) : one);
+      // Steps of two lengths add to the dual residual, through Q, and may circle for ever.
+      const N both = smaller(by_s, by_z);
+      circling = circling | (since_mark > of(5.0));
+      by_s = select(circling, both, by_s), by_z = select(circling, both, by_z);
       by_s = select(active, by_s, of(0.0)), by_z = select(active, by_z, of(0.0));
       add(step_.x, at_.x, n, by_s), add(step_.s, at_.s, m, by_s);
       add(step_.y, at_.y, e, by_z), add(step_.z, at_.z, m, by_z);
