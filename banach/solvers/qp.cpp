@@ -239,7 +239,10 @@ class Packed {
     to[i * width_ + lane] = value;
   }
   double get(const double* from, std::int64_t i, std::int64_t lane) const { return from[i * width_ + lane]; }
-  void solve() { solver_.solve(group_, work_); }
+  void solve() {
+    Tensor scratch = Tensor::empty({solver_.scratch(group_.n, group_.e, group_.m)}, DType::f64);
+    solver_.solve(group_, work_, scratch.mutable_data<double>());
+  }
   void linearise(double* active, double* weak, double* good) { solver_.linearise(work_, active, weak, good); }
   void tangent(double* x, double* y, double* z, double* residual) {
     solver_.tangent(work_, x, y, z, residual);

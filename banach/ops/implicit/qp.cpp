@@ -44,11 +44,17 @@ struct NodeAttrs {
 // With a batch axis, of one problem if there was none.
 Var batched(const Var& x, int rank) { return qp::spread(x, rank, 1); }
 
-// The cotangent of a matrix, sum or batch of u_i v_i', as its parameter is shared or not.
-Var outer(const Var& u, const Var& v, const Var& like) {
-  if (like.rank() == 2) return matmul(u, v, {.transpose_a = true});
-  const Shape &a = u.shape(), &b = v.shape();
-  return matmul(reshape(u, {a[0], a[1], 1}), reshape(v, {b[0], 1, b[1]}));
+// The cotangent of a matrix, sum or batch of u_i v_i' + s_i t_i', as its parameter is shared or not.
+Var outer(const Var& u, const Var& v, const Var& s, const Var& t, const Var& like) {
+  if (like.rank() == 2) return matmul(concat({u, s}, 0), concat({v, t}, 0), {.transpose_a = true});
+  return matmul(stack({u, s}, 2), stack({v, t}, 1));
+}
+// Of u_i v_i' + v_i u_i', symmetric to the last bit.
+Var symmetric_outer(const Var& u, const Var& v, const Var& like) {
+  const Var half = like.rank() == 2 ? matmul(u, v, {.transpose_a = true})
+                                    : matmul(reshape(u, {u.shape()[0], u.shape()[1], 1}),
+                                             reshape(v, {v.shape()[0], 1, v.shape()[1]}));
+  return half + transpose(half);
 }
 
 // The same of a vector.
@@ -90,9 +96,9 @@ const Op system_op{{
           const Vars w = solve_system(c.in(0), c.in(1), c.in(2), right, attrs);
           const Var &a = c.outputs[0], &y = c.outputs[1], &d = c.outputs[2];
           Vars cotangents(6);
-          if (c.needs(0)) cotangents[0] = -0.5 * (outer(w[0], a, c.in(0)) + outer(a, w[0], c.in(0)));
-          if (c.needs(1)) cotangents[1] = -(outer(w[2], a, c.in(1)) + outer(d, w[0], c.in(1)));
-          if (c.needs(2)) cotangents[2] = -(outer(w[1], a, c.in(2)) + outer(y, w[0], c.in(2)));
+          if (c.needs(0)) cotangents[0] = symmetric_outer(-0.5 * w[0], a, c.in(0));
+          if (c.needs(1)) cotangents[1] = outer(-w[2], a, -d, w[0], c.in(1));
+          if (c.needs(2)) cotangents[2] = outer(-w[1], a, -y, w[0], c.in(2));
           for (std::size_t i = 0; i < 3; ++i) cotangents[3 + i] = w[i];
           return cotangents;
         },
@@ -169,12 +175,14 @@ Vars backward(const VjpContext& c) {
   };
   const Var z = value(0), nu = value(1), lambda = value(2);
   const Var by_slack = cotangent(3) * (1.0 - active);  // the slack of active constraints stays 0
-  // G of a problem without a solution may have a NaN, which no zero masks.
-  const Var G_solved =
-      G.rank() == 2
-          ? G
-          : where(greater(reshape(solved, {static_cast<std::int64_t>(count), 1, 1}), 0.0), G, zeros_like(G));
-  const Vars right{cotangent(0) - qp::rows_times(by_slack, G_solved), cotangent(1), cotangent(2) * active};
+  Vars right{cotangent(0), cotangent(1), cotangent(2) * active};
+  if (c.cotangents[3].defined()) {  // G of a problem without a solution may have a NaN, which no zero masks
+    const Var G_solved = G.rank() == 2
+                             ? G
+                             : where(greater(reshape(solved, {static_cast<std::int64_t>(count), 1, 1}), 0.0),
+                                     G, zeros_like(G));
+    right[0] = right[0] - qp::rows_times(by_slack, G_solved);
+  }
   const auto residual = std::allocate_shared<PoolVector<double>>(memory::PoolAllocator<char>());
   Vars found = solve_system(Q, G, A, right, {derivative, residual});
 
@@ -215,11 +223,11 @@ Vars backward(const VjpContext& c) {
 
   const Var &a = found[0], &y = found[1], &d = found[2];
   Vars cotangents(6);
-  if (c.needs(0)) cotangents[0] = -0.5 * (outer(a, z, Q) + outer(z, a, Q));
+  if (c.needs(0)) cotangents[0] = symmetric_outer(-0.5 * a, z, Q);
   if (c.needs(1)) cotangents[1] = -gathered(a, c.in(1));
-  if (c.needs(2)) cotangents[2] = -(outer(d + by_slack, z, G) + outer(lambda, a, G));
+  if (c.needs(2)) cotangents[2] = outer(-(d + by_slack), z, -lambda, a, G);
   if (c.needs(3)) cotangents[3] = gathered(d + by_slack, c.in(3));
-  if (c.needs(4)) cotangents[4] = -(outer(y, z, A) + outer(nu, a, A));
+  if (c.needs(4)) cotangents[4] = outer(-y, z, -nu, a, A);
   if (c.needs(5)) cotangents[5] = gathered(y, c.in(5));
   return cotangents;
 }

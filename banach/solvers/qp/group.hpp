@@ -20,9 +20,10 @@ struct Group {
 
 struct Solver {
   std::int64_t width;
-  /// Doubles that `solve` needs to work, aligned to 64 bytes.
+  /// Doubles that `solve` needs to work, aligned to 64 bytes; scratch is not needed afterwards.
   std::int64_t (*workspace)(std::int64_t n, std::int64_t e, std::int64_t m);
-  void (*solve)(const Group& group, double* workspace);
+  std::int64_t (*scratch)(std::int64_t n, std::int64_t e, std::int64_t m);
+  void (*solve)(const Group& group, double* workspace, double* scratch);
   /// After `solve`, with its workspace and data as it left them. Which constraints are active (1 or 0), how
   /// many are weakly so, and whether (1 or 0) the system of derivatives could be factored.
   void (*linearise)(double* workspace, double* active, double* weak, double* good);

@@ -193,15 +193,20 @@ class InteriorPoint {
  public:
   static Index size(Index n, Index e, Index m) {
     const Index point = n + e + 2 * m;
-    return Kkt<N, M>::size(n, e, m) + Scaling<N>::size(n, e, m) + Multipliers<N, M>::size(n, e, m) +
-           8 * point + n + 64;
+    return Kkt<N, M>::size(n, e, m) + Scaling<N>::size(n, e, m) + 8 * point + n + 64;
+  }
+
+  /// What only `run` needs.
+  static Index scratch_size(Index n, Index e, Index m) {
+    return Multipliers<N, M>::suits(n, m) ? Multipliers<N, M>::size(n, e, m) : 0;
   }
 
   /// The data are scaled in place.
-  InteriorPoint(const Data<N>& data, const Limits& limits, Arena<N>& arena) : d_(data), limits_(limits) {
+  InteriorPoint(const Data<N>& data, const Limits& limits, Arena<N>& arena, Arena<N> scratch)
+      : d_(data), limits_(limits) {
     kkt_.place(d_, arena);
     scaling_.place(d_, arena);
-    multipliers_.place(d_, arena);
+    if (Multipliers<N, M>::suits(d_.n, d_.m)) multipliers_.place(d_, scratch);
     Point<N>* const points[] = {&at_, &step_, &right_, &error_, &more_, &best_, &centre_, &trial_};
     for (Point<N>* p : points) *p = arena.point(d_);
     minus_qx_ = arena.take(d_.n);
@@ -210,7 +215,7 @@ class InteriorPoint {
   }
 
   /// Begins with the active set `start` (1, 0, or NaN where there is none), if given. Afterwards the object
-  /// may be copied: all it knows is in the memory it was given.
+  /// may be copied: all it knows is in the memory it was given, but for the scratch.
   Answer<N> run(const N* start) {
     const Flag convex = factor_objective();
     if (start && d_.m > 0) resume(start, convex);

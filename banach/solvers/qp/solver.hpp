@@ -15,13 +15,18 @@ std::int64_t workspace_of(std::int64_t n, std::int64_t e, std::int64_t m) {
   return header<N, M> + InteriorPoint<N, M>::size(n, e, m) * Width<N>::value;
 }
 
+template <class N, class M>
+std::int64_t scratch_of(std::int64_t n, std::int64_t e, std::int64_t m) {
+  return InteriorPoint<N, M>::scratch_size(n, e, m) * Width<N>::value;
+}
+
 template <class N>
 N* numbers(double* from) {
   return reinterpret_cast<N*>(from);
 }
 
 template <class N, class M>
-void solve_group(const Group& g, double* workspace) {
+void solve_group(const Group& g, double* workspace, double* scratch) {
   const Data<N> data{g.n,
                      g.e,
                      g.m,
@@ -35,7 +40,7 @@ void solve_group(const Group& g, double* workspace) {
                      numbers<N>(g.G),
                      numbers<N>(g.h)};
   Arena<N> arena{numbers<N>(workspace + header<N, M>)};
-  InteriorPoint<N, M> solver(data, {g.target, g.max_steps}, arena);
+  InteriorPoint<N, M> solver(data, {g.target, g.max_steps}, arena, {numbers<N>(scratch)});
   const Answer<N> answer = solver.run(g.start ? numbers<N>(g.start) : nullptr);
   copy(answer.best.x, numbers<N>(g.x), g.n), copy(answer.best.y, numbers<N>(g.y), g.e);
   copy(answer.best.z, numbers<N>(g.z), g.m), copy(answer.best.s, numbers<N>(g.s), g.m);
@@ -65,7 +70,8 @@ void tangent_group(double* workspace, double* x, double* y, double* z, double* r
 
 template <class N, class M>
 constexpr Solver solver_of() {
-  return {Width<N>::value, workspace_of<N, M>, solve_group<N, M>, linearise_group<N, M>, tangent_group<N, M>};
+  return {Width<N>::value,   workspace_of<N, M>,    scratch_of<N, M>,
+          solve_group<N, M>, linearise_group<N, M>, tangent_group<N, M>};
 }
 
 }  // namespace
