@@ -65,7 +65,10 @@ Tensor rule_matrix() {
   return rules;
 }
 
-Tensor rule_projection() { return projection_of(row_space(rule_matrix()).basis); }
+Equalities rule_equalities() {
+  return {transpose(Var(row_space(rule_matrix()).basis)).value(),
+          Tensor::full({board_size}, 1.0 / static_cast<double>(digits), DType::f64)};
+}
 
 double Comparison::mean_angle() const {
   return std::accumulate(angles.begin(), angles.end(), 0.0) /

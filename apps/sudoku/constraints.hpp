@@ -27,7 +27,7 @@ struct Comparison {
 
 Comparison compare(const Equalities& learned);
 
-/// (64, 64) f64: the orthogonal projection onto the row space of the rules.
-Tensor rule_projection();
+/// The rules as equalities that depend on each other in nothing: 40 orthonormal rows.
+Equalities rule_equalities();
 
 }  // namespace banach::sudoku

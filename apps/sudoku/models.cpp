@@ -108,6 +108,13 @@ std::unique_ptr<Model> make_model(const std::string& name, std::uint64_t seed) {
   fail<ValueError>("sudoku", fmt::format("the model must be optnet, conv or mlp: got '{}'", name));
 }
 
+std::unique_ptr<Model> make_optnet(const Equalities& given) {
+  auto model = make_model("optnet", 0);
+  nn::load_state(*model,
+                 {{"A", given.A.to(DType::f32)}, {"log_z0", log(Var(given.z0.to(DType::f32))).value()}});
+  return model;
+}
+
 std::optional<Equalities> equalities(Model& model) {
   const auto state = nn::state(model);
   const auto A = state.find("A"), log_z0 = state.find("log_z0");

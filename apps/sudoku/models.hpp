@@ -33,10 +33,13 @@ const std::vector<std::string>& model_names();
 /// Throws ValueError for another name.
 std::unique_ptr<Model> make_model(const std::string& name, std::uint64_t seed);
 
-/// Of a model that is an OptNet: its constraints Az = b, as A (equalities, 64) and a z0 (64) with b = A z0.
+/// Constraints Az = b, as A (40, 64) and a positive z0 (64) with b = A z0.
 struct Equalities {
   Tensor A, z0;
 };
+/// Those of a model that is an OptNet.
 std::optional<Equalities> equalities(Model& model);
+/// The OptNet with these.
+std::unique_ptr<Model> make_optnet(const Equalities& given);
 
 }  // namespace banach::sudoku

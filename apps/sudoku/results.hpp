@@ -60,6 +60,7 @@ struct Results {
   Dataset data;
   std::vector<ModelResult> models;
   std::optional<Equalities> initial, learned;  ///< of optnet
+  Errors by_rules;  ///< of its program with the rules themselves as equalities, on the held-out boards
 
   double epoch_of(const Probe& probe) const {
     return static_cast<double>(probe.step) / static_cast<double>(steps_per_epoch);

@@ -9,6 +9,7 @@
 #include <fmt/format.h>
 
 #include <apps/cli/progress.hpp>
+#include <apps/sudoku/constraints.hpp>
 #include <banach/engine/error.hpp>
 #include <banach/nn/checkpoint.hpp>
 #include <banach/nn/loader.hpp>
@@ -250,6 +251,7 @@ void train(const Settings& settings, const std::string& checkpoint, bool resume,
   results.steps_per_epoch = settings.train / settings.batch_size;
   results.train_probed = std::min(settings.train, settings.test);
   results.data = make_dataset(settings.train, settings.test, settings.split, settings.seed);
+  results.by_rules = evaluate(*make_optnet(rule_equalities()), results.data.test, nullptr);
   Training(settings, checkpoint, stop, results).run(resume);
 }
 

@@ -196,12 +196,7 @@ TEST_CASE("the rules have rank 40, all solutions obey them, and they are no angl
 
 TEST_CASE("the quadratic program with the true rules solves the puzzles") {
   const Dataset data = make_dataset(10, 100, Split::puzzle, 0);
-  const auto model = make_model("optnet", 0);
-  // 40 rows that span them, by way of the projection: its first rows would do, but any mix is as good.
-  Tensor mix = Tensor::empty({40, 64}, DType::f64);
-  Random(2).fill_normal(mix.mutable_data<double>(), mix.size());
-  const Tensor A = matmul(Var(mix), Var(rule_projection())).value().to(DType::f32);
-  nn::load_state(*model, {{"A", A}, {"log_z0", Tensor::full({64}, std::log(0.25), DType::f32)}});
+  const auto model = make_optnet(rule_equalities());
   for (const Example& example : data.test) {
     const Prediction predicted = (*model)(Var(one_hot({example.puzzle})));
     REQUIRE(predicted.report->solved());
