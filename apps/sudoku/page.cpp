@@ -56,7 +56,7 @@ std::vector<Block> error_charts(const Results& results) {
   blocks.push_back(error_chart(results, by_epoch, "Cells that differ from the solution", "% of cells",
                                &Errors::cells, 100.0, false));
   Chart mse = error_chart(results, by_epoch, "Mean squared error", "MSE", &Errors::mse, 1.0, true);
-  mse.references = {{results.by_rules.mse, "the program with the rules themselves as constraints"}};
+  mse.references = {{results.by_rules.mse, "with the rules themselves"}};
   mse.look_for = "The loss itself: boards can be right long before it is zero.";
   blocks.push_back(std::move(mse));
   return blocks;
