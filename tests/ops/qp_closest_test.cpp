@@ -156,6 +156,16 @@ TEST_CASE("closest problems stay with themselves, and say what they are", "[qp]"
     for (std::int64_t i = 0; i < 2; ++i) CHECK(s.z.value().at(i) == Approx(0.5).epsilon(1e-6));
     CHECK(std::isinf(s.slack.value().at(2)));
   }
+  {  // From an earlier solution.
+    const Var h(values({-1, -2}, {2})), p(number(0.3));
+    QpSolveOptions options = closest;
+    const QpSolved first = qp_solve({one, p, G, h}, options);
+    options.start = {first.lambda.value(), first.slack.value()};
+    CHECK(largest_difference(qp_solve({one, p, G, h}, options).z, first.z) <= 1e-12);
+    const auto f32 = [](const Var& x) { return Var(x.value().to(DType::f32)); };
+    options.start = {f32(first.lambda).value(), f32(first.slack).value()};
+    CHECK(largest_difference(qp_solve({f32(one), f32(p), f32(G), f32(h)}, options).z, first.z) <= 1e-6);
+  }
   CHECK_NOTHROW(qp_solve({one, Var(number(0)), G, Var(values({-1, -1}, {2}))},
                          {.policy = Policy::raise, .infeasible = Infeasible::closest}));
 }

@@ -142,6 +142,14 @@ TEST_CASE("where a gradient is not exact, its status says so", "[qp]") {
     CHECK(grad(sum(s.z), {p})[0].item() == Approx(-1.0));
     CHECK(s.adjoint.last().samples[0].kind == GradientKind::non_differentiable);
   }
+  for (const double lambda : {0.0, 1.0}) {  // ... from every start
+    const Tape tape;
+    const Var p = leaf(number(0));
+    const QpSolved s = qp_solve({Var(one), p, Var(values({-1}, {1, 1})), Var(number(0))},
+                                {.start = {number(lambda), number(1.0 - lambda)}});
+    CHECK(grad(sum(s.z), {p})[0].item() == Approx(-1.0));
+    CHECK(s.adjoint.last().samples[0].kind == GradientKind::non_differentiable);
+  }
   {
     const Tape tape;
     const Var p = leaf(number(0));
