@@ -136,7 +136,7 @@ struct Problem {
 
   // The last constraint contradicts the others, by `off`.
   void contradict(Random& random, bool equality, double off) {
-    const auto [n, m, e, semidefinite, dependent, scaled] = kind;
+    const std::int64_t m = kind.m, e = kind.e;
     if (equality && e > 1) {
       clear_row(A, b, e - 1);
       for (std::int64_t i = 0; i + 1 < e; ++i) add_row(A, b, e - 1, random.normal(), A, b, i);
@@ -154,7 +154,7 @@ struct Problem {
 
   // From x a direction leads down without end: neither Q nor a constraint hinders.
   void open(Random& random) {
-    const auto [n, m, e, semidefinite, dependent, scaled] = kind;
+    const std::int64_t n = kind.n, m = kind.m, e = kind.e;
     std::vector<double> d(n);
     double length = 0.0;
     for (double& v : d) v = random.normal(), length += v * v;

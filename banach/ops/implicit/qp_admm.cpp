@@ -20,7 +20,8 @@ QpAdmm qp_admm(const QpParameters& given, const QpAdmmOptions& options) {
   if (!(options.relaxation > 0.0 && options.relaxation < 2.0))
     fail<ValueError>("qp_admm", fmt::format("relaxation must lie in (0, 2): {}", options.relaxation));
   const QpSizes size = sizes(qp::data_of(given));
-  const auto [count, n, m, e, batched, dtype] = size;
+  const std::int64_t n = size.n, m = size.m, e = size.e;
+  const DType dtype = size.dtype;
   const QpParameters all = qp::complete(given, size);
 
   Tensor weights = Tensor::empty({m + e}, DType::f64), equations = Tensor::zeros({m + e}, DType::f64);
@@ -44,10 +45,10 @@ QpAdmm qp_admm(const QpParameters& given, const QpAdmmOptions& options) {
   };
   FixedPointOptions fixed = options.fixed_point;
   fixed.batch = Batch::axis0;
-  const FixedPoint found = fixed_point(step, Var(Tensor::zeros({count, n + m + e}, dtype)), fixed);
+  const FixedPoint found = fixed_point(step, Var(Tensor::zeros({size.count, n + m + e}, dtype)), fixed);
 
   const Var v = v_of(found.z), w = projected(v), multipliers = R * (v - w);
-  const auto out = [&](const Var& x) { return batched ? x : reshape(x, {x.shape()[1]}); };
+  const auto out = [&](const Var& x) { return size.batched ? x : reshape(x, {x.shape()[1]}); };
   return {out(z_of(found.z)),
           out(slice(multipliers, 1, m, m + e)),
           out(slice(multipliers, 1, 0, m)),

@@ -17,7 +17,7 @@ QpShift qp_shift(const QpParameters& given, const QpSolveOptions& options) {
 
 QpShift qp_shift(const QpParameters& given, const QpReport& report, const QpSolveOptions& options) {
   const QpSizes size = sizes(qp::data_of(given));
-  const auto [count, n, m, e, batched, dtype] = size;
+  const std::int64_t count = size.count, n = size.n, m = size.m, e = size.e;
   const QpParameters all = qp::complete(given, size);
   const Var A = cast(all.A, DType::f64), b = cast(all.b, DType::f64);
 
@@ -57,7 +57,7 @@ QpShift qp_shift(const QpParameters& given, const QpReport& report, const QpSolv
   }
   const auto out = [&](const Var& shift) {
     const Var rows = where(Var(wanted), shift, 0.0);
-    return batched ? rows : reshape(rows, {shift.shape()[shift.rank() - 1]});
+    return size.batched ? rows : reshape(rows, {shift.shape()[shift.rank() - 1]});
   };
   result.h = out(dual.slack);  // exactly 0 where it is 0
   result.b = out(slice(dual.z, -1, m, m + e));
