@@ -475,7 +475,6 @@ class InteriorPoint {
     const Index n = d_.n, e = d_.e, m = d_.m;
     const N one = of(1.0);
     N last_primal = of(1e300), last_dual = of(1e300), mark = of(1e300), since_mark = of(0.0);
-    Flag circling = one != one;
     for (int k = 0;; ++k) {
       const Residuals<N> r = measure(at_, right_);
       keep_best(at_, r, active);
@@ -486,13 +485,15 @@ class InteriorPoint {
       const Flag progress = lowest_ < of(0.9) * mark;
       mark = select(progress, lowest_, mark);
       since_mark = select(progress, of(0.0), since_mark + one);
-      active = active & (lowest_ > of(limits_.target)) & (since_mark < of(25.0)) & finite(dual + primal + mu);
+      const N patience = select(lowest_ < of(1e-8), of(8.0), of(40.0));
+      active = active & (lowest_ > of(limits_.target)) & (since_mark < patience) & finite(dual + primal + mu);
       if (!any(active) || k >= limits_.max_steps) break;
       steps_ += select(active, one, of(0.0));
 
       Flag good = factor();
       for (int again = 0; again < 6 && any(active & !good); ++again) {
-        rho_ = select(good, rho_, rho_ * of(100.0));
+        // Far less for rho: where the objective is nearly flat, x goes no further than the residual over rho.
+        rho_ = select(good, rho_, rho_ * of(10.0));
         delta_ = select(good, delta_, delta_ * of(100.0));
         good = factor();
       }
@@ -510,13 +511,13 @@ class InteriorPoint {
         const N sigma = smaller(one, larger(of(1e-8), ratio * ratio * ratio));
         for (Index i = 0; i < m; ++i) right_.s[i] += sigma * mu - step_.s[i] * step_.z[i];
       }
-      solve_step(step_, 2);
+      solve_step(step_, 4);
       const N most = of(0.9995), closest = smaller(most, larger(of(0.99), one - mu));
       N by_s = smaller(one, m > 0 ? closest * reach(at_.s, step_.s) : one);
       N by_z = smaller(one, m > 0 ? closest * reach(at_.z, step_.z) : one);
       // Steps of two lengths add to the dual residual, through Q, and may circle for ever.
       const N both = smaller(by_s, by_z);
-      circling = circling | (since_mark > of(5.0));
+      const Flag circling = since_mark > of(15.0);
       by_s = select(circling, both, by_s), by_z = select(circling, both, by_z);
       by_s = select(active, by_s, of(0.0)), by_z = select(active, by_z, of(0.0));
       add(step_.x, at_.x, n, by_s), add(step_.s, at_.s, m, by_s);
