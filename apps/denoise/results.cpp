@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include <apps/cli/json.hpp>
 #include <apps/denoise/models.hpp>
 #include <apps/denoise/signals.hpp>
 #include <apps/report/format.hpp>
@@ -30,7 +31,7 @@ std::string to_text(const MethodResult& result) { return nlohmann::json(result).
 
 MethodResult from_text(const std::string& text) {
   try {
-    return nlohmann::json::parse(text).get<MethodResult>();
+    return cli::parse_results(text).get<MethodResult>();
   } catch (const nlohmann::json::exception& error) {
     fail<FileError>("checkpoint", fmt::format("its results cannot be read: {}", error.what()));
   }
@@ -57,7 +58,6 @@ std::string summary_json(const Results& results) {
     for (const auto& [key, value] : entries) object[key] = value;
     return object;
   };
-  const auto number = [](double value) { return std::isfinite(value) ? Json(value) : Json(nullptr); };
   json["settings"] = object_of(results.settings);
   json["environment"] = object_of(results.environment);
   json["notices"] = warnings(results);
@@ -74,8 +74,8 @@ std::string summary_json(const Results& results) {
     json["methods"].push_back({{"method", method.name},
                                {"description", description(method.name)},
                                {"test_error", method.error()},
-                               {"better_than_tv", number(over)},
-                               {"error_in_paper", number(error_in_paper(method.name))},
+                               {"better_than_tv", over},
+                               {"error_in_paper", error_in_paper(method.name)},
                                {"parameters", method.parameters},
                                {"train_seconds", method.seconds()},
                                {"test_seconds_a_signal", method.test_seconds},

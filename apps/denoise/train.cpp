@@ -108,7 +108,9 @@ class Training {
     results_.noisy_error = mse(Var(test_.noisy), Var(test_.clean)).item();
     results_.noisy = first_rows(test_.noisy, shown_signals);
     results_.clean = first_rows(test_.clean, shown_signals);
-    const auto uses_lambda = [](const std::string& name) { return name == "tv" || name == "tuned"; };
+    const auto uses_lambda = [](const std::string& name) {
+      return name == "tv" || name.starts_with("tuned");
+    };
     if (std::any_of(settings.methods.begin(), settings.methods.end(), uses_lambda)) choose_lambda();
     for (const std::string& name : settings.methods) {
       results_.methods.push_back({.name = name});
@@ -198,7 +200,7 @@ class Training {
     return result;
   }
 
-  /// False, and the failure noted, if the gradient is not finite.
+  /// False, and the failure noted, if the loss or its gradient is not finite.
   bool train_step(State& state, const nn::ParameterList& parameters, MethodResult& result) const {
     const auto start = Clock::now();
     const nn::Minibatch batch = state.loader.next();
@@ -209,9 +211,11 @@ class Training {
     const Estimate estimate = (*state.model)(Var(noisy));
     const Var loss = mse(estimate.z, Var(clean));
     const Vars gradients = nn::grad(loss, parameters);
-    if (!std::all_of(gradients.begin(), gradients.end(),
-                     [](const Var& g) { return g.value().all_finite(); })) {
-      result.failure = fmt::format("training stopped: the gradient of step {} is not finite", state.step + 1);
+    const bool finite_gradient =
+        std::all_of(gradients.begin(), gradients.end(), [](const Var& g) { return g.value().all_finite(); });
+    if (!finite_gradient || !std::isfinite(loss.item())) {
+      result.failure = fmt::format("training stopped: the {} of step {} is not finite",
+                                   finite_gradient ? "loss" : "gradient", state.step + 1);
       return false;
     }
     state.adam.set_learning_rate(

@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include <apps/cli/json.hpp>
 #include <apps/report/format.hpp>
 #include <apps/sudoku/constraints.hpp>
 #include <banach/engine/error.hpp>
@@ -16,16 +17,8 @@ namespace {
 using Json = nlohmann::ordered_json;
 using report::format_percent;
 
-/// What is not finite becomes null.
-Json number(double value) { return std::isfinite(value) ? Json(value) : Json(nullptr); }
-double number_of(const Json& json) { return json.is_null() ? unknown : json.get<double>(); }
-
-Json json_of(const Errors& e) {
-  return {{"boards", number(e.boards)}, {"cells", number(e.cells)}, {"mse", number(e.mse)}};
-}
-Errors errors_of(const Json& json) {
-  return {number_of(json.at("boards")), number_of(json.at("cells")), number_of(json.at("mse"))};
-}
+Json json_of(const Errors& e) { return {{"boards", e.boards}, {"cells", e.cells}, {"mse", e.mse}}; }
+Errors errors_of(const nlohmann::json& json) { return {json.at("boards"), json.at("cells"), json.at("mse")}; }
 
 Json json_of(const Probe& p) {
   return {{"step", p.step}, {"seconds", p.seconds}, {"train", json_of(p.train)}, {"test", json_of(p.test)}};
@@ -51,10 +44,10 @@ Json json_of(const cli::Entries& entries) {
 
 Json json_of(const Comparison& c) {
   return {{"rank", c.rank},
-          {"condition", number(c.condition)},
+          {"condition", c.condition},
           {"principal_angles_degrees", c.angles},
-          {"mean_angle_degrees", number(c.mean_angle())},
-          {"distance_of_solutions", number(c.distance)}};
+          {"mean_angle_degrees", c.mean_angle()},
+          {"distance_of_solutions", c.distance}};
 }
 
 std::string cell(double value) { return std::isfinite(value) ? fmt::format("{}", value) : ""; }
@@ -180,17 +173,17 @@ std::string to_text(const ModelResult& model) {
 
 ModelResult from_text(const std::string& text) {
   try {
-    const Json json = Json::parse(text);
+    const nlohmann::json json = cli::parse_results(text);
     ModelResult model{.name = json.at("name"),
                       .description = json.at("description"),
                       .parameters = json.at("parameters"),
                       .solves = json.at("solves"),
                       .gradients = json.at("gradients"),
                       .failure = json.at("failure")};
-    for (const Json& p : json.at("probes"))
+    for (const nlohmann::json& p : json.at("probes"))
       model.probes.push_back(
           {p.at("step"), p.at("seconds"), errors_of(p.at("train")), errors_of(p.at("test"))});
-    for (const Json& board : json.at("predictions"))
+    for (const nlohmann::json& board : json.at("predictions"))
       model.predictions.push_back(board_of(board.get<std::string>()));
     return model;
   } catch (const Json::exception& error) {
@@ -229,7 +222,7 @@ std::string summary_json(const Results& results) {
                {"description", model.description},
                {"parameters", model.parameters},
                {"steps", model.steps.size()},
-               {"seconds", number(model.seconds())},
+               {"seconds", model.seconds()},
                {"test", json_of(model.test())},
                {"train", json_of(model.train())},
                {"solves", model.solves},

@@ -133,8 +133,7 @@ class Training {
     if (!result.steps.empty()) go_on(state);
 
     for (; state.step < settings_.steps; ++state.step) {
-      const bool looked = !result.probes.empty() && result.probes.back().step == state.step;
-      if (state.step % settings_.probe_every == 0 && !looked) {
+      if (state.step % settings_.probe_every == 0 && !looked_at(state.step, result)) {
         probe(*state.model, state.step, result);
         save(state, index);
       }
@@ -150,12 +149,12 @@ class Training {
       bar_->update(static_cast<std::int64_t>(index) * settings_.steps + state.step + 1,
                    fmt::format("{} ({} of {})", result.name, index + 1, settings_.models.size()));
     }
-    probe(*state.model, state.step, result);
+    if (!looked_at(state.step, result)) probe(*state.model, state.step, result);
     if (auto end = equalities(*state.model)) results_.learned = std::move(end);
     save(state, index + 1);
   }
 
-  /// False, and the failure noted, if the gradient is not finite.
+  /// False, and the failure noted, if the loss or its gradient is not finite.
   bool train_step(State& state, ModelResult& result) const {
     const auto start = Clock::now();
     const nn::Minibatch batch = state.loader.next();
@@ -163,12 +162,13 @@ class Training {
     const Prediction predicted = (*state.model)(Var(batch.x));
     const Var loss = mse(predicted.boards, Var(batch.labels));
     const Vars gradients = nn::grad(loss, nn::parameters(*state.model));
-    for (const Var& g : gradients)
-      if (!g.value().all_finite()) {
-        result.failure =
-            fmt::format("training stopped: the gradient of step {} is not finite", state.step + 1);
-        return false;
-      }
+    const bool finite_gradient =
+        std::all_of(gradients.begin(), gradients.end(), [](const Var& g) { return g.value().all_finite(); });
+    if (!finite_gradient || !std::isfinite(loss.item())) {
+      result.failure = fmt::format("training stopped: the {} of step {} is not finite",
+                                   finite_gradient ? "loss" : "gradient", state.step + 1);
+      return false;
+    }
     state.adam.set_learning_rate(learning_rate(result.name, state.step));
     state.adam.step(gradients);
 
@@ -184,6 +184,10 @@ class Training {
   double learning_rate(const std::string& model, std::int64_t step) const {
     const double peak = model == "optnet" ? settings_.learning_rate : settings_.baseline_rate;
     return nn::CosineSchedule{.peak = peak, .steps = settings_.steps}(step);
+  }
+
+  static bool looked_at(std::int64_t step, const ModelResult& result) {
+    return !result.probes.empty() && result.probes.back().step == step;
   }
 
   void probe(const Model& model, std::int64_t step, ModelResult& result) const {

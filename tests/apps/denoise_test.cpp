@@ -239,6 +239,30 @@ TEST_CASE("a stopped denoising goes on to the very same results", "[denoise]") {
   CHECK(metrics_csv(small_run(settings, checkpoint, true)) == metrics_csv(resumed));
 }
 
+TEST_CASE("the results of a denoising survive text, numbers that are not finite too", "[denoise]") {
+  MethodResult method{.name = "tuned", .parameters = 3, .running_error = std::nan("")};
+  method.epochs.push_back({1, 1.0 / 3.0, std::nan(""), 0.1});
+  method.shown = {{1.0, std::nan("")}};
+  method.solve_statuses["solved"] = 7;
+  const MethodResult read = from_text(to_text(method));
+  CHECK(to_text(read) == to_text(method));
+  CHECK(read.epochs.front().train_error == 1.0 / 3.0);
+  CHECK(std::isnan(read.epochs.front().test_error));
+  CHECK(std::isnan(read.running_error));
+  CHECK(std::isnan(read.shown.front().back()));
+  CHECK_THROWS_AS(from_text("{}"), FileError);
+  CHECK_THROWS_AS(from_text("no"), FileError);
+}
+
+TEST_CASE("banach denoise chooses a lambda for tuned-d alone", "[denoise]") {
+  const files::Folder folder;
+  const command::Outcome outcome = command::run(
+      "denoise --methods tuned-d --signals 40 --epochs 1 --batch-size 20 --out '" + (folder / "out") + "'");
+  INFO(outcome.err);
+  CHECK(outcome.code == 0);
+  CHECK(contains(outcome.out, "tuned-d"));
+}
+
 TEST_CASE("banach denoise trains, leaves its files and refuses what it cannot do", "[denoise]") {
   const files::Folder folder;
   const std::string out = folder / "out",

@@ -269,6 +269,21 @@ TEST_CASE("the results of a sudoku run survive text, and damaged text is refused
   CHECK_THROWS_AS(from_text("no"), FileError);
 }
 
+TEST_CASE("a sudoku training that leaves the finite numbers stops, says so and resumes") {
+  const files::Folder folder;
+  Settings settings = small_settings();
+  settings.models = {"mlp"};
+  settings.baseline_rate = 1e30;
+  settings.probe_every = 1;
+  const Results results = train_small(settings, folder / "c");
+  const ModelResult& model = results.models.front();
+  CHECK_THAT(model.failure, Contains("is not finite"));
+  for (const Step& step : model.steps) CHECK(std::isfinite(step.loss));
+  for (std::size_t i = 1; i < model.probes.size(); ++i)
+    CHECK(model.probes[i - 1].step < model.probes[i].step);
+  CHECK(to_text(train_small(settings, folder / "c", true).models.front()) == to_text(model));
+}
+
 TEST_CASE("a picture marks the wrong cells of a board") {
   const Board solution = solution_grids().front();
   Board puzzle{}, wrong = solution;
