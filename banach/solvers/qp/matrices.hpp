@@ -4,6 +4,8 @@
 
 #include <banach/solvers/qp/numbers.hpp>
 
+#include <algorithm>
+
 namespace banach::qp {
 namespace {
 
@@ -76,16 +78,18 @@ struct Matrices {
     return good;
   }
 
-  /// B = L^-1 B, B (n x k)
+  /// B = L^-1 B, B (n x k). Zeros before the first entry of a row of L are skipped, as a diagonal Q leaves
+  /// them.
   static void lower_solve(Index n, Index k, const N* L, N* B) {
-    for (Index i = 0; i < n; i += 4)
+    for (Index i = 0; i < n; i += 4) {
+      const Index first = first_entry(L + i * n, n, std::min<Index>(4, n - i), i);
       for (Index c = 0; c < k; c += 4)
         sized(n - i, [&](auto height) {
           sized(k - c, [&](auto width) {
             constexpr int H = decltype(height)::value, W = decltype(width)::value;
             N block[H][W];
             load(B + i * k + c, k, block);
-            for (Index j = 0; j < i; ++j) {
+            for (Index j = first; j < i; ++j) {
               const N *l = L + i * n + j, *b = B + j * k + c;
               for (int r = 0; r < H; ++r)
                 for (int q = 0; q < W; ++q) block[r][q] -= l[r * n] * b[q];
@@ -98,6 +102,7 @@ struct Matrices {
             store(block, B + i * k + c, k);
           });
         });
+    }
   }
 
   /// x = L^-T x
@@ -126,6 +131,14 @@ struct Matrices {
   }
 
  private:
+  // The first column with an entry that is not 0, in so many rows; at most `end`.
+  static Index first_entry(const N* A, Index stride, Index rows, Index end) {
+    for (Index j = 0; j < end; ++j)
+      for (Index r = 0; r < rows; ++r)
+        if (any(A[r * stride + j] != number<N>(0.0))) return j;
+    return end;
+  }
+
   template <int K>
   struct Int {
     static constexpr int value = K;
