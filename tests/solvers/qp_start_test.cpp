@@ -132,6 +132,32 @@ TEST_CASE("where a start could lead elsewhere, it does not count", "[qp]") {
   CHECK(solve_qp(apart, from({1, 0})).report.samples[0].status == QpStatus::primal_infeasible);
 }
 
+TEST_CASE("whether a start counts does not depend on the neighbours' starts", "[qp]") {
+  // One at a time, min (z - c)^2 / 2 with z >= 1, 2, 3: only the last row is active. Neighbours begin with
+  // other rows.
+  const std::int64_t batch = 8;
+  const QpData d{values({1.0}, {1, 1}),
+                 values(std::vector<double>(8, 0.5), {batch, 1}),
+                 values({-1.0, -1.0, -1.0}, {3, 1}),
+                 values({-1.0, -2.0, -3.0}, {3}),
+                 {},
+                 {}};
+  const QpSolution cold = solve_qp(d);
+  REQUIRE(cold.report.solved());
+  for (const std::int64_t wrong : {0, 1}) {
+    Tensor z = Tensor::zeros({batch, 3}, DType::f64), s = Tensor::zeros({batch, 3}, DType::f64);
+    for (std::int64_t i = 0; i < batch; ++i)
+      for (std::int64_t k = 0; k < 3; ++k) {
+        const bool on = k == (i == 0 ? 2 : wrong);
+        z.mutable_data<double>()[i * 3 + k] = on ? 1.0 : 0.0;
+        s.mutable_data<double>()[i * 3 + k] = on ? 0.0 : 1.0;
+      }
+    const QpSolution warm = solve_qp(d, {.start = {z, s}});
+    REQUIRE(warm.report.solved());
+    CHECK(warm.report.samples[0].steps == 1);
+  }
+}
+
 TEST_CASE("no start is too bad", "[qp]") {
   const std::int64_t batch = 13, n = 6, m = 9;
   const QpData d = problems(batch, n, m, 2, 7);

@@ -72,14 +72,6 @@ void subtract_gt(const Data<N>& d, const N* x, N* y) {
   for (Index i = 0; i < d.bounds; ++i) y[d.column[i]] -= d.bound[i] * x[i];
   M::subtract_transposed(d.rows(), d.n, d.G, x + d.bounds, y);
 }
-/// r = -(Qx + A'y + G'z)
-template <class N, class M>
-void minus_gradient(const Data<N>& d, const N* x, const N* y, const N* z, N* r) {
-  for (Index j = 0; j < d.n; ++j) r[j] = number<N>(0.0);
-  M::subtract(d.n, d.n, d.Q, x, r);
-  M::subtract_transposed(d.e, d.n, d.A, y, r);
-  subtract_gt<N, M>(d, z, r);
-}
 
 }  // namespace
 }  // namespace banach::qp

@@ -229,7 +229,6 @@ class InteriorPoint {
       left = unsolved();
     }
     if (any(left)) {
-      forget(left);
       begin();
       iterate(left);
       finish(left & (lowest_ < of(1e-2)), best_, 8);
@@ -486,8 +485,9 @@ class InteriorPoint {
       mark = select(progress, lowest_, mark);
       since_mark = select(progress, of(0.0), since_mark + one);
       const N patience = select(lowest_ < of(1e-8), of(8.0), of(40.0));
-      active = active & (lowest_ > of(limits_.target)) & (since_mark < patience) & finite(dual + primal + mu);
-      if (!any(active) || k >= limits_.max_steps) break;
+      active = active & (lowest_ > of(limits_.target)) & (since_mark < patience) &
+               finite(dual + primal + mu) & (steps_ < of(limits_.max_steps));
+      if (!any(active)) break;
       steps_ += select(active, one, of(0.0));
 
       Flag good = factor();
@@ -586,8 +586,8 @@ class InteriorPoint {
       subtract_g<N, M>(d_, at.x, at.s);
       Flag changed = zero != zero;
       for (Index i = 0; i < m; ++i) {
-        const Flag inside = kkt_.w[i] > zero, out = inside & (at.z[i] < of(-1e-11)),
-                   in = (!inside) & (at.s[i] < of(-1e-11));
+        const Flag inside = kkt_.w[i] > zero, out = open & inside & (at.z[i] < of(-1e-11)),
+                   in = open & (!inside) & (at.s[i] < of(-1e-11));
         kkt_.w[i] = select(out, zero, select(in, weight, kkt_.w[i]));
         changed = changed | out | in;
         at.z[i] = larger(zero, at.z[i]);

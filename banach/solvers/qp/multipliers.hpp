@@ -31,8 +31,8 @@ class Multipliers {
     r_ = arena.take(m), dz_ = arena.take(m), ds_ = arena.take(m);
   }
 
-  /// L as M::cholesky left it. Takes at most so many steps where `among` holds, and counts them. True where
-  /// there is a solution, which is put into `to`.
+  /// L as M::cholesky left it. Takes steps where `among` holds, as long as their count is below max_steps.
+  /// True where there is a solution, which is put into `to`.
   Mask<N> solve(const N* L, Mask<N> among, int max_steps, const Point<N>& to, N& steps) {
     among = among & balanced(d_.n, L);
     if (!any(among)) return among;
@@ -145,13 +145,13 @@ class Multipliers {
     const N one = of(1.0), each = of(1.0 / static_cast<double>(m));
     Flag going = among, found = !(one == one);
     N last = of(1e300), idle = of(0.0);
-    for (int k = 0;; ++k) {
+    for (;;) {
       const N mu = dot(s_, z_, m) * each, off = largest(r_, m), size = larger(mu, off);
       found = found | (going & (size < of(rough)));
       const Flag slow = !(size < of(0.9) * last);
       idle = select(slow, idle + one, of(0.0)), last = select(slow, last, size);
-      going = going & !found & (idle < of(6.0)) & finite(size);
-      if (!any(going) || k >= max_steps) return found;
+      going = going & !found & (idle < of(6.0)) & finite(size) & (steps < of(max_steps));
+      if (!any(going)) return found;
       steps += select(going, one, of(0.0));
       going = going & factor();
 
