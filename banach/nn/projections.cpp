@@ -9,6 +9,7 @@
 
 #include <fmt/format.h>
 
+#include <cfloat>
 #include <cmath>
 
 namespace banach::nn {
@@ -19,6 +20,8 @@ void check(std::string_view name, const Var& x, const char* what, double size) {
     fail<ShapeError>(name, fmt::format("expects rows with entries, (...,n): got {}", x.shape().to_string()));
   if (!(size > 0.0 && std::isfinite(size)))
     fail<ValueError>(name, fmt::format("{} must be positive: got {}", what, size));
+  if (x.dtype() == DType::f32 && !(static_cast<float>(size) > 0.0f && size <= FLT_MAX))
+    fail<ValueError>(name, fmt::format("{} must be positive and finite in f32: got {}", what, size));
 }
 
 }  // namespace
@@ -43,8 +46,12 @@ Var project_l1_ball(const Var& x, double radius) {
 
 Var project_ball(const Var& x, double radius) {
   check("project_ball", x, "radius", radius);
-  const Var length = norm(x, {-1}, 2.0, true);
-  return x * (radius / where(less_equal(length, radius), radius, length));
+  // Multiples of the largest entry, so that no square overflows; or of the radius, where all is smaller.
+  const Var largest = max(abs(x), {-1}, true);
+  const Var unit = where(less(largest, radius), radius, largest);
+  const Var scaled = x / unit, length = norm(scaled, {-1}, 2.0, true);
+  const Var inside = less_equal(length, radius / unit);
+  return where(inside, x, scaled * (radius / where(inside, 1.0, length)));
 }
 
 Var project_box(const Var& x, const Var& lower, const Var& upper) {

@@ -5,7 +5,7 @@
 // order, and agree with qp_solve in value and derivative. Where a point lies on a kink (where a constraint
 // has neither multiplier nor slack) the derivative is one of the one-sided ones, as said at each. All are
 // Lipschitz with constant 1 in x. A NaN makes its row NaN (in a
-// box, its place).
+// box, its place). Sizes that round to 0 or infinity in the dtype of x are refused.
 
 #include <banach/engine/var.hpp>
 

@@ -13,6 +13,7 @@
 #include <fmt/format.h>
 
 #include <cmath>
+#include <limits>
 
 namespace banach::nn {
 namespace {
@@ -60,12 +61,13 @@ Var places(const Var& x) { return cumsum(ones_like(x), -1); }
 Var isotonic(const Var& y, const Var& weights, const QpSolveOptions& options) {
   check_rows("isotonic", y);
   if (weights.defined()) {
-    if (weights.rank() != 1 && weights.shape() != y.shape())
-      fail<ShapeError>("isotonic", fmt::format("weights must be {} or (n): got {}", y.shape().to_string(),
-                                               weights.shape().to_string()));
+    if (weights.shape() != Shape{y.size(-1)} && weights.shape() != y.shape())
+      fail<ShapeError>("isotonic", fmt::format("weights must be {} or ({}): got {}", y.shape().to_string(),
+                                               y.size(-1), weights.shape().to_string()));
     const NoGrad off;
-    if (sum(1.0 - greater(weights, 0.0)).item() > 0.0)
-      fail<ValueError>("isotonic", "weights must be positive");
+    const Var good = greater(weights, 0.0) * less(weights, std::numeric_limits<double>::infinity());
+    if (sum(1.0 - good).item() > 0.0)
+      fail<ValueError>("isotonic", "weights must be positive and finite: one is not");
   }
   return y.size(-1) < 2 ? y : y - correction(y, weights, options);
 }

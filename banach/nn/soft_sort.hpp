@@ -11,7 +11,7 @@ namespace banach::nn {
 
 /// Rows y (batch, n) or (n) -> argmin over z of 1/2 sum of w_i (z_i - y_i)^2 subject to z_1 <= ... <= z_n,
 /// for weights w (n) or (batch, n), 1 if left out. Throws ShapeError, DTypeError; ValueError unless the
-/// weights are positive.
+/// weights are positive and finite.
 Var isotonic(const Var& y, const Var& weights = {}, const QpSolveOptions& options = {});
 
 struct SoftSortOptions {

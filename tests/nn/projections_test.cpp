@@ -120,6 +120,23 @@ TEST_CASE("closed forms of projections, on kinks too", "[projections]") {
                   Var(ones)));
 }
 
+TEST_CASE("the projection onto a ball of rows whose squares overflow or vanish", "[projections]") {
+  const DType dtype = GENERATE(DType::f32, DType::f64);
+  const double large = dtype == DType::f32 ? 1.8e19 : 1.3e154, small = dtype == DType::f32 ? 1e-30 : 1e-200;
+  const double accuracy = dtype == DType::f32 ? 1e-6 : 1e-14;
+  const double size = GENERATE_COPY(large, small), radius = GENERATE_COPY(1.0, large, small);
+  const auto row = [&](double a, double b) { return Var(tensor({a, b}, {1, 2}).to(dtype)); };
+  const Tape tape;
+  const Var x = leaf(row(3.0 * size, -4.0 * size).value());
+  const bool inside = 5.0 * size <= radius;
+  const Var z = project_ball(x, radius), g = grad(sum(z * row(1.0, 0.0)), {x})[0];
+  const double to = inside ? 5.0 * size : radius, factor = inside ? 1.0 : radius / (5.0 * size);
+  CHECK(z.value().at(0) == Approx(0.6 * to).epsilon(accuracy));
+  CHECK(z.value().at(1) == Approx(-0.8 * to).epsilon(accuracy));
+  CHECK(g.value().at(0) == Approx(factor * (inside ? 1.0 : 0.64)).epsilon(10 * accuracy).margin(1e-44));
+  CHECK(g.value().at(1) == Approx(factor * (inside ? 0.0 : 0.48)).epsilon(10 * accuracy).margin(1e-44));
+}
+
 TEST_CASE("projections do not move what is inside, and never part two points", "[projections]") {
   const Var x(normal({50, 5}, 7, 2.0)), y(normal({50, 5}, 8, 2.0));
   const Var lower(Tensor::full({5}, -0.5, DType::f64)), upper(Tensor::full({5}, 1.0, DType::f64));
@@ -174,6 +191,12 @@ TEST_CASE("projections refuse what has no meaning", "[projections]") {
   CHECK_THROWS_WITH(project_simplex(x, -1.0), Contains("[project_simplex] total must be positive: got -1"));
   CHECK_THROWS_WITH(project_l1_ball(x, not_a_number), Contains("[project_l1_ball] radius must be positive"));
   CHECK_THROWS_WITH(project_ball(x, 0.0), Contains("[project_ball] radius must be positive: got 0"));
+  const Var narrow(Tensor::zeros({2, 3}));
+  CHECK_THROWS_WITH(project_ball(narrow, 1e-50), Contains("[project_ball] radius must be positive"));
+  CHECK_THROWS_AS(project_ball(narrow, 1e50), ValueError);
+  CHECK_THROWS_AS(project_l1_ball(narrow, 1e-50), ValueError);
+  CHECK_THROWS_AS(project_simplex(narrow, 1e-50), ValueError);
+  CHECK_NOTHROW(project_ball(x, 1e-50));
   CHECK_THROWS_WITH(project_box(x, 1.0, 0.5),
                     Contains("[project_box] lower must be at most upper: got 1 and 0.5"));
   CHECK_THROWS_AS(project_box(x, 0.0, not_a_number), ValueError);

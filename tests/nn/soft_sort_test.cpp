@@ -204,7 +204,12 @@ TEST_CASE("isotonic regression and soft sorts refuse what has no meaning", "[sof
                     Contains("input must be (batch,n) or (n): got (2,3,4)"));
   CHECK_THROWS_AS(isotonic(Var(Tensor::zeros({}, DType::f64))), ShapeError);
   CHECK_THROWS_WITH(isotonic(x, Var(tensor({1.0, 0.0, 2.0}))),
-                    Contains("[isotonic] weights must be positive"));
+                    Contains("[isotonic] weights must be positive and finite"));
+  for (const double bad : {std::nan(""), std::numeric_limits<double>::infinity(), -1.0})
+    CHECK_THROWS_AS(isotonic(x, Var(tensor({1.0, bad, 2.0}))), ValueError);
+  for (const Shape& shape : {Shape{1}, Shape{}, Shape{1, 3}, Shape{3, 2}})
+    CHECK_THROWS_WITH(isotonic(x, Var(Tensor::ones(shape, DType::f64))),
+                      Contains("[isotonic] weights must be (2,3) or (3): got " + shape.to_string()));
   CHECK_THROWS_AS(isotonic(x, Var(tensor({1.0, 2.0}))), ShapeError);
   CHECK_THROWS_AS(isotonic(x, Var(Tensor::ones({3}))), DTypeError);
 }
