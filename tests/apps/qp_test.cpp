@@ -72,6 +72,23 @@ TEST_CASE("banach qp prints a line for each problem and writes the solutions", "
   CHECK(contains(over.err, "would overwrite"));
 }
 
+TEST_CASE("banach qp says where a solution is not unique and where its multipliers are not", "[qp]") {
+  const files::Folder folder;
+  const std::string path = folder / "degenerate.safetensors";
+  // -1 <= x <= 1 and no objective; then (x - 2)^2 / 2 with x <= 1 twice.
+  nn::save_safetensors(path, {{"Q", tensor({0.0, 1.0}, {2, 1, 1})},
+                              {"p", tensor({0.0, -2.0}, {2, 1})},
+                              {"G", tensor({-1.0, 1.0, 1.0, 1.0}, {2, 2, 1})},
+                              {"h", tensor({1.0, 1.0, 1.0, 1.0}, {2, 2})}});
+  const command::Outcome outcome = command::run("qp '" + path + "'");
+  INFO(outcome.err);
+  REQUIRE(outcome.code == 0);
+  const auto found = lines(outcome.out);
+  REQUIRE(found.size() == 2);
+  CHECK(found[0]["gradient_status"] == "non_differentiable");
+  CHECK(found[1]["gradient_status"] == "least_squares");
+}
+
 TEST_CASE("banach qp names what is wrong with a file", "[qp]") {
   const files::Folder folder;
   const std::string path = folder / "p.safetensors";
