@@ -3,10 +3,13 @@
 #include <algorithm>
 #include <charconv>
 #include <limits>
+#include <sstream>
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
+
+#include <apps/cli/run.hpp>
 
 namespace banach::cli {
 namespace {
@@ -54,6 +57,30 @@ CLI::Validator one_of(const std::vector<std::string>& choices) {
   return must_be(fmt::format("{}", fmt::join(choices, " or ")), [=](const std::string& text) {
     return std::find(choices.begin(), choices.end(), text) != choices.end();
   });
+}
+
+std::vector<std::string> split_list(const std::string& option, const std::string& what,
+                                    const std::string& list) {
+  std::vector<std::string> parts;
+  std::istringstream stream(list + ",");
+  for (std::string part; std::getline(stream, part, ',');) {
+    if (part.empty()) throw UsageError(fmt::format("{} '{}': a {} is missing", option, list, what));
+    parts.push_back(part);
+  }
+  return parts;
+}
+
+std::vector<std::string> split_choices(const std::string& option, const std::string& what,
+                                       const std::string& list, const std::vector<std::string>& choices) {
+  const std::vector<std::string> parts = split_list(option, what, list);
+  for (auto part = parts.begin(); part != parts.end(); ++part) {
+    if (std::find(choices.begin(), choices.end(), *part) == choices.end())
+      throw UsageError(
+          fmt::format("{}: must be out of {}: got '{}'", option, fmt::join(choices, ", "), *part));
+    if (std::find(parts.begin(), part, *part) != part)
+      throw UsageError(fmt::format("{} '{}': {} stands there twice", option, list, *part));
+  }
+  return parts;
 }
 
 CLI::Validator path() {

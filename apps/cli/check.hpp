@@ -17,6 +17,12 @@ CLI::Validator whole_number(std::uint64_t low, std::uint64_t high);
 /// A finite number from 0 to 1e9; `positive`: 0 itself is none.
 CLI::Validator number(bool positive);
 CLI::Validator one_of(const std::vector<std::string>& choices);
+/// The parts of a list "a,b" given to `option`. Throws UsageError if one is empty; `what` says what each is.
+std::vector<std::string> split_list(const std::string& option, const std::string& what,
+                                    const std::string& list);
+/// The same, of which each must be one of `choices` and stand there once.
+std::vector<std::string> split_choices(const std::string& option, const std::string& what,
+                                       const std::string& list, const std::vector<std::string>& choices);
 /// Neither empty nor the next option, which stands where the value was forgotten.
 CLI::Validator path();
 

@@ -5,6 +5,7 @@
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
+#include <apps/cli/environment.hpp>
 #include <apps/cli/interrupt.hpp>
 #include <apps/cli/output.hpp>
 #include <apps/cli/text_table.hpp>
@@ -12,7 +13,6 @@
 #include <apps/denoise/page.hpp>
 #include <apps/denoise/results.hpp>
 #include <apps/denoise/train.hpp>
-#include <apps/lab/environment.hpp>
 #include <banach/nn/file.hpp>
 
 namespace banach::denoise {
@@ -35,7 +35,7 @@ void compare(const Options& options) {
   if (!options.common.resume && !options.common.overwrite) check_replaceable(checkpoint, settings);
 
   Results results;
-  results.environment = lab::environment();
+  results.environment = cli::environment();
   const cli::Interrupt interrupt;
   train(
       settings, checkpoint, options.common.resume, [&] { return interrupt.requested(); }, results);

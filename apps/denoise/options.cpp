@@ -1,8 +1,5 @@
 #include <apps/denoise/options.hpp>
 
-#include <algorithm>
-#include <sstream>
-
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -12,25 +9,6 @@
 #include <apps/denoise/models.hpp>
 
 namespace banach::denoise {
-namespace {
-
-std::vector<std::string> split_list(const std::string& list) {
-  std::vector<std::string> methods;
-  std::istringstream stream(list + ",");
-  for (std::string method; std::getline(stream, method, ',');) {
-    if (method.empty()) throw cli::UsageError(fmt::format("--methods '{}': a method is missing", list));
-    const std::vector<std::string>& known = method_names();
-    if (std::find(known.begin(), known.end(), method) == known.end())
-      throw cli::UsageError(
-          fmt::format("--methods: must be out of {}: got '{}'", fmt::join(known, ", "), method));
-    if (std::find(methods.begin(), methods.end(), method) != methods.end())
-      throw cli::UsageError(fmt::format("--methods '{}': {} stands there twice", list, method));
-    methods.push_back(method);
-  }
-  return methods;
-}
-
-}  // namespace
 
 void add_options(CLI::App& app, Options& o) {
   const auto in_group = [](const std::string& title) {
@@ -40,7 +18,10 @@ void add_options(CLI::App& app, Options& o) {
   };
   const auto what = in_group("What is compared"), training = in_group("Training");
   what(app.add_option_function<std::string>(
-           "--methods", [&o](const std::string& list) { o.methods = split_list(list); },
+           "--methods",
+           [&o](const std::string& list) {
+             o.methods = cli::split_choices("--methods", "method", list, method_names());
+           },
            "Out of, separated by commas (default: fc,optnet,tv,tuned)\n"
            "  fc      a fully connected network\n"
            "  optnet  a quadratic program with learned Q, G and h, from a random start\n"

@@ -294,6 +294,7 @@ class Training {
 void train(const Settings& settings, const std::string& checkpoint, bool resume,
            const std::function<bool()>& stop, Results& results) {
   results.settings = describe(settings);
+  if (resume) run_notes.resume(checkpoint, results.settings, settings.methods.size());  // before any work
   Training(settings, checkpoint, stop, results).run(resume);
 }
 

@@ -6,13 +6,13 @@
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
+#include <apps/cli/environment.hpp>
 #include <apps/cli/interrupt.hpp>
 #include <apps/cli/output.hpp>
 #include <apps/cli/progress.hpp>
 #include <apps/cli/text_table.hpp>
 #include <apps/lab/checkpoint.hpp>
 #include <apps/lab/data.hpp>
-#include <apps/lab/environment.hpp>
 #include <apps/lab/findings.hpp>
 #include <apps/lab/linear.hpp>
 #include <apps/lab/linear_page.hpp>
@@ -48,7 +48,7 @@ void train_rules(const Options& options) {
   if (!options.common.resume && !options.common.overwrite) check_replaceable(checkpoint, settings);
 
   Results results;
-  results.environment = environment();
+  results.environment = cli::environment();
   if (!data.notice.empty()) {
     results.notices.push_back(data.notice);
     cli::note(data.notice);
@@ -83,7 +83,7 @@ void solve_linear(const Options& options) {
   const LinearSettings settings = resolve_linear(options);
   const cli::OutputFolder folder(out, {"summary.json", "report.html"});
   LinearResults results = with_progress(settings);
-  results.environment = environment();
+  results.environment = cli::environment();
   nn::write_atomically(folder.file("summary.json"), summary_json(results));
   nn::write_atomically(folder.file("report.html"), report::render(make_page(results)));
   fmt::print("{}\n{}/report.html, summary.json\n", to_text(results), out);

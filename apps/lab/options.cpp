@@ -1,7 +1,6 @@
 #include <apps/lab/options.hpp>
 
 #include <algorithm>
-#include <sstream>
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
@@ -44,16 +43,6 @@ auto in_group(const std::string& title) {
 }
 
 CLI::Validator count() { return cli::whole_number(1, 1'000'000'000); }
-
-std::vector<std::string> split_list(const std::string& list) {
-  std::vector<std::string> parts;
-  std::istringstream stream(list + ",");
-  for (std::string part; std::getline(stream, part, ',');) {
-    if (part.empty()) throw cli::UsageError(fmt::format("--rules '{}': a rule is missing", list));
-    parts.push_back(part);
-  }
-  return parts;
-}
 
 }  // namespace
 
@@ -120,7 +109,7 @@ void add_options(CLI::App& app, Options& o) {
   add_model_options(app, o);
   in_group(solving_group)(
       app.add_option_function<std::string>(
-          "--rules", [&o](const std::string& list) { o.rules = split_list(list); },
+          "--rules", [&o](const std::string& list) { o.rules = cli::split_list("--rules", "rule", list); },
           fmt::format(
               "Backward rules, separated by commas, out of\n  {}\n  all (one of each)\n"
               "All are compared along the first one's training.\n(default: implicit:gmres, jfb, neumann:5, "

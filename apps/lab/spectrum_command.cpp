@@ -7,12 +7,12 @@
 #include <fmt/format.h>
 
 #include <apps/cli/check.hpp>
+#include <apps/cli/environment.hpp>
 #include <apps/cli/interrupt.hpp>
 #include <apps/cli/output.hpp>
 #include <apps/cli/text_table.hpp>
 #include <apps/lab/checkpoint.hpp>
 #include <apps/lab/data.hpp>
-#include <apps/lab/environment.hpp>
 #include <apps/lab/spectrum_page.hpp>
 #include <apps/lab/train.hpp>
 #include <banach/nn/file.hpp>
@@ -126,7 +126,7 @@ void look(const SpectrumOptions& o) {
   const std::int64_t wanted = o.samples.value_or(model.settings.model == "conv" ? 1 : 6);
   const std::int64_t count = std::min(wanted, model.data.test.size());
   const Tensor x = model.data.test.range(0, count).x;
-  results.environment = environment();
+  results.environment = cli::environment();
   results.settings.insert(results.settings.begin(), {"--samples", std::to_string(count)});
   results.class_names = model.data.class_names;
   results.samples = sample_images(model.data.test, count);

@@ -1,7 +1,6 @@
 #include <apps/sudoku/options.hpp>
 
 #include <algorithm>
-#include <sstream>
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
@@ -12,25 +11,6 @@
 #include <apps/sudoku/models.hpp>
 
 namespace banach::sudoku {
-namespace {
-
-std::vector<std::string> split_list(const std::string& list) {
-  std::vector<std::string> parts;
-  std::istringstream stream(list + ",");
-  for (std::string part; std::getline(stream, part, ',');) {
-    if (part.empty()) throw cli::UsageError(fmt::format("--models '{}': a model is missing", list));
-    const std::vector<std::string>& known = model_names();
-    if (std::find(known.begin(), known.end(), part) == known.end())
-      throw cli::UsageError(
-          fmt::format("--models: must be out of {}: got '{}'", fmt::join(known, ", "), part));
-    if (std::find(parts.begin(), parts.end(), part) != parts.end())
-      throw cli::UsageError(fmt::format("--models '{}': {} stands there twice", list, part));
-    parts.push_back(part);
-  }
-  return parts;
-}
-
-}  // namespace
 
 void add_options(CLI::App& app, Options& o) {
   const auto in_group = [](const std::string& title) {
@@ -40,7 +20,10 @@ void add_options(CLI::App& app, Options& o) {
   };
   const auto what = in_group("What is trained"), training = in_group("Training");
   what(app.add_option_function<std::string>(
-           "--models", [&o](const std::string& list) { o.models = split_list(list); },
+           "--models",
+           [&o](const std::string& list) {
+             o.models = cli::split_choices("--models", "model", list, model_names());
+           },
            "Out of, separated by commas (default: all three)\n"
            "  optnet  a quadratic program with learned equalities\n"
            "  conv    a convolutional network\n"

@@ -5,10 +5,10 @@
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
+#include <apps/cli/environment.hpp>
 #include <apps/cli/interrupt.hpp>
 #include <apps/cli/output.hpp>
 #include <apps/cli/text_table.hpp>
-#include <apps/lab/environment.hpp>
 #include <apps/sudoku/options.hpp>
 #include <apps/sudoku/page.hpp>
 #include <apps/sudoku/train.hpp>
@@ -26,7 +26,7 @@ void learn(const Options& options) {
   if (!options.common.resume && !options.common.overwrite) check_replaceable(checkpoint, settings);
 
   Results results;
-  results.environment = lab::environment();
+  results.environment = cli::environment();
   const cli::Interrupt interrupt;
   const auto stop = [&] { return interrupt.requested(); };
   train(settings, checkpoint, options.common.resume, stop, results);

@@ -252,6 +252,7 @@ class Training {
 void train(const Settings& settings, const std::string& checkpoint, bool resume,
            const std::function<bool()>& stop, Results& results) {
   results.settings = describe(settings);
+  if (resume) run_notes.resume(checkpoint, results.settings, settings.models.size());  // before any work
   results.steps_per_epoch = settings.train / settings.batch_size;
   results.train_probed = std::min(settings.train, settings.test);
   results.data = make_dataset(settings.train, settings.test, settings.split, settings.seed);

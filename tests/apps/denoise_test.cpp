@@ -237,6 +237,12 @@ TEST_CASE("a stopped denoising goes on to the very same results", "[denoise]") {
   const Tensor &a = resumed.methods[0].learned.at("D"), &b = whole.methods[0].learned.at("D");
   CHECK(std::equal(a.values<double>().begin(), a.values<double>().end(), b.values<double>().begin()));
   CHECK(metrics_csv(small_run(settings, checkpoint, true)) == metrics_csv(resumed));
+
+  Results untouched;
+  CHECK_THROWS_AS(train(
+                      settings, folder / "none", true, [] { return false; }, untouched),
+                  FileError);
+  CHECK(untouched.candidates.empty());  // refused before any work
 }
 
 TEST_CASE("the results of a denoising survive text, numbers that are not finite too", "[denoise]") {

@@ -248,6 +248,10 @@ TEST_CASE("an interrupted sudoku training goes on to the very same results") {
   }
   CHECK(findings(train_small(settings, checkpoint, true)) == findings(resumed));
 
+  Results untouched;
+  CHECK_THROWS_WITH(train(settings, folder / "none", true, never, untouched), Contains("no checkpoint"));
+  CHECK(untouched.data.train.empty());  // refused before any work
+
   Settings other = settings;
   other.seed = 1;
   CHECK_THROWS_WITH(train_small(other, checkpoint, true), Contains("--seed 0, not 1"));

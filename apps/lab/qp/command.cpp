@@ -7,10 +7,10 @@
 
 #include <apps/cli/check.hpp>
 #include <apps/cli/common.hpp>
+#include <apps/cli/environment.hpp>
 #include <apps/cli/output.hpp>
 #include <apps/cli/progress.hpp>
 #include <apps/cli/text_table.hpp>
-#include <apps/lab/environment.hpp>
 #include <apps/lab/qp/page.hpp>
 #include <banach/nn/file.hpp>
 
@@ -39,7 +39,7 @@ std::vector<Problem> chosen(const QpOptions& o) {
 void look(const QpOptions& o) {
   const std::vector<Problem> problems = chosen(o);
   const cli::OutputFolder folder(o.out, {"summary.json", "report.html"});
-  Results results{.environment = environment()};
+  Results results{.environment = cli::environment()};
   cli::Progress bar(static_cast<std::int64_t>(problems.size()));
   for (const Problem& problem : problems) {
     results.studies.push_back(study(problem));

@@ -1,4 +1,4 @@
-#include <apps/lab/environment.hpp>
+#include <apps/cli/environment.hpp>
 
 #include <algorithm>
 #include <ctime>
@@ -8,7 +8,7 @@
 #include <banach/engine/simd.hpp>
 #include <banach/version.hpp>
 
-namespace banach::lab {
+namespace banach::cli {
 namespace {
 
 std::string processor() {
@@ -38,4 +38,4 @@ Entries environment() {
           {"date", now()}};
 }
 
-}  // namespace banach::lab
+}  // namespace banach::cli
