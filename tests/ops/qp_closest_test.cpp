@@ -138,6 +138,11 @@ TEST_CASE("closest problems stay with themselves, and say what they are", "[qp]"
     CHECK(samples[2].kind == GradientKind::approximate);
     CHECK(samples[3].kind == GradientKind::approximate);
   }
+  {  // A right-hand side far below is a constraint, as it is to the solver.
+    const QpShift shift = qp_shift({one, Var(number(0.0)), G, Var(values({-2e30, 0}, {2}))});
+    CHECK(shift.length[0] == Approx(std::sqrt(2.0) * 1e30));
+    for (std::int64_t i = 0; i < 2; ++i) CHECK(shift.h.value().at(i) == Approx(1e30));
+  }
   {  // A bound that has room on neither side: the next h moves it or not.
     const Tape tape;
     const Var h = leaf(values({-1, -1, 0}, {3}));

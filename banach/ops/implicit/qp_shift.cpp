@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <numeric>
 
 namespace banach {
@@ -21,8 +22,9 @@ QpShift qp_shift(const QpParameters& given, const QpReport& report, const QpSolv
   const QpParameters all = qp::complete(given, size);
   const Var A = cast(all.A, DType::f64), b = cast(all.b, DType::f64);
 
-  const Var real =
-      less(abs(cast(Var(all.h.value()), DType::f64)), 1e30);  // what is no constraint has a multiplier of 0
+  // What is no constraint has a multiplier of 0, and no shift helps against -infinity.
+  const Var right = cast(Var(all.h.value()), DType::f64);
+  const Var real = less(right, 1e30) * greater(right, -std::numeric_limits<double>::infinity());
   const Var h = where(real, cast(all.h, DType::f64), 1.0);
   const Var G = where(qp::as_column(real), cast(all.G, DType::f64), 0.0);
   const Var identity(Tensor::eye(m + e, DType::f64));
