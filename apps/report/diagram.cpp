@@ -34,9 +34,12 @@ class Frame {
   double scale_;
 };
 
-bool finite(const Shape& shape) {
-  return std::all_of(shape.points.begin(), shape.points.end(),
-                     [](const Point& p) { return std::abs(p.x) <= 1e6 && std::abs(p.y) <= 1e6; });
+/// Near enough to the drawing, in pixels, for a browser's numbers; no NaN.
+bool drawable(const Shape& shape, const Frame& frame) {
+  return std::all_of(shape.points.begin(), shape.points.end(), [&](const Point& point) {
+    const Point p = frame.at(point);
+    return std::abs(p.x) <= 1e6 && std::abs(p.y) <= 1e6;
+  });
 }
 
 std::string color(const Shape& shape) {
@@ -94,7 +97,7 @@ std::string place(const Point& p, const Shape& shape, double size = 1) {
 }
 
 std::string shape_svg(const Shape& shape, const Frame& frame) {
-  if (shape.points.empty() || !finite(shape)) return {};
+  if (shape.points.empty() || !drawable(shape, frame)) return {};
   std::string svg;
   switch (shape.kind) {
     case Kind::area:

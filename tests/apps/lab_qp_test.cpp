@@ -203,6 +203,42 @@ TEST_CASE("the page and the file hold no NaN, and load nothing from elsewhere", 
   CHECK(findings(results).size() == 2 + 9 + 1);  // about all that is exact, each other problem, the estimates
 }
 
+TEST_CASE("findings tell of infinite bounds and of ADMM without an end", "[qp]") {
+  const double inf = std::numeric_limits<double>::infinity();
+  const auto said = [](const std::vector<double>& h) {
+    const QpData data{.Q = Tensor::zeros({2, 2}, DType::f64),
+                      .p = Tensor::from<double>(Vector{-1.0, 0.0}, {2}),
+                      .G = Tensor::from<double>(std::vector<double>{5.0, 0.0, -1.0, 0.0}, {2, 2}),
+                      .h = Tensor::from<double>(h, {2})};
+    return findings({.studies = {study({.name = "a", .title = "A", .data = data})}}).back();
+  };
+  CHECK(contains(said({inf, 0.0}), "no constraint stops it (the largest Gᵢ z is -1)"));
+  const std::string free = said({inf, inf});
+  CHECK(contains(free, "dual_infeasible"));
+  CHECK_FALSE(contains(free, "stops it"));
+  CHECK(contains(said({1.0, -inf}), "constraint 2 asks for less than -infinity"));
+  const auto told = [](bool converged) {
+    return findings(
+        {.estimates = {{.problem = "a", .forward_steps = 7, .rate = 0.5, .converged = converged}}});
+  };
+  CHECK(contains(told(true).back(), "the fixed point takes 7 steps (rate 0.5)"));
+  CHECK(contains(told(false).back(), "ADMM did not reach its fixed point in 7 steps (rate 0.5)"));
+}
+
+TEST_CASE("what is weakly active does not depend on a constraint's units", "[qp]") {
+  for (const double unit : {1e-6, 1.0, 1e6}) {
+    const Study s =
+        study({.name = "a",
+               .title = "A",
+               .data = {.Q = Tensor::eye(2, DType::f64),
+                        .p = Tensor::from<double>(Vector{-1.0, 0.0}, {2}),
+                        .G = Tensor::from<double>(std::vector<double>{unit, 0.0, 0.0, unit}, {2, 2}),
+                        .h = Tensor::from<double>(std::vector<double>{unit, 1e-3 * unit}, {2})}});
+    CHECK(s.weak == std::vector<bool>{true, false});
+    CHECK(s.active == std::vector<bool>{false, false});
+  }
+}
+
 TEST_CASE("the command draws known problems, or those of a file", "[qp]") {
   const files::Folder folder;
   const std::string out = folder / "out", path = folder / "p.safetensors";

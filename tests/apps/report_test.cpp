@@ -528,6 +528,15 @@ TEST_CASE("a diagram is drawn where its points lie, without what is not finite")
   CHECK(contains(html, R"(cx="50.0" cy="732.0")"));
   CHECK(contains(html, R"(cx="412.0" cy="8.0")"));
   CHECK(count(html, "<circle") == 6);  // two dots, and one in the legend; two diagrams
+  // In large units too; but nothing so far away that a browser's numbers fail.
+  const Diagram large{
+      .title = "large",
+      .x_range = {0, 1e9},
+      .y_range = {0, 1e9},
+      .shapes = {{.kind = Kind::dot, .points = {{5e8, 1e9}}}, {.kind = Kind::dot, .points = {{1e18, 0}}}}};
+  const std::string drawn = render(page_of({large}));
+  CHECK(count(drawn, "<circle") == 1);
+  CHECK(contains(drawn, R"(cx="231.0" cy="8.0")"));
   diagram.y_range = {1, 1};
   CHECK_THROWS_AS(render(page_of({diagram})), banach::ValueError);
 }

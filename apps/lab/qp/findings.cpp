@@ -61,6 +61,10 @@ std::string about_unsolved(const Study& s) {
   const auto planes = rows(s.problem.data.G, s.problem.data.h),
              equalities = rows(s.problem.data.A, s.problem.data.b);
   if (s.report.status == QpStatus::primal_infeasible) {
+    for (std::size_t i = 0; i < planes.size(); ++i)
+      if (planes[i].h == -HUGE_VAL)
+        return fmt::format("{}: primal_infeasible: constraint {} asks for less than -infinity.",
+                           s.problem.title, i + 1);
     Vector sum{};
     double right = 0.0;
     const auto take = [&](const std::vector<HalfPlane>& all, const std::vector<double>& weights) {
@@ -83,12 +87,14 @@ std::string about_unsolved(const Study& s) {
   if (s.report.status == QpStatus::dual_infeasible) {
     const Tensor& p = s.problem.data.p;
     double most = -HUGE_VAL;
-    for (const HalfPlane& plane : planes) most = std::max(most, plane.a[0] * s.z[0] + plane.a[1] * s.z[1]);
+    for (const HalfPlane& plane : planes)
+      if (plane.h < 1e30)  // else it holds nothing back
+        most = std::max(most, plane.a[0] * s.z[0] + plane.a[1] * s.z[1]);
     return fmt::format("{}: dual_infeasible, and proved: along z = {} the objective falls (p'z = {}){}.",
                        s.problem.title, pair_words(s.z), format_number(p.at(0) * s.z[0] + p.at(1) * s.z[1]),
-                       planes.empty() ? ""
-                                      : fmt::format(" and no constraint stops it (the largest Gᵢ z is {})",
-                                                    format_number(most)));
+                       most == -HUGE_VAL ? ""
+                                         : fmt::format(" and no constraint stops it (the largest Gᵢ z is {})",
+                                                       format_number(most)));
   }
   return fmt::format("{}: named {}; no solution and no gradient is made up.", s.problem.title,
                      name(s.report.status));
@@ -122,11 +128,15 @@ std::string about_estimates(const Estimates& e) {
     if (rule != "jfb" || steps > 0)
       parts.push_back(rule + " " + (steps > 0 ? std::to_string(steps) : "more than tried"));
   }
-  return fmt::format(
-      "{} by ADMM: the fixed point takes {} steps (rate {}); steps differentiated for an error below 1 % of "
-      "the "
-      "gradient: {}.",
-      e.problem, e.forward_steps, format_number(e.rate), fmt::join(parts, ", "));
+  const std::string forward =
+      e.converged
+          ? fmt::format("the fixed point takes {} steps (rate {}); ", e.forward_steps, format_number(e.rate))
+          : fmt::format(
+                "ADMM did not reach its fixed point in {} steps (rate {}): what follows is at "
+                "the last one; ",
+                e.forward_steps, format_number(e.rate));
+  return fmt::format("{} by ADMM: {}steps differentiated for an error below 1 % of the gradient: {}.",
+                     e.problem, forward, fmt::join(parts, ", "));
 }
 
 }  // namespace

@@ -16,7 +16,7 @@ namespace banach::lab::qp {
 namespace {
 
 constexpr double nan = std::numeric_limits<double>::quiet_NaN();
-// Below this a multiplier or a slack counts as 0: far above the rounding of an exact active set, far below
+// Below this a multiplier on a path counts as 0: far above the rounding of an exact active set, far below
 // what a drawing shows.
 constexpr double negligible = 1e-9;
 
@@ -107,7 +107,7 @@ Vector reported(const Differentiated& d, const QpData& data, const Direction& di
 
 double length(const Vector& v) { return std::hypot(v[0], v[1]); }
 
-/// What fits all that is to be seen: solution, free optimum, and the corners near them.
+/// What fits all that is to be seen: solution, free optimum, feasible point and the origin.
 View fitting(const Study& s) {
   if (s.problem.reach) return {s.problem.center, *s.problem.reach};
   std::vector<Vector> seen{{0.0, 0.0}};
@@ -160,10 +160,19 @@ void add_derivatives(const std::string& letter, const Tensor& parameter, Tensor 
 void tell_active(const QpData& data, Study& s) {
   const QpSolution solved = solve_qp(data, {.derivative = true});
   const Tensor active = solved.derivative->active();
+  s.weak.assign(s.lambda.size(), false);
+  std::vector<std::pair<double, std::size_t>> free;  // by their slack, to a row's scale
   for (std::size_t i = 0; i < s.lambda.size(); ++i) {
-    s.active.push_back(s.solved() && active.at(static_cast<std::int64_t>(i)) > 0.5);
-    s.weak.push_back(s.solved() && !s.active[i] && std::abs(s.slack[i]) <= negligible);
+    const auto row = static_cast<std::int64_t>(i);
+    s.active.push_back(s.solved() && active.at(row) > 0.5);
+    const double scale = std::max(std::abs(data.G.at(2 * row)), std::abs(data.G.at(2 * row + 1)));
+    if (!s.active[i]) free.emplace_back(std::abs(s.slack[i]) / (scale > 0.0 ? scale : 1.0), i);
   }
+  if (!s.solved()) return;
+  // How many are weak is the solver's to say; they are those of least slack.
+  std::sort(free.begin(), free.end());
+  for (int k = 0; k < solved.derivative->problems()[0].weak; ++k)
+    s.weak[free[static_cast<std::size_t>(k)].second] = true;
 }
 
 GradientKind worse(const std::array<GradientStatus, 2>& status) {
