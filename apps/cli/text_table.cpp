@@ -34,4 +34,11 @@ std::string text_table(const std::vector<std::string>& header,
   return table;
 }
 
+std::string text_table(const SummaryTable& table) {
+  std::vector<std::string> header;
+  for (const auto& [name, unit, tooltip] : table.head)
+    header.push_back(unit.empty() ? name : fmt::format("{} ({})", name, unit));
+  return text_table(header, table.rows);
+}
+
 }  // namespace banach::cli

@@ -9,4 +9,15 @@ namespace banach::cli {
 std::string text_table(const std::vector<std::string>& header,
                        const std::vector<std::vector<std::string>>& rows);
 
+/// The main numbers of a run, as printed at its end and shown on its page.
+struct SummaryTable {
+  struct Head {
+    std::string name{}, unit{}, tooltip{};
+  };
+  std::vector<Head> head;
+  std::vector<std::vector<std::string>> rows;
+};
+/// Names with their units in brackets; no tooltips.
+std::string text_table(const SummaryTable& table);
+
 }  // namespace banach::cli

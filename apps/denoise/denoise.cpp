@@ -18,14 +18,6 @@
 namespace banach::denoise {
 namespace {
 
-void print_table(const Results& results) {
-  const SummaryTable table = summary_table(results);
-  std::vector<std::string> header;
-  for (const SummaryTable::Head& head : table.head)
-    header.push_back(head.unit.empty() ? head.name : fmt::format("{} ({})", head.name, head.unit));
-  fmt::print("{}", cli::text_table(header, table.rows));
-}
-
 void compare(const Options& options) {
   const std::string out = options.common.out.value_or("out/denoise");
   const Settings settings = resolve(options);
@@ -43,7 +35,7 @@ void compare(const Options& options) {
   nn::write_atomically(folder.file("metrics.csv"), metrics_csv(results));
   nn::write_atomically(folder.file("summary.json"), summary_json(results));
   nn::write_atomically(folder.file("report.html"), report::render(make_page(results)));
-  print_table(results);
+  fmt::print("{}", cli::text_table(summary_table(results)));
   fmt::print("\n");
   for (const std::string& text : findings(results)) fmt::print("{}\n", text);
   for (const std::string& text : warnings(results)) fmt::print("{}\n", text);

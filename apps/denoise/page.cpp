@@ -34,10 +34,10 @@ std::vector<report::KeyFigure> key_figures(const Results& results) {
 }
 
 Table overview(const Results& results) {
-  const SummaryTable summary = summary_table(results);
+  const cli::SummaryTable summary = summary_table(results);
   Table table{.title = "Test errors",
               .caption = "Mean squared error a value. The paper's numbers are of its own signals."};
-  for (const SummaryTable::Head& head : summary.head)
+  for (const cli::SummaryTable::Head& head : summary.head)
     table.columns.push_back({head.name, head.unit, head.tooltip});
   table.rows = summary.rows;
   std::size_t best = 0;

@@ -88,8 +88,8 @@ std::string summary_json(const Results& results) {
   return json.dump(2) + "\n";
 }
 
-SummaryTable summary_table(const Results& results) {
-  SummaryTable table;
+cli::SummaryTable summary_table(const Results& results) {
+  cli::SummaryTable table;
   table.head = {{"method", "", "as given to --methods"},
                 {"test error", "", "mean squared error on the test signals, at the end of training"},
                 {"beside tv", "", "how much smaller the error is than total variation's"},

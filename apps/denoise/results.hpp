@@ -7,6 +7,7 @@
 #include <vector>
 
 #include <apps/cli/run_notes.hpp>
+#include <apps/cli/text_table.hpp>
 #include <banach/engine/tensor.hpp>
 
 namespace banach::denoise {
@@ -65,14 +66,7 @@ std::string metrics_csv(const Results& results);
 std::string summary_json(const Results& results);
 
 /// One row a method, as printed at the end and shown on the page.
-struct SummaryTable {
-  struct Head {
-    std::string name, unit, tooltip;
-  };
-  std::vector<Head> head;
-  std::vector<std::vector<std::string>> rows;
-};
-SummaryTable summary_table(const Results& results);
+cli::SummaryTable summary_table(const Results& results);
 
 /// How much smaller its error is than total variation's: 0.1 is 10 %. NaN if either is not there.
 double gain(const Results& results, const std::string& method);

@@ -27,14 +27,6 @@
 namespace banach::lab {
 namespace {
 
-void print_table(const Results& results) {
-  const SummaryTable table = summary_table(results);
-  std::vector<std::string> header;
-  for (const SummaryTable::Head& head : table.head)
-    header.push_back(head.unit.empty() ? head.name : fmt::format("{} ({})", head.name, head.unit));
-  fmt::print("{}", cli::text_table(header, table.rows));
-}
-
 void train_rules(const Options& options) {
   const std::string out = options.common.out.value_or("out/lab");
   parse_rules(options.rules.empty() ? std::vector<std::string>{"jfb"}
@@ -61,7 +53,7 @@ void train_rules(const Options& options) {
   nn::write_atomically(folder.file("metrics.csv"), metrics_csv(results));
   nn::write_atomically(folder.file("summary.json"), summary_json(results));
   nn::write_atomically(folder.file("report.html"), report::render(make_page(results)));
-  print_table(results);
+  fmt::print("{}", cli::text_table(summary_table(results)));
   fmt::print("\n");
   for (const std::string& text : results.remarks) fmt::print("{}\n", text);
   for (const std::string& text : warnings(results)) fmt::print("{}\n", text);

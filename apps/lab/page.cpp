@@ -51,9 +51,9 @@ std::vector<report::KeyFigure> key_figures(const Results& results) {
 }
 
 Table overview(const Results& results) {
-  const SummaryTable summary = summary_table(results);
+  const cli::SummaryTable summary = summary_table(results);
   Table table{.title = "All rules, each along its own training", .caption = {}};
-  for (const SummaryTable::Head& head : summary.head)
+  for (const cli::SummaryTable::Head& head : summary.head)
     table.columns.push_back({head.name, head.unit, head.tooltip});
   table.rows = summary.rows;
   std::vector<double> accuracies;

@@ -326,9 +326,9 @@ std::string summary_json(const Results& results) {
   return json.dump(2) + "\n";
 }
 
-SummaryTable summary_table(const Results& results) {
+cli::SummaryTable summary_table(const Results& results) {
   using report::format_number;
-  SummaryTable table;
+  cli::SummaryTable table;
   table.head = {
       {"rule", "", "as given to --rules"},
       {"accuracy", "", "on the test set, at the end of training"},

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include <apps/cli/text_table.hpp>
 #include <apps/lab/options.hpp>
 
 namespace banach::lab {
@@ -151,13 +152,6 @@ std::string metrics_csv(const Results& results);
 std::string summary_json(const Results& results);
 
 /// One row a rule, as printed at the end and shown on the page.
-struct SummaryTable {
-  struct Head {
-    std::string name, unit, tooltip;
-  };
-  std::vector<Head> head;
-  std::vector<std::vector<std::string>> rows;
-};
-SummaryTable summary_table(const Results& results);
+cli::SummaryTable summary_table(const Results& results);
 
 }  // namespace banach::lab

@@ -88,8 +88,8 @@ std::vector<std::string> findings(const SpectrumResults& results) {
   return texts;
 }
 
-SummaryTable summary_table(const SpectrumResults& results) {
-  SummaryTable table;
+cli::SummaryTable summary_table(const SpectrumResults& results) {
+  cli::SummaryTable table;
   table.head = {{"image", "", "of the test set, with its label"},
                 {"radius before", "", "largest magnitude of an eigenvalue"},
                 {"after", "", "the same after training"},

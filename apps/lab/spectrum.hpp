@@ -40,7 +40,7 @@ std::string sample_name(const SpectrumResults& results, std::size_t i);
 std::vector<std::string> findings(const SpectrumResults& results);
 
 /// One row an image: its numbers before and after.
-SummaryTable summary_table(const SpectrumResults& results);
+cli::SummaryTable summary_table(const SpectrumResults& results);
 std::string summary_json(const SpectrumResults& results);
 
 }  // namespace banach::lab

@@ -76,9 +76,9 @@ std::string share_outside(const std::vector<Spectrum>& spectra) {
 }
 
 report::Table numbers(const SpectrumResults& results) {
-  const SummaryTable summary = summary_table(results);
+  const cli::SummaryTable summary = summary_table(results);
   report::Table table{.title = "Image by image", .caption = {}};
-  for (const SummaryTable::Head& head : summary.head)
+  for (const cli::SummaryTable::Head& head : summary.head)
     table.columns.push_back({head.name, head.unit, head.tooltip});
   table.rows = summary.rows;
   return table;

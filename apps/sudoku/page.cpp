@@ -63,9 +63,9 @@ std::vector<Block> error_charts(const Results& results) {
 }
 
 report::Table summary(const Results& results) {
-  const SummaryTable numbers = summary_table(results);
+  const cli::SummaryTable numbers = summary_table(results);
   report::Table table{.title = "At the end of training", .caption = {}};
-  for (const std::string& name : numbers.header) table.columns.push_back({name});
+  for (const cli::SummaryTable::Head& head : numbers.head) table.columns.push_back({head.name});
   table.rows = numbers.rows;
   return table;
 }

@@ -240,10 +240,16 @@ std::string summary_json(const Results& results) {
   return json.dump(2) + "\n";
 }
 
-SummaryTable summary_table(const Results& results) {
-  SummaryTable table{.header = {"model", "parameters", "held-out boards wrong", "cells wrong", "MSE",
-                                "training boards wrong", "below 1 % after", "time"},
-                     .rows = {}};
+cli::SummaryTable summary_table(const Results& results) {
+  cli::SummaryTable table{.head = {{"model"},
+                                   {"parameters"},
+                                   {"held-out boards wrong"},
+                                   {"cells wrong"},
+                                   {"MSE"},
+                                   {"training boards wrong"},
+                                   {"below 1 % after"},
+                                   {"time"}},
+                          .rows = {}};
   for (const ModelResult& model : results.models) {
     const Probe* p = model.below(0.01);
     table.rows.push_back({model.name, report::format_count(model.parameters),

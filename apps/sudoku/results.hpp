@@ -9,6 +9,7 @@
 #include <vector>
 
 #include <apps/cli/run_notes.hpp>
+#include <apps/cli/text_table.hpp>
 #include <apps/sudoku/boards.hpp>
 #include <apps/sudoku/models.hpp>
 
@@ -77,11 +78,7 @@ std::string metrics_csv(const Results& results);
 std::string summary_json(const Results& results);
 
 /// One row a model, as printed at the end and shown on the page.
-struct SummaryTable {
-  std::vector<std::string> header;
-  std::vector<std::vector<std::string>> rows;
-};
-SummaryTable summary_table(const Results& results);
+cli::SummaryTable summary_table(const Results& results);
 
 /// What the numbers say, in sentences.
 std::vector<std::string> findings(const Results& results);

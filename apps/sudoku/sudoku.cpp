@@ -34,8 +34,7 @@ void learn(const Options& options) {
   nn::write_atomically(folder.file("metrics.csv"), metrics_csv(results));
   nn::write_atomically(folder.file("summary.json"), summary_json(results));
   nn::write_atomically(folder.file("report.html"), report::render(make_page(results)));
-  const SummaryTable table = summary_table(results);
-  fmt::print("{}\n", cli::text_table(table.header, table.rows));
+  fmt::print("{}\n", cli::text_table(summary_table(results)));
   for (const std::string& text : findings(results)) fmt::print("{}\n", text);
   fmt::print("{}/report.html, summary.json, metrics.csv, checkpoint.safetensors\n", out);
 }

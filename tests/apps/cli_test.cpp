@@ -183,4 +183,6 @@ TEST_CASE("files that are missing, damaged or cannot be written end with 1") {
 TEST_CASE("a text table aligns its columns by characters") {
   CHECK(banach::cli::text_table({"rule", "λ"}, {{"a", "1.25"}, {"longer"}}) ==
         "rule       λ\na       1.25\nlonger\n");
+  CHECK(banach::cli::text_table({.head = {{"rule"}, {"time", "s", "of a step"}}, .rows = {{"a", "2"}}}) ==
+        "rule  time (s)\na            2\n");
 }

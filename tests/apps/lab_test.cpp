@@ -392,7 +392,7 @@ TEST_CASE("losses that are not finite are announced") {
   CHECK(texts[1].find("not finite") != std::string::npos);  // and not "uphill"
   CHECK(summary_json(results).find(words) != std::string::npos);
   CHECK(summary_json(results).find("\"steps_without_finite_loss\": 2") != std::string::npos);
-  const SummaryTable table = summary_table(results);
+  const cli::SummaryTable table = summary_table(results);
   for (const std::string& cell : table.rows.front()) CHECK(cell.find("-nan") == std::string::npos);
 }
 

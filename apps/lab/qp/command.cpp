@@ -48,10 +48,7 @@ void look(const QpOptions& o) {
   }
   nn::write_atomically(folder.file("summary.json"), summary_json(results));
   nn::write_atomically(folder.file("report.html"), report::render(make_page(results)));
-  const SummaryTable table = summary_table(results);
-  std::vector<std::string> header;
-  for (const SummaryTable::Head& head : table.head) header.push_back(head.name);
-  fmt::print("{}\n", cli::text_table(header, table.rows));
+  fmt::print("{}\n", cli::text_table(summary_table(results)));
   for (const std::string& text : findings(results)) fmt::print("{}\n", text);
   fmt::print("{}/report.html, summary.json\n", o.out);
 }

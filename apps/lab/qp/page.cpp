@@ -184,9 +184,9 @@ report::Section section(const Study& s) {
 }
 
 report::Table overview(const Results& results) {
-  const SummaryTable summary = summary_table(results);
+  const cli::SummaryTable summary = summary_table(results);
   report::Table table{.title = "All problems"};
-  for (const SummaryTable::Head& head : summary.head)
+  for (const cli::SummaryTable::Head& head : summary.head)
     table.columns.push_back({.name = head.name, .unit = head.unit, .tooltip = head.tooltip});
   table.columns[1].align = table.columns[2].align = report::Column::Align::center;
   table.rows = summary.rows;

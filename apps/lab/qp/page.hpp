@@ -17,7 +17,7 @@ struct Results {
 /// What the numbers say.
 std::vector<std::string> findings(const Results& results);
 /// One row a problem.
-SummaryTable summary_table(const Results& results);
+cli::SummaryTable summary_table(const Results& results);
 std::string summary_json(const Results& results);
 report::Page make_page(const Results& results);
 

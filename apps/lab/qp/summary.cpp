@@ -102,8 +102,8 @@ std::string members(const std::vector<bool>& marked) {
 
 }  // namespace
 
-SummaryTable summary_table(const Results& results) {
-  SummaryTable table;
+cli::SummaryTable summary_table(const Results& results) {
+  cli::SummaryTable table;
   table.head = {{"Problem", "", ""},
                 {"Status", "", "How the problem ended"},
                 {"Gradient", "", "What kind of derivative dz is; of z1 and z2, where they differ"},
