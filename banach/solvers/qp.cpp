@@ -198,7 +198,7 @@ Fitness fitness(const Problems& all, std::int64_t problem) {
 class Packed {
  public:
   Packed(const qp::Solver& solver, std::int64_t n, std::int64_t e, std::int64_t m, std::int64_t bounds,
-         const std::int64_t* columns, double target, int max_steps, bool warm)
+         const std::int64_t* columns, double target, int max_steps, double rounding, bool warm)
       : solver_(solver), width_(solver.width) {
     const std::int64_t dense = m - bounds;
     const std::int64_t numbers = n * n + n + e * n + e + bounds + dense * n + m + n + e + 3 * m + 7;
@@ -224,6 +224,7 @@ class Packed {
               part(m),
               target,
               max_steps,
+              rounding,
               warm ? part(m) : nullptr,
               part(n),
               part(e),
@@ -265,7 +266,7 @@ struct Single {
     Numbers x, y, z;
   };
   Answer solve(int max_steps) const {
-    Packed packed(qp::single(), n, e, m, 0, nullptr, 1e-12, max_steps, false);
+    Packed packed(qp::single(), n, e, m, 0, nullptr, 1e-12, max_steps, 0.0, false);
     qp::Group& g = packed.group();
     const auto fill = [](const Numbers& from, double* to) { std::copy(from.begin(), from.end(), to); };
     fill(Q, g.Q), fill(p, g.p), fill(A, g.A), fill(b, g.b), fill(G, g.G), fill(h, g.h);
@@ -461,7 +462,7 @@ class Batch {
       for (std::int64_t g = begin; g < end; ++g) {
         const std::int64_t first = g * solver.width, count = std::min(solver.width, all_.count - first);
         auto packed = std::make_unique<Packed>(solver, all_.n, all_.e, all_.m, std::ssize(bounds.columns),
-                                               bounds.columns.data(), 1e-10, options_.max_steps,
+                                               bounds.columns.data(), 1e-10, options_.max_steps, rounding(),
                                                start_.lambda.values.defined());
         for (std::int64_t lane = 0; lane < solver.width; ++lane)
           pack(*packed, lane, first + lane, lane < count);
@@ -638,23 +639,27 @@ class Batch {
       }
     Single::Answer a = s.solve(options_.max_steps);
     const double* b = all_.b.of(i);
-    double value = 0.0;
+    double value = 0.0, most = 0.0, entry = 0.0, weight = 0.0;
     Numbers left(static_cast<std::size_t>(n), 0.0);
+    const auto take = [&](const double* row, double w) {
+      weight = std::max(weight, std::abs(w));
+      for (std::int64_t j = 0; j < n; ++j) {
+        left[static_cast<std::size_t>(j)] += row[j] * w;
+        entry = std::max(entry, std::abs(row[j]));
+      }
+    };
     for (std::int64_t k = 0; k < e; ++k) {
       a.y[static_cast<std::size_t>(k)] *= unit[static_cast<std::size_t>(k)];
       value -= b[k] * a.y[static_cast<std::size_t>(k)];
-      for (std::int64_t j = 0; j < n; ++j)
-        left[static_cast<std::size_t>(j)] += A[k * n + j] * a.y[static_cast<std::size_t>(k)];
+      take(A + k * n, a.y[static_cast<std::size_t>(k)]);
     }
     for (std::int64_t k = 0; k < m; ++k) {
       const double w = a.z[static_cast<std::size_t>(k)] *= unit[static_cast<std::size_t>(e + k)];
       value -= h[rows[static_cast<std::size_t>(k)]] * w;
-      for (std::int64_t j = 0; j < n; ++j)
-        left[static_cast<std::size_t>(j)] += G[rows[static_cast<std::size_t>(k)] * n + j] * w;
+      take(G + rows[static_cast<std::size_t>(k)] * n, w);
     }
-    double most = 0.0;
     for (double x : left) most = std::max(most, std::abs(x));
-    if (!(value > 0.0) || !(most <= proof * value)) return false;
+    if (!proves(value, most, entry * weight)) return false;
     for (std::int64_t k = 0; k < e; ++k) nu[i * e + k] = a.y[static_cast<std::size_t>(k)] / value;
     std::fill_n(lambda + i * all_.m, all_.m, 0.0);
     for (std::int64_t k = 0; k < m; ++k)
@@ -695,17 +700,23 @@ class Batch {
     for (std::int64_t k = 0; k < m; ++k)
       std::copy_n(G + rows[static_cast<std::size_t>(k)] * n, n, s.G.begin() + k * n);
     const Single::Answer a = s.solve(options_.max_steps);
-    double value = 0.0, most = 0.0;
-    for (std::int64_t j = 0; j < n; ++j) value -= p[j] * a.x[static_cast<std::size_t>(j)];
+    double value = 0.0, most = 0.0, entry = 0.0, weight = 0.0;
+    for (std::int64_t j = 0; j < n; ++j) {
+      value -= p[j] * a.x[static_cast<std::size_t>(j)];
+      weight = std::max(weight, std::abs(a.x[static_cast<std::size_t>(j)]));
+    }
     const auto along = [&](const Numbers& matrix, std::int64_t row) {
       double sum = 0.0;
-      for (std::int64_t j = 0; j < n; ++j)
-        sum += matrix[static_cast<std::size_t>(row * n + j)] * a.x[static_cast<std::size_t>(j)];
+      for (std::int64_t j = 0; j < n; ++j) {
+        const double x = matrix[static_cast<std::size_t>(row * n + j)];
+        sum += x * a.x[static_cast<std::size_t>(j)];
+        entry = std::max(entry, std::abs(x));
+      }
       return sum;
     };
     for (std::int64_t k = 0; k < n + e; ++k) most = std::max(most, std::abs(along(s.A, k)));
     for (std::int64_t k = 0; k < m; ++k) most = std::max(most, along(s.G, k));
-    if (!(value > 0.0) || !(most <= proof * value)) return false;
+    if (!proves(value, most, entry * weight)) return false;
     for (std::int64_t j = 0; j < n; ++j) z[i * n + j] = a.x[static_cast<std::size_t>(j)] / value;
     std::fill_n(nu + i * e, e, 0.0), std::fill_n(lambda + i * all_.m, all_.m, 0.0);
     std::fill_n(slack + i * all_.m, all_.m, nan);
@@ -723,7 +734,15 @@ class Batch {
     return result;
   }
 
-  // A certificate proves something for all z (or multipliers) up to 1 / proof.
+  // Q made of products in f32 has negative eigenvalues of this size, beside its largest entry.
+  double rounding() const { return all_.dtype == DType::f32 ? 6e-8 * static_cast<double>(all_.n) : 0.0; }
+
+  // What should vanish is at most `most`, a sum of terms up to this size, and `value` should be positive.
+  // That proves something for all z (or multipliers) up to 1 / proof; and nothing beyond rounding may be
+  // left.
+  static bool proves(double value, double most, double size) {
+    return value > 0.0 && most <= proof * value && most <= proof * size;
+  }
   static constexpr double proof = 1e-9;
 
   const Problems& all_;

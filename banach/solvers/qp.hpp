@@ -26,7 +26,9 @@ std::string_view name(QpStatus status);
 
 /// The problems: Q (n,n), of which the symmetric part counts, p (n), G (m,n), h (m), A (e,n), b (e), all of
 /// one floating dtype. Each may have a batch axis in front; what has none is shared by all problems. G and h,
-/// or A and b, may be absent (undefined), and so may Q or p (zero). Entries of h may be infinite.
+/// or A and b, may be absent (undefined), and so may Q or p (zero). Entries of h may be infinite. In f32,
+/// where a semidefinite Q has negative eigenvalues by rounding, up to 6e-8 n times its largest entry are
+/// added to the diagonal of a Q that has; residuals are then those of the program so changed.
 struct QpData {
   Tensor Q = {}, p = {}, G = {}, h = {}, A = {}, b = {};
 };

@@ -329,6 +329,51 @@ TEST_CASE("primal and dual steps of two lengths do not circle", "[qp]") {
   CHECK(s.z.at(2) == Approx(0.78961644655552521).epsilon(1e-6));
 }
 
+TEST_CASE("a semidefinite Q made in f32 is convex up to rounding", "[qp]") {
+  for (const auto& [n, rank] :
+       std::vector<std::pair<std::int64_t, std::int64_t>>{{5, 2}, {10, 5}, {100, 50}}) {
+    Random random(5);
+    const std::int64_t batch = 16;
+    const Tensor root = normal(random, {batch, n, rank}).to(DType::f32);
+    Tensor Q = Tensor::zeros({batch, n, n}, DType::f32), G = Tensor::zeros({n, n}, DType::f32);
+    for (std::int64_t i = 0; i < batch; ++i)
+      for (std::int64_t r = 0; r < n; ++r)
+        for (std::int64_t c = 0; c < n; ++c) {
+          float sum = 0.0f;
+          for (std::int64_t k = 0; k < rank; ++k)
+            sum += root.data<float>()[(i * n + r) * rank + k] * root.data<float>()[(i * n + c) * rank + k];
+          Q.mutable_data<float>()[(i * n + r) * n + c] = sum;
+        }
+    for (std::int64_t k = 0; k < n; ++k) G.mutable_data<float>()[k * n + k] = -1.0f;
+    const QpSolution found =
+        solve_qp({Q, normal(random, {batch, n}).to(DType::f32), G, Tensor::zeros({n}, DType::f32),
+                  Tensor::ones({1, n}, DType::f32), Tensor::ones({1}, DType::f32)});
+    INFO(n << ", " << rank << ": " << found.report.to_string());
+    CHECK(found.report.solved());
+  }
+  // More than rounding is not forgiven.
+  const Tensor Q = tensor({1.0f, 0.0f, 0.0f, -1e-5f}, {2, 2});
+  CHECK(solve_qp({.Q = Q}).report.samples[0].status == QpStatus::non_convex);
+}
+
+TEST_CASE("certificates prove something at the problem's own size", "[qp]") {
+  // min 1/2 z'Qz with sum z = s, z >= 0: feasible and strictly convex for every s.
+  for (const std::int64_t n : {2, 3, 4, 6})
+    for (const double s : {1e6, 1e9, 5e10, 1e11, 1e12, 1e15}) {
+      Tensor Q = Tensor::full({n, n}, 0.5, DType::f64), G = Tensor::zeros({n, n}, DType::f64);
+      for (std::int64_t k = 0; k < n; ++k) {
+        Q.mutable_data<double>()[k * (n + 1)] = 1.0 + 0.3 * static_cast<double>(k);
+        G.mutable_data<double>()[k * (n + 1)] = -1.0;
+      }
+      const QpSolution found =
+          solve_qp({Q, Tensor::full({n}, 0.1 * s, DType::f64), G, Tensor::zeros({n}, DType::f64),
+                    Tensor::ones({1, n}, DType::f64), Tensor::full({1}, s, DType::f64)});
+      INFO(n << ", " << s << ": " << found.report.to_string());
+      const QpStatus status = found.report.samples[0].status;
+      CHECK((status == QpStatus::solved || status == QpStatus::max_steps));
+    }
+}
+
 TEST_CASE("what does not fit is refused by name", "[qp]") {
   const Tensor Q = values({1, 0, 0, 1}, {2, 2}), p = values({1, 1}, {2});
   CHECK_THROWS_WITH(solve_qp({}), Contains("[qp_solve]"));

@@ -13,7 +13,8 @@ struct Group {
   double *Q, *p, *A, *b, *bound, *G, *h;
   double target;
   int max_steps;
-  double* start;  ///< an active set to begin with: m entries 1 or 0, or NaN; null if none has one
+  double rounding;  ///< see Limits
+  double* start;    ///< an active set to begin with: m entries 1 or 0, or NaN; null if none has one
   // The answer, of the same layout; `residuals`: primal, dual, gap, objective, largest, steps, convex (or 0).
   double *x, *y, *z, *s, *residuals;
 };

@@ -177,6 +177,8 @@ void equilibrate(Data<N>& d, Scaling<N>& s, N* column, N* row_e, N* row_m) {
 struct Limits {
   double target;  // for Residuals::largest()
   int max_steps;
+  double rounding;  // of the data: negative eigenvalues of Q of this size, beside its largest entry, count as
+                    // zero
 };
 
 /// What a solve leaves; the points are in the problem's own units.
@@ -303,10 +305,17 @@ class InteriorPoint {
   // Q + 1e-9 max|Q|, in kkt_.L. False where it is not positive definite.
   Flag factor_objective() {
     const Index n = d_.n;
-    const N shift = larger(of(1e-30), of(1e-9) * largest(d_.Q, n * n));
-    copy(d_.Q, kkt_.L, n * n);
-    for (Index j = 0; j < n; ++j) kkt_.L[j * n + j] += shift;
-    return M::cholesky(n, kkt_.L);
+    const N size = largest(d_.Q, n * n), shift = larger(of(1e-30), of(1e-9) * size);
+    const auto factor = [&] {
+      copy(d_.Q, kkt_.L, n * n);
+      for (Index j = 0; j < n; ++j) kkt_.L[j * n + j] += shift;
+      return M::cholesky(n, kkt_.L);
+    };
+    const Flag good = factor();
+    if (limits_.rounding == 0.0 || !any(!good)) return good;
+    const N lift = select(good, of(0.0), of(limits_.rounding) * size);
+    for (Index j = 0; j < n; ++j) d_.Q[j * n + j] += lift;
+    return factor();
   }
 
   Flag unsolved() const { return !(lowest_ <= of(limits_.target)); }

@@ -40,7 +40,7 @@ void solve_group(const Group& g, double* workspace, double* scratch) {
                      numbers<N>(g.G),
                      numbers<N>(g.h)};
   Arena<N> arena{numbers<N>(workspace + header<N, M>)};
-  InteriorPoint<N, M> solver(data, {g.target, g.max_steps}, arena, {numbers<N>(scratch)});
+  InteriorPoint<N, M> solver(data, {g.target, g.max_steps, g.rounding}, arena, {numbers<N>(scratch)});
   const Answer<N> answer = solver.run(g.start ? numbers<N>(g.start) : nullptr);
   copy(answer.best.x, numbers<N>(g.x), g.n), copy(answer.best.y, numbers<N>(g.y), g.e);
   copy(answer.best.z, numbers<N>(g.z), g.m), copy(answer.best.s, numbers<N>(g.s), g.m);
