@@ -47,14 +47,17 @@ std::string about_order(const Results& results) {
   std::string text;
   for (const MethodResult* method : order)
     text += fmt::format("{}{} ({:.2f})", text.empty() ? "" : ", ", method->name, method->error());
+  text = fmt::format("From the best to the worst: {}.", text);
+  const std::size_t all = order.size();
   std::erase_if(order, [](const MethodResult* m) { return std::isnan(error_in_paper(m->name)); });
+  if (order.size() < 2) return text;
   const bool as_in_paper =
       std::is_sorted(order.begin(), order.end(), [](const MethodResult* a, const MethodResult* b) {
         return error_in_paper(a->name) < error_in_paper(b->name);
       });
-  return fmt::format("From the best to the worst: {}. {}.", text,
-                     as_in_paper ? "The paper's table has them in that order too"
-                                 : "The paper's table has them in another order");
+  return fmt::format("{} The paper's table has {} in {}.", text,
+                     order.size() == all ? "them" : "those of them that it knows",
+                     as_in_paper ? "that order too" : "another order");
 }
 
 std::string about_overfitting(const Results& results) {

@@ -123,6 +123,9 @@ cli::Subcommand add_qp(CLI::App& app) {
       "qp",
       "Solve the quadratic programs of a file: min 1/2 z'Qz + p'z with Gz <= h and Az = b;\n"
       "one line of JSON for each");
+  command->footer(
+      "Exit codes: 0, also where nothing was solved (see 'status' in each line); 1 for a file that cannot\n"
+      "be read, does not fit together or cannot be written; 2 for bad usage.");
   command->get_formatter()->column_width(24);
   const auto o = std::make_shared<Options>();
   command
@@ -143,9 +146,9 @@ cli::Subcommand add_qp(CLI::App& app) {
   command->add_option("--max-steps", o->max_steps, "Of the interior point (default: 250)")
       ->option_text("N")
       ->check(cli::whole_number(1, 100000));
-  command->add_option("--threads", o->threads, "Threads (default: all cores)")
+  command->add_option("--threads", o->threads, "Threads, 0 for all cores (default)")
       ->option_text("N")
-      ->check(cli::whole_number(1, 1024));
+      ->check(cli::whole_number(0, 1024));
   return {command, [o] { solve(*o); }};
 }
 

@@ -260,6 +260,25 @@ TEST_CASE("the results of a denoising survive text, numbers that are not finite 
   CHECK_THROWS_AS(from_text("no"), FileError);
 }
 
+TEST_CASE("findings compare with the paper only methods that it has", "[denoise]") {
+  const auto told = [](const std::vector<std::pair<std::string, double>>& errors) {
+    Results results;
+    for (const auto& [name, error] : errors) {
+      results.methods.push_back({.name = name});
+      results.methods.back().epochs.push_back({.test_error = error});
+    }
+    std::string text;
+    for (const std::string& finding : findings(results)) text += finding + "\n";
+    return text;
+  };
+  CHECK(contains(told({{"tv", 16.0}, {"tuned", 14.0}}), "table has them in that order too."));
+  CHECK(contains(told({{"tv", 14.0}, {"tuned", 16.0}}), "table has them in another order."));
+  CHECK(contains(told({{"tv", 16.0}, {"tuned", 14.0}, {"tuned-d", 15.0}}),
+                 "tuned (14.00), tuned-d (15.00), tv (16.00). The paper's table has those of them that it "
+                 "knows in that order too."));
+  CHECK(contains(told({{"tv", 16.0}, {"tuned-d", 15.0}}), "tuned-d (15.00), tv (16.00).\n"));
+}
+
 TEST_CASE("banach denoise chooses a lambda for tuned-d alone", "[denoise]") {
   const files::Folder folder;
   const command::Outcome outcome = command::run(

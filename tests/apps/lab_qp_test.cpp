@@ -239,6 +239,31 @@ TEST_CASE("what is weakly active does not depend on a constraint's units", "[qp]
   }
 }
 
+TEST_CASE("the command takes problems with equations, with and without inequalities", "[qp]") {
+  const files::Folder folder;
+  const std::string out = folder / "out", path = folder / "p.safetensors";
+  for (const bool inequalities : {false, true}) {
+    nn::NamedTensors parts{{"Q", tensor({1.0, 0.0, 0.0, 1.0}, {2, 2})},
+                           {"p", tensor({0.1, 0.0})},
+                           {"A", tensor({1.0, 1.0}, {1, 2})},
+                           {"b", tensor({1.0})}};
+    if (inequalities) parts["G"] = tensor({1.0, 0.0}, {1, 2}), parts["h"] = tensor({0.2});
+    nn::save_safetensors(path, parts);
+    const command::Outcome outcome = command::run("lab qp --file '" + path + "' --out '" + out + "'");
+    INFO(outcome.err);
+    REQUIRE(outcome.code == 0);
+    const nlohmann::json read = nlohmann::json::parse(files::text_of(nn::read_file(out + "/summary.json")));
+    CHECK(read["problems"][0]["status"] == "solved");
+    CHECK(read["problems"][0]["gradient"]["z1"]["kind"] == "exact");
+    REQUIRE(read["estimates"].size() == 1);
+    CHECK(read["estimates"][0]["converged"] == true);
+    double best = 1.0;
+    for (const auto& estimate : read["estimates"][0]["estimates"])
+      if (estimate["rule"] == "unrolled") best = std::min(best, estimate["error"].get<double>());
+    CHECK(best < 1e-6);
+  }
+}
+
 TEST_CASE("the command draws known problems, or those of a file", "[qp]") {
   const files::Folder folder;
   const std::string out = folder / "out", path = folder / "p.safetensors";

@@ -26,8 +26,12 @@ std::vector<double> jacobian(const QpData& data, const Solve& solve) {
   std::vector<double> entries;
   for (int k = 0; k < 2; ++k) {
     const Var row(Tensor::from<double>(Vector{k == 0 ? 1.0 : 0.0, k == 1 ? 1.0 : 0.0}, {2}));
-    for (const Var& part : grad(sum(z * row), wrt))
+    // An answer that is still the start depends on nothing.
+    const Vars parts = z.recorded() ? grad(sum(z * row), wrt) : Vars{};
+    for (const Var& part : parts)
       for (std::int64_t i = 0; i < part.size(); ++i) entries.push_back(part.value().at(i));
+    if (parts.empty())
+      for (const Var& x : wrt) entries.resize(entries.size() + static_cast<std::size_t>(x.size()));
   }
   return entries;
 }
