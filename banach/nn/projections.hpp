@@ -13,8 +13,9 @@ namespace banach::nn {
 
 /// Each row x (..., n) onto { z >= 0, sum z = total }, by sorting: Held, Wolfe and Crowder 1974, "Validation
 /// of subgradient optimization"; Duchi et al. 2008, "Efficient projections onto the l1-ball", figure 1.
-/// Entries of -infinity give 0, with derivative 0 (rows of them NaN). On a kink: as where the entry is 0.
-/// Throws ShapeError for rows without entries, ValueError unless total is positive.
+/// Entries of -infinity give 0, with derivative 0 (rows of them NaN); a +infinity makes its row NaN. On a
+/// kink: as where the entry is 0. Throws ShapeError for rows without entries, ValueError unless total is
+/// positive.
 Var project_simplex(const Var& x, double total = 1.0);
 
 /// Each row x (..., n) onto { |z|_1 <= radius }: Duchi et al. 2008, section 4. On its boundary: as inside.

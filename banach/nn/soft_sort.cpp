@@ -38,7 +38,15 @@ Var correction(const Var& y, const Var& w, const QpSolveOptions& options) {
                                  options);
   // The slack is lambda too, and exactly 0 where nothing is merged.
   const Var pull = matmul(dual.slack, G);
-  return reshape(w.defined() ? pull / w : pull, y.shape());
+  const Var all = w.defined() ? pull / w : pull;
+  if (dual.report.solved()) return reshape(all, y.shape());
+  Tensor unsolved = Tensor::zeros({row.size(0), 1}, DType::f64);
+  for (std::int64_t i = 0; i < unsolved.size(); ++i)
+    if (dual.report.samples[static_cast<std::size_t>(i)].status != QpStatus::solved)
+      unsolved.mutable_data<double>()[i] = 1.0;
+  // NaN times the row, so that its derivatives are NaN too.
+  const double nan = std::numeric_limits<double>::quiet_NaN();
+  return reshape(where(Var(unsolved.to(y.dtype())), nan * row, all), y.shape());
 }
 
 // The projection of a / eps onto the permutahedron of b, for rows a and b that rise: b + v with v = y - the

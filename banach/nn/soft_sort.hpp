@@ -3,7 +3,9 @@
 // Djolonga 2020, "Fast differentiable sorting and ranking". Each is a quadratic program a row, solved in its
 // dual by qp_solve, and its constraints are independent, so that the derivative is exact; where blocks with
 // equal means meet there are two, and it is the one of merging them. Made for rows of up to some hundred
-// entries: time grows with n^3. Rows with a NaN or an infinity give NaN.
+// entries: time grows with n^3. These functions return no report, so a row whose program was not solved
+// (too few max_steps; a NaN or an infinity in it) is NaN, with its derivatives, under every Policy but raise,
+// which throws SolveError.
 
 #include <banach/ops/implicit/qp.hpp>
 

@@ -164,6 +164,8 @@ TEST_CASE("projections of f32, of no rows, and of NaN", "[projections]") {
       CHECK(std::isfinite(z.value().at(3 + i)));
     }
   }
+  for (int i = 0; i < 4; ++i)
+    CHECK(std::isnan(project_simplex(Var(tensor({0.0, infinity, 2.0, -infinity}))).value().at(i)));
   CHECK(std::isnan(project_simplex(Var(tensor({infinity, 0.0}))).value().at(1)));
 }
 

@@ -8,6 +8,7 @@
 
 #include <catch2/catch.hpp>
 
+#include <functional>
 #include <numeric>
 
 using namespace banach;
@@ -193,6 +194,29 @@ TEST_CASE("rows that are empty, of one entry, or not finite", "[soft_sort]") {
       CHECK(std::isfinite(z.value().at(3 + i)));
     }
   CHECK_THROWS_AS(soft_sort(broken, {.solve = {.policy = Policy::raise}}), SolveError);
+}
+
+TEST_CASE("a row whose program was not solved is NaN, with its gradient, under every policy", "[soft_sort]") {
+  const Tensor y = normal({2, 6}, 3);
+  using Rows = std::function<Var(const Var&, const QpSolveOptions&)>;
+  for (const Rows& f :
+       {Rows([](const Var&x, const QpSolveOptions&o) { return isotonic(x, {}, o); }),
+        Rows([](const Var&x, const QpSolveOptions&o) {
+          return isotonic(x, Var(Tensor::full({6}, 2.0, DType::f64)), o);
+        }),
+        Rows([](const Var&x, const QpSolveOptions&o) { return soft_sort(x, {.solve = o}); }),
+        Rows([](const Var&x, const QpSolveOptions&o) { return soft_rank(x, {.solve = o}); })}) {
+    for (const Policy policy : {Policy::report, Policy::nan}) {
+      const Tape tape;
+      const Var x = leaf(y), z = f(x, {.max_steps = 1, .policy = policy});
+      const Var g = grad(sum(z * z), {x})[0];
+      for (int i = 0; i < 12; ++i) {
+        CHECK(std::isnan(z.value().at(i)));
+        CHECK(std::isnan(g.value().at(i)));
+      }
+    }
+    CHECK_THROWS_AS(f(Var(y), {.max_steps = 1, .policy = Policy::raise}), SolveError);
+  }
 }
 
 TEST_CASE("isotonic regression and soft sorts refuse what has no meaning", "[soft_sort]") {

@@ -11,7 +11,8 @@ struct QpAdmmOptions {
   double rho = 1.0;         ///< weight of inequalities; equations have 1000 times as much
   double sigma = 1e-6;      ///< proximal weight
   double relaxation = 1.6;  ///< alpha, in (0, 2)
-  /// Solver, stopping rule and backward rule. Problems are always separate: `batch` is not looked at.
+  /// Solver, stopping rule and backward rule. Problems are always separate: `batch` is not looked at. The
+  /// tolerance is one for f64, which f32 cannot meet: there ask for 1e-5 or so, or all max_steps are taken.
   FixedPointOptions fixed_point = {
       .solver = Picard{}, .backward = Implicit{Dense{}}, .tolerance = 1e-9, .max_steps = 10000};
 };
