@@ -19,10 +19,7 @@ Var times(const Var& m, const Var& z) { return reshape(matmul(m, reshape(z, {-1,
 }  // namespace
 
 OptNet::OptNet(std::int64_t n, Random& random, const OptNetOptions& options)
-    : features(n),
-      nonnegative(options.nonnegative),
-      eps(options.eps),
-      solve(options.solve) {
+    : features(n), nonnegative(options.nonnegative), eps(options.eps), solve(options.solve) {
   const std::int64_t m = options.inequalities, e = options.equalities;
   const DType dtype = options.dtype;
   if (n < 1) fail<ValueError>("optnet", fmt::format("features must be at least 1: got {}", n));
