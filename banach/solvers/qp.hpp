@@ -116,8 +116,8 @@ class QpDerivative {
 
   struct Solution {
     Tensor z, nu, lambda;  ///< f64, (batch, n), (batch, e), (batch, m); 0 for inactive constraints
-    PoolVector<double>
-        residual;  ///< of each problem, relative: the largest entries, or lengths where singular
+    /// Of each problem, relative: the largest entries, or lengths where singular.
+    PoolVector<double> residual;
   };
   /// Where the system is singular: the least-squares solution of least norm. Safe to call from several
   /// threads only one after another.

@@ -39,13 +39,12 @@ struct QpSolved {
 /// derivatives of any order are the true ones; that of Q is symmetric; parameters shared by the batch get the
 /// sum. Where an active constraint depends on others, the solution of least norm is taken (`least_squares`);
 /// where a constraint has neither multiplier nor slack, it is taken for inactive, which gives one element of
-/// the generalised Jacobian
-/// (`non_differentiable`). Where z, or a multiplier that the
-/// cotangent asks for, is not unique, there is no derivative (`non_differentiable`, with the adjoint residual
-/// that a least-squares solution leaves). Of problems without a solution the values are constants:
-/// `approximate`, with cotangents zero; as forward status these have singular (primal_infeasible), diverged
-/// (dual_infeasible), indefinite (non_convex), non_finite or max_steps. Throws ShapeError, DTypeError,
-/// ValueError; SolveError under Policy::raise.
+/// the generalised Jacobian (`non_differentiable`). Where z, or a multiplier that the cotangent asks for, is
+/// not unique, there is no derivative (`non_differentiable`, with the adjoint residual that a least-squares
+/// solution leaves). Of problems without a solution the values are constants: `approximate`, with cotangents
+/// zero; as forward status these have singular (primal_infeasible), diverged (dual_infeasible), indefinite
+/// (non_convex), non_finite or max_steps. Throws ShapeError, DTypeError, ValueError; SolveError under
+/// Policy::raise.
 ///
 /// Under Infeasible::closest, a problem that is primal_infeasible gives way to
 ///     min 1/2 z'Qz + p'z subject to Gz <= h + s, Az = b + r,

@@ -220,10 +220,11 @@ class InteriorPoint {
   /// may be copied: all it knows is in the memory it was given, but for the scratch.
   Answer<N> run(const N* start) {
     const Flag convex = factor_objective();
-    if (start && d_.m > 0) resume(start, convex);
+    const bool resumed = start && d_.m > 0;
+    if (resumed) resume(start, convex);
     Flag left = unsolved();
     if (any(left) && Multipliers<N, M>::suits(d_.n, d_.m)) {
-      factor_objective();
+      if (resumed) factor_objective();  // its place was needed
       const Flag among = left & convex & (largest(d_.Q, d_.n * d_.n) > of(0.0));
       const Flag found = multipliers_.solve(kkt_.L, among, limits_.max_steps, at_, steps_);
       keep_best(at_, measure(at_, right_), found);
@@ -302,7 +303,8 @@ class InteriorPoint {
     return larger(largest(p.x, d_.n), larger(largest(p.y, d_.e), largest(p.z, d_.m)));
   }
 
-  // Q + 1e-9 max|Q|, in kkt_.L. False where it is not positive definite.
+  // Q + 1e-9 max|Q|, in kkt_.L, where Q is raised by what its data's rounding may have taken, if need be.
+  // False where it is not positive definite.
   Flag factor_objective() {
     const Index n = d_.n;
     const N size = largest(d_.Q, n * n), shift = larger(of(1e-30), of(1e-9) * size);
