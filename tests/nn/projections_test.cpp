@@ -124,7 +124,8 @@ TEST_CASE("the projection onto a ball of rows whose squares overflow or vanish",
   const DType dtype = GENERATE(DType::f32, DType::f64);
   const double large = dtype == DType::f32 ? 1.8e19 : 1.3e154, small = dtype == DType::f32 ? 1e-30 : 1e-200;
   const double accuracy = dtype == DType::f32 ? 1e-6 : 1e-14;
-  const double size = GENERATE_COPY(large, small), radius = GENERATE_COPY(1.0, large, small);
+  const double size = GENERATE_COPY(as<double>{}, large, small),
+               radius = GENERATE_COPY(as<double>{}, large, small);
   const auto row = [&](double a, double b) { return Var(tensor({a, b}, {1, 2}).to(dtype)); };
   const Tape tape;
   const Var x = leaf(row(3.0 * size, -4.0 * size).value());
