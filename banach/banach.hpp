@@ -39,6 +39,7 @@
 #include <banach/ops/implicit/root.hpp>
 #include <banach/ops/implicit/spectrum.hpp>
 #include <banach/ops/implicit/trajectory.hpp>
+#include <banach/ops/implicit/weight_tied.hpp>
 #include <banach/ops/ops.hpp>
 
 #include <banach/nn/checkpoint.hpp>
@@ -62,6 +63,7 @@
 #include <banach/nn/projections.hpp>
 #include <banach/nn/safetensors.hpp>
 #include <banach/nn/schedule.hpp>
+#include <banach/nn/sequence.hpp>
 #include <banach/nn/sequential.hpp>
 #include <banach/nn/soft_sort.hpp>
 #include <banach/nn/spectral.hpp>

@@ -135,6 +135,8 @@ TEST_CASE("defaults of the implicit operations and of their backward rules", "[d
   CHECK(Phantom{}.damping == 0.5);
   CHECK(Phantom{}.form == Phantom::Form::unrolled);
   CHECK(Unrolled{}.checkpoint_every == 0);
+  CHECK(WeightTied{}.layers == 12);
+  CHECK(WeightTied{}.checkpoint_every == 0);
   CHECK(TruncatedUnroll{}.steps == 5);
   CHECK(Reversible{}.damping == 0.8);
   CHECK(Reversible{}.reconstruction_tolerance == 1e-3);

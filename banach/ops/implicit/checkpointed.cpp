@@ -14,6 +14,7 @@ namespace {
 
 // Outputs: the answer, and the iterates of evaluations 1 + every, 1 + 2 every, ...
 struct CheckpointAttrs : IterationAttrs {
+  std::string_view rule;
   int every;
 
   int segments() const { return (last() - 1 + every - 1) / every; }
@@ -39,10 +40,10 @@ void check_replayed(const Tensor& replayed, const Tensor& kept, const Checkpoint
   for (std::size_t i = 0; i < off.size(); ++i)
     if (off[i] > std::sqrt(epsilon) * size[i])
       fail<ValueError>(
-          Unrolled::name,
+          attrs.rule,
           fmt::format("f must do the same operations at every iterate, as checkpoints replay what it "
-                      "did at the answer: evaluations {} to {} of problem {} went another way; use "
-                      "Unrolled{{}} for an f that decides by values",
+                      "did at the last: evaluations {} to {} of problem {} went another way; leave "
+                      "checkpoint_every at 0 for an f that decides by values",
                       attrs.begin(segment), attrs.end(segment), i));
 }
 
@@ -51,7 +52,7 @@ void check_replayed(const Tensor& replayed, const Tensor& kept, const Checkpoint
 Vars backward(const VjpContext& c) {
   const auto& attrs = c.attrs.as<CheckpointAttrs>();
   const auto theta = c.inputs.subspan(1);
-  attrs.body->log.add(iterate_report(Unrolled::name, attrs.forward(), attrs.last() - 1));
+  attrs.body->log.add(iterate_report(attrs.rule, attrs.forward(), attrs.last() - 1));
   if (recording()) {
     const auto run = [&](const Vars& at) {
       Var z = at.front();
@@ -124,38 +125,45 @@ const Op checkpointed_op{{
 
 }  // namespace
 
+Var record_checkpointed(std::string_view rule, IterationAttrs iteration, int every, const Var& z0,
+                        Tensors iterates) {
+  const CheckpointAttrs attrs{std::move(iteration), rule, every};
+  // Of what a sample did after its answer, nothing is kept.
+  iterates.resize(static_cast<std::size_t>(std::max(1, attrs.segments())));
+  for (std::size_t s = 1; s < iterates.size(); ++s)
+    iterates[s] =
+        choose_rows(
+            attrs.rows, [&](std::size_t i) { return attrs.begin(static_cast<int>(s)) <= attrs.answer[i]; },
+            Var(iterates[s]), Var(iterates.front()))
+            .value();
+  Vars inputs{z0};
+  const Vars& theta = attrs.body->trace.captured;
+  inputs.insert(inputs.end(), theta.begin(), theta.end());
+  return record(checkpointed_op, inputs, iterates, attrs).front();
+}
+
 ImplicitSolution checkpointed(FunctionRef<Var(const Var&)> f, const Var& z0, int every,
                               const FixedPointOptions& options) {
   const Shape rows = state_rows(z0.shape(), options.batch);
   FixedPoint result;
-  Tensors outputs(1);
+  Tensors iterates(1);
   {
     const NoGrad off;
     int evaluation = 0;
     const auto map = [&](const Tensor& z) {
-      if (evaluation > 0 && evaluation % every == 0) outputs.push_back(z.reshape(z0.shape()));
+      if (evaluation > 0 && evaluation % every == 0) iterates.push_back(z.reshape(z0.shape()));
       ++evaluation;
       return at_rows("fixed_point", f, z0.shape(), z);
     };
     FixedPointSolution solved =
         solve_fixed_point(options.solver, std::ref(map), z0.value().reshape(rows), stop_options(options));
-    outputs.front() = solved.z.reshape(z0.shape());
+    iterates.front() = solved.z.reshape(z0.shape());
     result.report = std::move(solved.report);
   }
-  CheckpointAttrs attrs{
-      iteration_at(f, outputs.front(), result, picard_damping(options, "Unrolled"), options), every};
-  // Of what a sample did after its answer, nothing is kept.
-  outputs.resize(static_cast<std::size_t>(std::max(1, attrs.segments())));
-  for (std::size_t s = 1; s < outputs.size(); ++s)
-    outputs[s] = choose_rows(
-                     rows, [&](std::size_t i) { return attrs.begin(static_cast<int>(s)) <= attrs.answer[i]; },
-                     Var(outputs[s]), Var(outputs.front()))
-                     .value();
-  Vars inputs{z0};
-  const Vars& theta = attrs.body->trace.captured;
-  inputs.insert(inputs.end(), theta.begin(), theta.end());
-  result.z = held_to_policy("fixed_point", record(checkpointed_op, inputs, outputs, attrs).front(),
-                            result.report, options.batch, options.policy);
+  IterationAttrs iteration =
+      iteration_at(f, iterates.front(), result, picard_damping(options, "Unrolled"), options);
+  const Var z = record_checkpointed(Unrolled::name, std::move(iteration), every, z0, std::move(iterates));
+  result.z = held_to_policy("fixed_point", z, result.report, options.batch, options.policy);
   return result;
 }
 

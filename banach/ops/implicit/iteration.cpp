@@ -97,15 +97,21 @@ Var IterationAttrs::evaluate(const Var& z, std::span<const Var> theta) const {
   return body->trace.replay({&z, 1}, theta).front();
 }
 
-IterationAttrs iteration_at(FunctionRef<Var(const Var&)> f, const Tensor& z, const ImplicitSolution& result,
-                            double damping, const FixedPointOptions& options) {
+IterationAttrs iteration_of(Trace recorded, const Shape& rows, const ImplicitSolution& result, double damping,
+                            const FixedPointOptions& options) {
   auto body = std::allocate_shared<ImplicitBody>(memory::PoolAllocator<char>());
   body->batch = options.batch;
   body->policy = options.policy;
   body->forward = result.report.samples;
   body->log = result.adjoint;
-  body->trace = trace([&](const Vars& state) { return Vars{f(state.front())}; }, {&z, 1});
-  return {std::move(body), damping, state_rows(z.shape(), options.batch), answers(result.report)};
+  body->trace = std::move(recorded);
+  return {std::move(body), damping, rows, answers(result.report)};
+}
+
+IterationAttrs iteration_at(FunctionRef<Var(const Var&)> f, const Tensor& z, const ImplicitSolution& result,
+                            double damping, const FixedPointOptions& options) {
+  return iteration_of(trace([&](const Vars& state) { return Vars{f(state.front())}; }, {&z, 1}),
+                      state_rows(z.shape(), options.batch), result, damping, options);
 }
 
 AdjointReport iterate_report(std::string_view rule, const PoolVector<Status>& forward, int evaluations) {

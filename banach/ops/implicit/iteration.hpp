@@ -40,9 +40,18 @@ struct IterationAttrs {
   Var evaluate(const Var& z, std::span<const Var> theta) const;
 };
 
-/// The body recorded at z, with how the forward solve ended.
+/// The body, recorded at z or anywhere else, with how the forward solve ended.
+IterationAttrs iteration_of(Trace body, const Shape& rows, const ImplicitSolution& result, double damping,
+                            const FixedPointOptions& options);
+/// The body recorded at z.
 IterationAttrs iteration_at(FunctionRef<Var(const Var&)> f, const Tensor& z, const ImplicitSolution& result,
                             double damping, const FixedPointOptions& options);
+
+/// The node of an iteration that keeps some of its iterates, those of evaluations 1 + every, 1 + 2 every,
+/// ..., and records the steps between two of them in its sweep. `iterates` holds the answer, then these (some
+/// more at the end do no harm).
+Var record_checkpointed(std::string_view rule, IterationAttrs iteration, int every, const Var& z0,
+                        Tensors iterates);
 
 /// Each problem's best_step: the iterate of that evaluation is its answer. At least 1.
 PoolVector<int> answers(const SolveReport& report);

@@ -1,0 +1,95 @@
+#pragma once
+// What sequence models have in common. All tensors are (batch, length, width). A cell makes the map f of
+// which a model takes the fixed point, or which it applies a number of times; cells know nothing of how they
+// are run.
+
+#include <banach/nn/module.hpp>
+#include <banach/ops/implicit/fixed_point.hpp>
+#include <banach/ops/implicit/weight_tied.hpp>
+
+#include <concepts>
+#include <functional>
+#include <memory>
+#include <variant>
+
+namespace banach::nn {
+
+using banach::WeightTied;
+
+/// What a cell sees of the positions before this segment, as constants: states and inputs, (batch, m, width
+/// of the state) and (batch, m, width of the input). Undefined tensors: nothing came before.
+struct SegmentMemory {
+  Tensor z, x;
+};
+
+/// The newest `count` positions of `before` (undefined: none) and then `now`; fewer if there are fewer,
+/// undefined if there are none. Both (batch, length, width).
+Tensor last_positions(const Tensor& before, const Tensor& now, std::int64_t count);
+
+/// The map z -> f(z), of one shape.
+using SequenceBody = std::function<Var(const Var& z)>;
+
+/// A cell is a module that makes bodies:
+/// - bind(x, memory): f for this input. What does not depend on z (the injection of x, keys and values of the
+///   memory, dropout masks, normalised weights) is computed here, once.
+/// - start(x): z0.
+/// - output(z): (batch, length, d_model), what a head reads.
+/// - remember(old, z, x): the memory of the next segment, from that of this one and what was found.
+template <class C>
+concept SequenceCell = Module<C> &&
+    requires(const C& cell, const Var& x, const SegmentMemory& memory, const Tensor& values) {
+  { cell.bind(x, memory) } -> std::convertible_to<SequenceBody>;
+  { cell.start(x) } -> std::convertible_to<Var>;
+  { cell.output(x) } -> std::convertible_to<Var>;
+  { cell.remember(memory, values, values) } -> std::convertible_to<SegmentMemory>;
+};
+
+/// A cell chosen at run time.
+class AnyCell {
+ public:
+  template <SequenceCell C>
+  requires(!std::same_as<C, AnyCell>)
+      AnyCell(C cell)  // NOLINT: implicit, so that cells can be returned as one
+      : cell_(std::make_unique<Model<C>>(std::move(cell))) {}
+
+  SequenceBody bind(const Var& x, const SegmentMemory& memory) const { return cell_->bind(x, memory); }
+  Var start(const Var& x) const { return cell_->start(x); }
+  Var output(const Var& z) const { return cell_->output(z); }
+  SegmentMemory remember(const SegmentMemory& old, const Tensor& z, const Tensor& x) const {
+    return cell_->remember(old, z, x);
+  }
+  void visit(Visitor& visitor) { cell_->visit(visitor); }
+
+ private:
+  struct Concept {
+    virtual ~Concept() = default;
+    virtual SequenceBody bind(const Var& x, const SegmentMemory& memory) const = 0;
+    virtual Var start(const Var& x) const = 0;
+    virtual Var output(const Var& z) const = 0;
+    virtual SegmentMemory remember(const SegmentMemory& old, const Tensor& z, const Tensor& x) const = 0;
+    virtual void visit(Visitor& visitor) = 0;
+  };
+  template <class C>
+  struct Model final : Concept {
+    explicit Model(C c) : cell(std::move(c)) {}
+    SequenceBody bind(const Var& x, const SegmentMemory& memory) const override {
+      return cell.bind(x, memory);
+    }
+    Var start(const Var& x) const override { return cell.start(x); }
+    Var output(const Var& z) const override { return cell.output(z); }
+    SegmentMemory remember(const SegmentMemory& old, const Tensor& z, const Tensor& x) const override {
+      return cell.remember(old, z, x);
+    }
+    void visit(Visitor& visitor) override { cell.visit(visitor); }
+    C cell;
+  };
+  std::unique_ptr<Concept> cell_;
+};
+
+/// How deep a cell is run: to its equilibrium, or as so many layers that share their weights.
+using Depth = std::variant<FixedPointOptions, WeightTied>;
+
+/// fixed_point or weight_tied.
+ImplicitSolution run(const SequenceBody& f, const Var& z0, const Depth& depth);
+
+}  // namespace banach::nn
