@@ -10,6 +10,7 @@
 #include <banach/ops/implicit/regularization.hpp>
 #include <banach/ops/implicit/root.hpp>
 #include <banach/ops/implicit/spectrum.hpp>
+#include <banach/ops/implicit/weight_tied.hpp>
 #include <banach/ops/ops.hpp>
 #include <banach/solvers/linear.hpp>
 
