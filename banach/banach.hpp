@@ -68,4 +68,5 @@
 #include <banach/nn/soft_sort.hpp>
 #include <banach/nn/spectral.hpp>
 #include <banach/nn/total_variation.hpp>
+#include <banach/nn/trellis_cell.hpp>
 #include <banach/nn/weight_norm.hpp>

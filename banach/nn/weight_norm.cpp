@@ -30,6 +30,14 @@ WeightNormLinear::WeightNormLinear(std::int64_t in, std::int64_t out, Random& ra
   bias = std::move(start.bias);
 }
 
+MaybeWeightNormLinear::MaybeWeightNormLinear(std::int64_t in, std::int64_t out, bool normalised,
+                                             Random& random, const LinearOptions& options) {
+  Linear start(in, out, random, options);
+  direction = std::move(start.weight);
+  if (normalised) magnitude = starting_magnitude(direction);
+  bias = std::move(start.bias);
+}
+
 WeightNormConv2d::WeightNormConv2d(std::int64_t in, std::int64_t out, Pair kernel, Random& random,
                                    const ConvOptions& options)
     : geometry(options.geometry()) {

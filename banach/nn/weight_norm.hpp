@@ -21,6 +21,20 @@ struct WeightNormLinear {
   void visit(Visitor& visitor) { visitor("direction", direction)("magnitude", magnitude)("bias", bias); }
 };
 
+/// Linear, or WeightNormLinear, as an option says: the map x W^T + b of a layer that has such an option.
+struct MaybeWeightNormLinear {
+  Parameter direction;                 ///< (out,in): v where the weight is normalised, else the weight itself
+  std::optional<Parameter> magnitude;  ///< g (out)
+  std::optional<Parameter> bias;       ///< (out)
+
+  MaybeWeightNormLinear(std::int64_t in, std::int64_t out, bool normalised, Random& random,
+                        const LinearOptions& options = {});
+  /// The effective weight (out,in). A cell takes it once for all steps of a solve.
+  Var weight() const { return magnitude ? weight_norm(direction, *magnitude) : direction.var(); }
+  Var operator()(const Var& x) const { return linear(x, weight(), detail::optional_var(bias)); }
+  void visit(Visitor& visitor) { visitor("direction", direction)("magnitude", magnitude)("bias", bias); }
+};
+
 struct WeightNormConv2d {
   Parameter direction;            ///< v (out, in / groups, kh, kw)
   Parameter magnitude;            ///< g (out)
