@@ -5,6 +5,7 @@
 // name OPERATION/sample, and the program says so at its end. Implicit nodes are bench_deq's.
 #include <banach/banach.hpp>
 #include <banach/engine/samples.hpp>
+#include <banach/ops/implicit/rank_two.hpp>
 #include <banach/ops/resample.hpp>
 
 #include <benchmark/benchmark.h>
@@ -142,6 +143,8 @@ std::vector<Case> cases() {
       {normal({512, 512}), normal({512, 512})});
   add("matmul_add", "128x256x256_row", [](In x) { return matmul_add(x[0], x[1], x[2]); },
       {normal({128, 256}), normal({256, 256}), normal({256})});
+  add("rank_two", "100x100x100", [](In x) { return rank_two(x[0], x[1], x[2], x[3]); },
+      {normal({100, 100}), normal({100, 100}), normal({100, 100}), normal({100, 100})});
   add("scaled_dot_product_attention", "16x64x128_4_heads_causal",
       [](In x) { return scaled_dot_product_attention(x[0], x[1], x[2], {.causal = true, .heads = 4}); },
       {normal({16, 64, 128}), normal({16, 64, 128}), normal({16, 64, 128})});

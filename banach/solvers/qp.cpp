@@ -197,6 +197,8 @@ Fitness fitness(const Problems& all, std::int64_t problem) {
 // A group's numbers, `width` problems side by side.
 class Packed {
  public:
+  static constexpr std::int64_t most = 8;  // problems side by side
+
   Packed(const qp::Solver& solver, std::int64_t n, std::int64_t e, std::int64_t m, std::int64_t bounds,
          const std::int64_t* columns, double target, int max_steps, double rounding, bool warm)
       : solver_(solver), width_(solver.width) {
@@ -236,6 +238,13 @@ class Packed {
 
   std::int64_t width() const { return width_; }
   qp::Group& group() { return group_; }
+  /// `size` numbers of each problem, side by side; zeros for a null pointer.
+  void interleave(const double* const* from, std::int64_t size, double* to) const {
+    if (width_ == most)
+      interleave_by<most>(from, size, to);
+    else
+      interleave_by<1>(from, size, to);
+  }
   void put(double* to, std::int64_t i, std::int64_t lane, double value) const {
     to[i * width_ + lane] = value;
   }
@@ -244,12 +253,26 @@ class Packed {
     Tensor scratch = Tensor::empty({solver_.scratch(group_.n, group_.e, group_.m)}, DType::f64);
     solver_.solve(group_, work_, scratch.mutable_data<double>());
   }
-  void linearise(double* active, double* weak, double* good) { solver_.linearise(work_, active, weak, good); }
+  void linearise(double* active, double* weak, double* good, double* regular) {
+    solver_.linearise(work_, active, weak, good, regular);
+  }
   void tangent(double* x, double* y, double* z, double* residual) {
     solver_.tangent(work_, x, y, z, residual);
   }
 
  private:
+  template <std::int64_t width>
+  static void interleave_by(const double* const* from, std::int64_t size, double* to) {
+    constexpr std::int64_t piece = 64;
+    constexpr double zeros[piece] = {};
+    for (std::int64_t at = 0; at < size; at += piece) {
+      const double* next[width];
+      for (std::int64_t lane = 0; lane < width; ++lane) next[lane] = from[lane] ? from[lane] + at : zeros;
+      for (std::int64_t k = 0; k < std::min(piece, size - at); ++k)
+        for (std::int64_t lane = 0; lane < width; ++lane) to[(at + k) * width + lane] = next[lane][k];
+    }
+  }
+
   const qp::Solver& solver_;
   std::int64_t width_;
   Tensor memory_;
@@ -286,38 +309,29 @@ class QpDerivative::Parts {
  public:
   Parts(const Problems& all, const Bounds& bounds, std::int64_t groups) : all_(all), bounds_(bounds) {
     groups_.resize(static_cast<std::size_t>(groups));
+    if (groups == 0) return;
+    active_ = Tensor::empty({all_.count, all_.m}, DType::f64);
+    holds_ = active_.mutable_data<double>();
+    regularity_.resize(static_cast<std::size_t>(all_.count));
   }
   const Bounds& bounds() const { return bounds_; }
-  std::unique_ptr<Packed>& group(std::int64_t g) { return groups_[static_cast<std::size_t>(g)]; }
 
-  // Once all groups are solved.
-  void linearise() {
-    active_ = Tensor::zeros({all_.count, all_.m}, DType::f64);
-    regularity_.resize(static_cast<std::size_t>(all_.count));
-    double* active = active_.mutable_data<double>();
-    for_groups([&](Packed& packed, std::int64_t first, std::int64_t count) {
-      const std::int64_t width = packed.width();
-      Numbers holds = lanes(packed, all_.m), weak = lanes(packed, 1), good = lanes(packed, 1);
-      packed.linearise(holds.data(), weak.data(), good.data());
-      // A right-hand side without any structure: only a regular system takes it.
-      Numbers x = lanes(packed, all_.n), y = lanes(packed, all_.e), z = lanes(packed, all_.m),
-              left = lanes(packed, 1);
-      Numbers* const parts[] = {&x, &y, &z};
-      for (Numbers* part : parts)
-        for (std::size_t k = 0; k < part->size(); ++k) {
-          const double phase = static_cast<double>(k / static_cast<std::size_t>(width)) * 0.754877666;
-          (*part)[k] = 0.25 + phase - std::floor(phase);
-        }
-      packed.tangent(x.data(), y.data(), z.data(), left.data());
-      for (std::int64_t lane = 0; lane < count; ++lane) {
-        const auto l = static_cast<std::size_t>(lane);
-        regularity_[static_cast<std::size_t>(first + lane)] = {good[l] != 0.0, !(left[l] <= solved_to),
-                                                               static_cast<int>(weak[l])};
-        for (std::int64_t k = 0; k < all_.m; ++k)
-          active[(first + lane) * all_.m + bounds_.rows[static_cast<std::size_t>(k)]] =
-              packed.get(holds.data(), k, lane);
-      }
-    });
+  // A group that was just solved: its numbers are still in the cache.
+  void keep(std::int64_t g, std::unique_ptr<Packed> solved) {
+    Packed& packed = *solved;
+    groups_[static_cast<std::size_t>(g)] = std::move(solved);
+    const std::int64_t first = g * packed.width(), count = std::min(packed.width(), all_.count - first);
+    Numbers holds = lanes(packed, all_.m), weak = lanes(packed, 1), good = lanes(packed, 1),
+            regular = lanes(packed, 1);
+    packed.linearise(holds.data(), weak.data(), good.data(), regular.data());
+    for (std::int64_t lane = 0; lane < count; ++lane) {
+      const auto l = static_cast<std::size_t>(lane);
+      regularity_[static_cast<std::size_t>(first + lane)] = {good[l] != 0.0, regular[l] == 0.0,
+                                                             static_cast<int>(weak[l])};
+      for (std::int64_t k = 0; k < all_.m; ++k)
+        holds_[(first + lane) * all_.m + bounds_.rows[static_cast<std::size_t>(k)]] =
+            packed.get(holds.data(), k, lane);
+    }
   }
 
   Solution solve(const Tensor& rx, const Tensor& ry, const Tensor& rz) {
@@ -378,7 +392,7 @@ class QpDerivative::Parts {
   void for_groups(const Body& body) {
     parallel_for(std::ssize(groups_), 1, [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t g = begin; g < end; ++g) {
-        Packed& packed = *group(g);
+        Packed& packed = *groups_[static_cast<std::size_t>(g)];
         body(packed, g * packed.width(), std::min(packed.width(), all_.count - g * packed.width()));
       }
     });
@@ -432,6 +446,7 @@ class QpDerivative::Parts {
   Bounds bounds_;
   PoolVector<std::unique_ptr<Packed>> groups_;
   Tensor active_;
+  double* holds_ = nullptr;  // its elements
   PoolVector<QpRegularity> regularity_;
 };
 
@@ -464,11 +479,10 @@ class Batch {
         auto packed = std::make_unique<Packed>(solver, all_.n, all_.e, all_.m, std::ssize(bounds.columns),
                                                bounds.columns.data(), 1e-10, options_.max_steps, rounding(),
                                                start_.lambda.values.defined());
-        for (std::int64_t lane = 0; lane < solver.width; ++lane)
-          pack(*packed, lane, first + lane, lane < count);
+        pack(*packed, first, count);
         packed->solve();
         for (std::int64_t lane = 0; lane < count; ++lane) unpack(*packed, lane, first + lane);
-        if (options_.derivative) parts->group(g) = std::move(packed);
+        if (options_.derivative) parts->keep(g, std::move(packed));
       }
     });
     parallel_for(all_.count, 1, [&](std::int64_t begin, std::int64_t end) {
@@ -476,10 +490,7 @@ class Batch {
     });
     const auto out = [&](const Tensor& t) { return t.to(all_.dtype); };
     QpSolution solution{out(z_), out(nu_), out(lambda_), out(slack_), {std::move(reports_)}};
-    if (options_.derivative) {
-      parts->linearise();
-      solution.derivative = std::make_shared<const QpDerivative>(std::move(parts));
-    }
+    if (options_.derivative) solution.derivative = std::make_shared<const QpDerivative>(std::move(parts));
     return solution;
   }
 
@@ -490,38 +501,43 @@ class Batch {
   QpSampleReport& report(std::int64_t i) { return reports_[static_cast<std::size_t>(i)]; }
 
   // Lanes without a problem, or with one that has no solution, hold min 1/2 |z|^2, all constraints void.
-  void pack(const Packed& packed, std::int64_t lane, std::int64_t i, bool given) {
-    qp::Group& g = const_cast<Packed&>(packed).group();
-    const std::int64_t n = all_.n, bounds = g.bounds;
-    if (given) fitness_[static_cast<std::size_t>(i)] = fitness(all_, i);
-    const bool good = given && fitness_[static_cast<std::size_t>(i)] == Fitness::good;
-    const double *Q = good ? all_.Q.of(i) : nullptr, *p = good ? all_.p.of(i) : nullptr;
-    for (std::int64_t r = 0; r < n; ++r) {
-      for (std::int64_t c = 0; c < n; ++c)
-        packed.put(g.Q, r * n + c, lane, Q ? symmetric(Q, n, r, c) : good || r != c ? 0.0 : 1.0);
-      packed.put(g.p, r, lane, p ? p[r] : 0.0);
+  void pack(Packed& packed, std::int64_t first, std::int64_t count) {
+    qp::Group& g = packed.group();
+    const std::int64_t n = all_.n, bounds = g.bounds, width = packed.width();
+    bool good[Packed::most] = {};
+    for (std::int64_t lane = 0; lane < count; ++lane) {
+      Fitness& fit = fitness_[static_cast<std::size_t>(first + lane)];
+      good[lane] = (fit = fitness(all_, first + lane)) == Fitness::good;
     }
-    const double *A = good ? all_.A.of(i) : nullptr, *b = good ? all_.b.of(i) : nullptr;
-    for (std::int64_t k = 0; k < all_.e * n; ++k) packed.put(g.A, k, lane, A ? A[k] : 0.0);
-    for (std::int64_t k = 0; k < all_.e; ++k) packed.put(g.b, k, lane, b ? b[k] : 0.0);
-    const double *G = good ? all_.G.of(i) : nullptr, *h = good ? all_.h.of(i) : nullptr;
+    const double* from[Packed::most] = {};
+    const auto put = [&](const Part& part, std::int64_t size, double* to) {
+      for (std::int64_t lane = 0; lane < count; ++lane)
+        from[lane] = good[lane] ? part.of(first + lane) : nullptr;
+      packed.interleave(from, size, to);
+    };
+    put(all_.Q, n * n, g.Q), put(all_.p, n, g.p), put(all_.A, all_.e * n, g.A), put(all_.b, all_.e, g.b);
+    for (std::int64_t lane = 0; lane < width; ++lane)
+      for (std::int64_t r = 0; r < n && !good[lane]; ++r) packed.put(g.Q, r * (n + 1), lane, 1.0);
     for (std::int64_t k = 0; k < all_.m; ++k) {
       const std::int64_t row = bounds_.rows[static_cast<std::size_t>(k)];
-      const bool real = G && h[row] < no_bound;
-      packed.put(g.h, k, lane, real ? h[row] : 1.0);
-      if (k < bounds)
-        packed.put(g.bound, k, lane, real ? G[row * n + g.column[k]] : 0.0);
-      else
-        for (std::int64_t c = 0; c < n; ++c)
-          packed.put(g.G, (k - bounds) * n + c, lane, real ? G[row * n + c] : 0.0);
+      for (std::int64_t lane = 0; lane < width; ++lane) {
+        const double* h = good[lane] ? all_.h.of(first + lane) : nullptr;
+        const bool real = h && h[row] < no_bound;
+        from[lane] = real ? all_.G.of(first + lane) + row * n : nullptr;
+        packed.put(g.h, k, lane, real ? h[row] : 1.0);
+        if (k < bounds) packed.put(g.bound, k, lane, real ? from[lane][g.column[k]] : 0.0);
+      }
+      if (k >= bounds) packed.interleave(from, n, g.G + (k - bounds) * n * width);
     }
     if (!g.start) return;
-    const bool known = !good || start_.known(i);
-    for (std::int64_t k = 0; k < all_.m; ++k)
-      packed.put(g.start, k, lane,
-                 !known                                                                ? nan
-                 : good && start_.active(i, bounds_.rows[static_cast<std::size_t>(k)]) ? 1.0
-                                                                                       : 0.0);
+    for (std::int64_t lane = 0; lane < width; ++lane) {
+      const std::int64_t i = first + lane;
+      const bool known = !good[lane] || start_.known(i);
+      for (std::int64_t k = 0; k < all_.m; ++k) {
+        const bool active = good[lane] && start_.active(i, bounds_.rows[static_cast<std::size_t>(k)]);
+        packed.put(g.start, k, lane, !known ? nan : active ? 1.0 : 0.0);
+      }
+    }
   }
 
   void unpack(Packed& packed, std::int64_t lane, std::int64_t i) {

@@ -6,6 +6,7 @@
 #include <banach/ops/elementwise.hpp>
 #include <banach/ops/implicit/qp_rows.hpp>
 #include <banach/ops/implicit/qp_shift.hpp>
+#include <banach/ops/implicit/rank_two.hpp>
 #include <banach/ops/matmul.hpp>
 #include <banach/ops/reduce.hpp>
 #include <banach/ops/shape_ops.hpp>
@@ -47,13 +48,12 @@ Var batched(const Var& x, int rank) { return qp::spread(x, rank, 1); }
 // The cotangent of a matrix, sum or batch of u_i v_i' + s_i t_i', as its parameter is shared or not.
 Var outer(const Var& u, const Var& v, const Var& s, const Var& t, const Var& like) {
   if (like.rank() == 2) return matmul(concat({u, s}, 0), concat({v, t}, 0), {.transpose_a = true});
-  return matmul(stack({u, s}, 2), stack({v, t}, 1));
+  return rank_two(u, v, s, t);
 }
 // Of u_i v_i' + v_i u_i', symmetric to the last bit.
 Var symmetric_outer(const Var& u, const Var& v, const Var& like) {
-  const Var half = like.rank() == 2 ? matmul(u, v, {.transpose_a = true})
-                                    : matmul(reshape(u, {u.shape()[0], u.shape()[1], 1}),
-                                             reshape(v, {v.shape()[0], 1, v.shape()[1]}));
+  if (like.rank() == 3) return rank_two(u, v, v, u);
+  const Var half = matmul(u, v, {.transpose_a = true});
   return half + transpose(half);
 }
 
@@ -67,7 +67,8 @@ struct SystemAttrs {
   std::shared_ptr<PoolVector<double>> residual;  // of the solve that ran last
 };
 
-// The solution (a, c, d) of [Q A' G'; A 0 0; G 0 0] with the active rows of G, for the right-hand side r.
+// The solution (a, c, d) of [Q A' G'; A 0 0; G 0 0] with the active rows of G, for the right-hand side r; d
+// is 0 in the other rows, whatever r.
 Vars solve_system(const Var& Q, const Var& G, const Var& A, const Vars& r, const SystemAttrs& attrs);
 
 const Op system_op{{
@@ -110,8 +111,7 @@ const Op system_op{{
 }};
 
 Vars solve_system(const Var& Q, const Var& G, const Var& A, const Vars& r, const SystemAttrs& attrs) {
-  const Var mask(attrs.derivative->active().to(r[2].dtype()));
-  return apply_all(system_op, Vars{Q, G, A, r[0], r[1], r[2] * mask}, attrs);
+  return apply_all(system_op, Vars{Q, G, A, r[0], r[1], r[2]}, attrs);
 }
 
 // ---- The node ------------------------------------------------------------------------------------------
@@ -156,32 +156,35 @@ Vars backward(const VjpContext& c) {
   }
   const DType dtype = c.out.dtype();
   const std::size_t count = report.samples.size();
-  const Var solved =
-      marked(count, dtype, [&](std::size_t i) { return report.samples[i].status == QpStatus::solved; });
-  const Var active(derivative->active().to(dtype));
   const Var Q = c.in(0), G = c.in(2), A = c.in(4);
-  const bool any_solved = report.count(QpStatus::solved) > 0;
 
-  // Values of problems without a solution are constants, and may be NaN.
+  // Values of problems without a solution are constants, and these and their G may have a NaN, which no zero
+  // masks.
+  const bool all_solved = report.solved(), any_solved = report.count(QpStatus::solved) > 0;
+  const Var solved =
+      all_solved
+          ? Var()
+          : greater(marked(count, dtype,
+                           [&](std::size_t i) { return report.samples[i].status == QpStatus::solved; }),
+                    0.0);
+  const auto where_solved = [&](const Var& x, const Var& mask) {
+    return all_solved ? x : where(mask, x, zeros_like(x));
+  };
   const auto value = [&](std::size_t k) {
     const Var x = batched(c.outputs[k], 1);
-    return any_solved ? where(greater(solved, 0.0), x, zeros_like(x)) : zeros_like(x);
+    return any_solved ? where_solved(x, solved) : zeros_like(x);
   };
   const auto cotangent = [&](std::size_t k) {
-    const Var x = batched(c.outputs[k], 1);
-    if (!c.cotangents[k].defined()) return zeros_like(x);
-    const Var g = batched(c.cotangents[k], 1);
-    return where(greater(solved, 0.0), g, zeros_like(g));
+    return c.cotangents[k].defined() ? where_solved(batched(c.cotangents[k], 1), solved)
+                                     : zeros_like(batched(c.outputs[k], 1));
   };
   const Var z = value(0), nu = value(1), lambda = value(2);
-  const Var by_slack = cotangent(3) * (1.0 - active);  // the slack of active constraints stays 0
-  Vars right{cotangent(0), cotangent(1), cotangent(2) * active};
-  if (c.cotangents[3].defined()) {  // G of a problem without a solution may have a NaN, which no zero masks
-    const Var G_solved = G.rank() == 2
-                             ? G
-                             : where(greater(reshape(solved, {static_cast<std::int64_t>(count), 1, 1}), 0.0),
-                                     G, zeros_like(G));
-    right[0] = right[0] - qp::rows_times(by_slack, G_solved);
+  Vars right{cotangent(0), cotangent(1), cotangent(2)};
+  Var by_slack;  // that of active constraints stays 0
+  if (c.cotangents[3].defined()) {
+    by_slack = cotangent(3) * (1.0 - Var(derivative->active().to(dtype)));
+    const Var each = all_solved ? solved : reshape(solved, {static_cast<std::int64_t>(count), 1, 1});
+    right[0] = right[0] - qp::rows_times(by_slack, G.rank() == 2 ? G : where_solved(G, each));
   }
   const auto residual = std::allocate_shared<PoolVector<double>>(memory::PoolAllocator<char>());
   Vars found = solve_system(Q, G, A, right, {derivative, residual});
@@ -221,13 +224,14 @@ Vars backward(const VjpContext& c) {
     for (Var& x : found) x = with_nan(x, mask);
   }
 
-  const Var &a = found[0], &y = found[1], &d = found[2];
+  const Var &a = found[0], &y = found[1], d = by_slack.defined() ? found[2] + by_slack : found[2];
+  const Var minus_a = c.needs(1) || c.needs(2) || c.needs(4) ? -a : Var();
   Vars cotangents(6);
   if (c.needs(0)) cotangents[0] = symmetric_outer(-0.5 * a, z, Q);
-  if (c.needs(1)) cotangents[1] = -gathered(a, c.in(1));
-  if (c.needs(2)) cotangents[2] = outer(-(d + by_slack), z, -lambda, a, G);
-  if (c.needs(3)) cotangents[3] = gathered(d + by_slack, c.in(3));
-  if (c.needs(4)) cotangents[4] = outer(-y, z, -nu, a, A);
+  if (c.needs(1)) cotangents[1] = gathered(minus_a, c.in(1));
+  if (c.needs(2)) cotangents[2] = outer(-d, z, lambda, minus_a, G);
+  if (c.needs(3)) cotangents[3] = gathered(d, c.in(3));
+  if (c.needs(4)) cotangents[4] = outer(-y, z, nu, minus_a, A);
   if (c.needs(5)) cotangents[5] = gathered(y, c.in(5));
   return cotangents;
 }

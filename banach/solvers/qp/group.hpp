@@ -26,8 +26,8 @@ struct Solver {
   std::int64_t (*scratch)(std::int64_t n, std::int64_t e, std::int64_t m);
   void (*solve)(const Group& group, double* workspace, double* scratch);
   /// After `solve`, with its workspace and data as it left them. Which constraints are active (1 or 0), how
-  /// many are weakly so, and whether (1 or 0) the system of derivatives could be factored.
-  void (*linearise)(double* workspace, double* active, double* weak, double* good);
+  /// many are weakly so, and whether (1 or 0) the system of derivatives could be factored, and is regular.
+  void (*linearise)(double* workspace, double* active, double* weak, double* good, double* regular);
   /// After `linearise`: solves [Q A' G'; A 0 0; G 0 0] in place, G being its active rows; the residual is
   /// relative to the largest entry.
   void (*tangent)(double* workspace, double* x, double* y, double* z, double* residual);

@@ -203,7 +203,7 @@ class InteriorPoint {
     return Multipliers<N, M>::suits(n, m) ? Multipliers<N, M>::size(n, e, m) : 0;
   }
 
-  /// The data are scaled in place.
+  /// The data are scaled in place; Q may be any matrix with the same x'Qx.
   InteriorPoint(const Data<N>& data, const Limits& limits, Arena<N>& arena, Arena<N> scratch)
       : d_(data), limits_(limits) {
     kkt_.place(d_, arena);
@@ -213,6 +213,7 @@ class InteriorPoint {
     for (Point<N>* p : points) *p = arena.point(d_);
     minus_qx_ = arena.take(d_.n);
     forget(of(0.0) == of(0.0));
+    symmetrise();
     equilibrate(d_, scaling_, step_.x, step_.y, step_.z);
   }
 
@@ -243,8 +244,9 @@ class InteriorPoint {
   }
 
   /// Readies for derivatives at the solution: constraints with a multiplier are active, w > 0; those with
-  /// neither multiplier nor slack are not, and counted in `weak`. False where the factorisation fails.
-  Mask<N> linearise(N* active, N& weak) {
+  /// neither multiplier nor slack are not, and counted in `weak`. False where the factorisation fails;
+  /// `regular` where the system has one solution for every right-hand side.
+  Mask<N> linearise(N* active, N& weak, Mask<N>& regular) {
     const N tolerance = of(1e-8), weight = of(1e6), zero = of(0.0), one = of(1.0);
     weak = zero;
     Flag same = factored_;  // finish ended with the very factor
@@ -256,14 +258,16 @@ class InteriorPoint {
       kkt_.w[i] = w;
       active[i] = select(holds, one, zero);
     }
-    return any(!same) ? kkt_.factor(of(1e-8), of(1e-6)) : same;
+    const Flag good = any(!same) ? kkt_.factor(of(1e-8), of(1e-6)) : same;
+    regular = takes_anything();
+    return good;
   }
 
   /// Solves Q a + A'c + G'd = r.x, A a = r.y, and G a = r.z for active constraints (d = 0 for the others), in
   /// the problem's own units, in place; by proximal steps with the factor of linearise, so a solution of
-  /// least norm where the system is singular but has one. Returns the largest residual over the largest entry
-  /// of r.
-  N tangent(const Point<N>& r) {
+  /// least norm where the system is singular but has one. Steps end where the largest residual is `enough`
+  /// times the largest entry of r, or where it falls no further. Returns that ratio.
+  N tangent(const Point<N>& r, double enough) {
     const Index n = d_.n, e = d_.e, m = d_.m;
     const N zero = of(0.0), c = scaling_.c;
     for (Index j = 0; j < n; ++j) error_.x[j] = r.x[j] * c * scaling_.D[j], at_.x[j] = zero;
@@ -283,7 +287,7 @@ class InteriorPoint {
       }
       for (Index i = 0; i < m; ++i) right_.z[i] = select(kkt_.w[i] > zero, right_.z[i], zero);
       const N left = entries(right_) / size;
-      const Flag going = (left > of(1e-14)) & (left < of(0.5) * last);
+      const Flag going = (left > of(enough)) & (left < of(0.5) * last);
       last = smaller(left, last);
       if (!any(going)) break;
       kkt_.solve(right_.x, right_.y, right_.z, step_.x, step_.y, step_.z);
@@ -301,6 +305,13 @@ class InteriorPoint {
   static N of(double x) { return number<N>(x); }
   N entries(const Point<N>& p) const {
     return larger(largest(p.x, d_.n), larger(largest(p.y, d_.e), largest(p.z, d_.m)));
+  }
+
+  void symmetrise() {
+    const Index n = d_.n;
+    for (Index i = 0; i < n; ++i)
+      for (Index j = 0; j < i; ++j)
+        d_.Q[i * n + j] = d_.Q[j * n + i] = of(0.5) * (d_.Q[i * n + j] + d_.Q[j * n + i]);
   }
 
   // Q + 1e-9 max|Q|, in kkt_.L, where Q is raised by what its data's rounding may have taken, if need be.
@@ -345,13 +356,18 @@ class InteriorPoint {
     Flag kept = among & factored_ & !unsolved();
     if (any(kept)) {
       for (Index i = 0; i < m; ++i) kept = kept & ((best_.z[i] > clear) | (best_.s[i] > clear));
-      for (Index i = 0; i < n + e + m; ++i) {  // x, y and z lie side by side
-        const double phase = static_cast<double>(i) * 0.754877666;
-        more_.x[i] = of(0.25 + phase - static_cast<double>(static_cast<Index>(phase)));
-      }
-      kept = kept & (tangent(more_) <= of(1e-8));
+      kept = kept & takes_anything();
     }
     forget(!kept);
+  }
+
+  // A right-hand side without any structure: only a regular system takes it.
+  Flag takes_anything() {
+    for (Index i = 0; i < d_.n + d_.e + d_.m; ++i) {  // x, y and z lie side by side
+      const double phase = static_cast<double>(i) * 0.754877666;
+      more_.x[i] = of(0.25 + phase - static_cast<double>(static_cast<Index>(phase)));
+    }
+    return tangent(more_, 1e-8) <= of(1e-8);
   }
 
   // right_ = -(gradient of the Lagrangian), b - Ax, h - Gx - s; and the residuals in the problem's own units.

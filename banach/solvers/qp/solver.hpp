@@ -57,15 +57,19 @@ InteriorPoint<N, M>& solved(double* workspace) {
 }
 
 template <class N, class M>
-void linearise_group(double* workspace, double* active, double* weak, double* good) {
-  const Mask<N> factored = solved<N, M>(workspace).linearise(numbers<N>(active), *numbers<N>(weak));
-  *numbers<N>(good) = select(factored, number<N>(1.0), number<N>(0.0));
+void linearise_group(double* workspace, double* active, double* weak, double* good, double* regular) {
+  const N one = number<N>(1.0), zero = number<N>(0.0);
+  Mask<N> takes_anything;
+  const Mask<N> factored =
+      solved<N, M>(workspace).linearise(numbers<N>(active), *numbers<N>(weak), takes_anything);
+  *numbers<N>(good) = select(factored, one, zero);
+  *numbers<N>(regular) = select(takes_anything, one, zero);
 }
 
 template <class N, class M>
 void tangent_group(double* workspace, double* x, double* y, double* z, double* residual) {
   *numbers<N>(residual) =
-      solved<N, M>(workspace).tangent({numbers<N>(x), numbers<N>(y), numbers<N>(z), nullptr});
+      solved<N, M>(workspace).tangent({numbers<N>(x), numbers<N>(y), numbers<N>(z), nullptr}, 1e-14);
 }
 
 template <class N, class M>
