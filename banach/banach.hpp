@@ -42,6 +42,7 @@
 #include <banach/ops/implicit/weight_tied.hpp>
 #include <banach/ops/ops.hpp>
 
+#include <banach/nn/adaptive_softmax.hpp>
 #include <banach/nn/checkpoint.hpp>
 #include <banach/nn/clip.hpp>
 #include <banach/nn/conv.hpp>
@@ -67,6 +68,7 @@
 #include <banach/nn/sequential.hpp>
 #include <banach/nn/soft_sort.hpp>
 #include <banach/nn/spectral.hpp>
+#include <banach/nn/text.hpp>
 #include <banach/nn/total_variation.hpp>
 #include <banach/nn/trellis_cell.hpp>
 #include <banach/nn/weight_norm.hpp>
