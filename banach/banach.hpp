@@ -54,6 +54,7 @@
 #include <banach/nn/init.hpp>
 #include <banach/nn/linear.hpp>
 #include <banach/nn/loader.hpp>
+#include <banach/nn/lstm.hpp>
 #include <banach/nn/module.hpp>
 #include <banach/nn/mondeq.hpp>
 #include <banach/nn/norm.hpp>
