@@ -6,6 +6,7 @@
 #include <banach/engine/grad.hpp>
 #include <banach/engine/gradcheck.hpp>
 #include <banach/engine/memory.hpp>
+#include <banach/engine/memory_meter.hpp>
 #include <banach/engine/op.hpp>
 #include <banach/engine/parallel.hpp>
 #include <banach/engine/random.hpp>

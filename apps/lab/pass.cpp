@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cmath>
 
+#include <banach/engine/memory_meter.hpp>
 #include <banach/ops/implicit/spectrum.hpp>
 #include <banach/ops/loss.hpp>
 
@@ -56,8 +57,7 @@ std::vector<double> flat(const Vars& parts) {
 
 Pass run_pass(Classifier& model, const nn::Minibatch& batch, FixedPointOptions options) {
   Pass pass;
-  memory::reset_peak();
-  const std::int64_t before = memory::stats().live_bytes;
+  const memory::Meter meter;
   {
     const Tape tape;
     Clock::time_point start = Clock::now();
@@ -77,7 +77,7 @@ Pass run_pass(Classifier& model, const nn::Minibatch& batch, FixedPointOptions o
     pass.report = std::move(solved.report);
   }
   if (pass.adjoint) pass.figures = figures_of(*pass.adjoint);
-  pass.cost.peak_bytes = static_cast<double>(memory::stats().peak_bytes - before);
+  pass.cost.peak_bytes = static_cast<double>(meter.peak_bytes());
   pass.cost.forward_evaluations = pass.report.nstep;
   // Unrolled: each recorded step is pulled back once.
   pass.cost.backward_evaluations = pass.adjoint ? pass.adjoint->evaluations : pass.report.nstep;
