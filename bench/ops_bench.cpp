@@ -148,6 +148,9 @@ std::vector<Case> cases() {
   add("scaled_dot_product_attention", "16x64x128_4_heads_causal",
       [](In x) { return scaled_dot_product_attention(x[0], x[1], x[2], {.causal = true, .heads = 4}); },
       {normal({16, 64, 128}), normal({16, 64, 128}), normal({16, 64, 128})});
+  add("relative_attention", "16x64x128_4_heads_64_in_front",
+      [](In x) { return relative_attention(x[0], x[1], x[1], x[2], x[3], x[3], {.heads = 4}); },
+      {normal({16, 64, 128}), normal({16, 128, 128}), normal({128, 128}), normal({128})});
   add("matmul", "128_of_64x64x64", [](In x) { return matmul(x[0], x[1]); },
       {normal({128, 64, 64}), normal({128, 64, 64})});
   add("conv2d", "64x32x28x28_3x3", [=](In x) { return conv2d(x[0], x[1], same); },

@@ -1,6 +1,7 @@
 #pragma once
 // All operations on Vars, and the list of them. An operation's entry is in the source of its header's name,
 // or
+//   attention.hpp    relative_attention.cpp
 //   conv.hpp         conv1d.cpp, conv_transpose.cpp
 //   elementwise.hpp  activation.cpp
 //   linalg.hpp       cholesky.cpp, eigh.cpp, lu.cpp, matrix_parts.cpp

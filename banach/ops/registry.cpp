@@ -15,6 +15,7 @@ static Function keep(Result (*f)(Arguments...)) {
 extern const Function one_of_each_source[];
 const Function one_of_each_source[] = {
     keep<Var, const Var&, const Var&, const Var&, const AttentionOptions&>(scaled_dot_product_attention),
+    keep(relative_attention),
     keep(cast),
     keep(gather),
     keep(layer_norm),

@@ -146,3 +146,44 @@ TEST_CASE("attention is its formula on every instruction set", "[fused]") {
         {c.n, c.l, c.h * c.e}, 10.0);
   }
 }
+
+TEST_CASE("relative attention is its formula on every instruction set", "[fused]") {
+  SampleGen g(4);
+  struct Case {
+    std::int64_t n, l, m, d, e, h;
+  };
+  for (const Case& c : {Case{2, 37, 37, 5, 3, 2}, Case{1, 64, 64, 32, 32, 1}, Case{5, 20, 51, 4, 4, 2},
+                        Case{1, 1, 33, 3, 9, 3}, Case{3, 1, 1, 1, 1, 1}}) {
+    INFO(c.n << " " << c.l << " " << c.m << " " << c.d << " " << c.e << " " << c.h);
+    // Which distance a score has, as numbers 0 and 1: (l, m, m).
+    Tensor at_distance = Tensor::zeros({c.l * c.m, c.m}, DType::f64),
+           hidden = Tensor::zeros({c.l, c.m}, DType::f64);
+    for (std::int64_t i = 0; i < c.l; ++i)
+      for (std::int64_t j = 0; j < c.m; ++j) {
+        const std::int64_t distance = c.m - c.l + i - j;
+        if (distance < 0)
+          hidden.mutable_data<double>()[i * c.m + j] = -inf;
+        else
+          at_distance.mutable_data<double>()[(i * c.m + j) * c.m + distance] = 1.0;
+      }
+    const auto heads = [&](const Var& x) {
+      return permute(reshape(x, {x.size(0), x.size(1), c.h, x.size(2) / c.h}), {0, 2, 1, 3});
+    };
+    const Map fused = [&](const Vars& x) {
+      return Vars{relative_attention(x[0], x[1], x[2], x[3], x[4], x[5], {.heads = c.h})};
+    };
+    const Map composed = [&](const Vars& x) {
+      const Var r = permute(reshape(matmul(Var(at_distance), x[3]), {c.l, c.m, c.h, c.d}), {2, 0, 3, 1});
+      const Var q = reshape(heads(x[0] + x[5]), {c.n, c.h, c.l, 1, c.d});
+      const Var scores = matmul(heads(x[0] + x[4]), heads(x[1]), {.transpose_b = true}) +
+                         reshape(matmul(q, r), {c.n, c.h, c.l, c.m});
+      const Var p = softmax(scores / std::sqrt(static_cast<double>(c.d)) + Var(hidden));
+      return Vars{reshape(permute(matmul(p, heads(x[2])), {0, 2, 1, 3}), {c.n, c.l, c.h * c.e})};
+    };
+    check_fused(
+        fused, composed,
+        {g.normal({c.n, c.l, c.h * c.d}), g.normal({c.n, c.m, c.h * c.d}), g.normal({c.n, c.m, c.h * c.e}),
+         g.normal({c.m, c.h * c.d}), g.normal({c.h * c.d}), g.normal({c.h * c.d})},
+        {c.n, c.l, c.h * c.e}, 20.0);
+  }
+}

@@ -144,7 +144,8 @@ TEST_CASE("the entries of a large batch are worked on as if each were alone", "[
             grouped = constant({4, 1, 2, 3}, 3), point = constant({5, 3, 1, 1}, 4),
             spread = constant({3, 2, 3, 2}, 5), line = constant({4, 3, 3}, 6), gamma = constant({6}, 7),
             beta = constant({6}, 8), mean6 = constant({6}, 9), variance6 = square(constant({6}, 10)) + 0.5,
-            identity = Var(Tensor::eye(4, dtype)), row = constant({7}, 11);
+            identity = Var(Tensor::eye(4, dtype)), row = constant({7}, 11), distances = constant({33, 4}, 12),
+            bias = constant({4}, 13);
   const auto positive = [&](const Var& x) { return matmul(x, x, {.transpose_b = true}) + identity; };
   const std::vector<Case> cases{
       {"softmax", 4000, {37}, [](const Var& x) { return softmax(x); }},
@@ -239,6 +240,10 @@ TEST_CASE("the entries of a large batch are worked on as if each were alone", "[
        40,
        {2, 33, 4},
        [](const Var& x) { return scaled_dot_product_attention(x, x, tanh(x), {.causal = true}); }},
+      {"relative attention",
+       40,
+       {2, 33, 4},
+       [&](const Var& x) { return relative_attention(x, x, tanh(x), distances, bias, bias); }},
       {"inverse", 900, {4, 4}, [&](const Var& x) { return inverse(positive(x)); }},
       {"slogdet", 900, {4, 4}, [&](const Var& x) { return slogdet(positive(x)).log_abs; }},
       {"solve", 900, {4, 4}, [&](const Var& x) { return solve(positive(x), x); }},

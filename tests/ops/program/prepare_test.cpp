@@ -80,3 +80,54 @@ TEST_CASE("weights of attention that would leave the cache are made anew", "[pro
   program::Frame frame(code, {0, 1, 1});
   CHECK(largest_difference(frame.run(other), f(Var(other)).value()) == 0.0);
 }
+
+TEST_CASE("r of relative attention is packed once for all tiles", "[program]") {
+  const std::int64_t n = 5;
+  const Tensor z = normal({n, 20, 6}, 1), other = normal({n, 20, 6}, 2);
+  const Var k(normal({n, 33, 6}, 3)), r(normal({33, 6}, 4)), bias(normal({6}, 5));
+  const auto f = [&](const Var& x) { return relative_attention(x, k, k, r, bias, bias, {.heads = 2}); };
+  program::Code code = program::record(f, z).code;
+  REQUIRE(program::cut_rows(code));
+  program::prepare(code);
+  int prepared = 0;
+  for (const program::Instruction& i : code.instructions) prepared += i.prepared != nullptr;
+  CHECK(prepared == 1);
+  const Tensor expected = f(Var(other)).value();
+  for (const auto& [begin, end] : {std::pair{0, 5}, {0, 2}, {4, 5}}) {
+    program::Frame frame(code, {begin, end, n});
+    CHECK(largest_difference(frame.run(other.rows(begin, end)), expected.rows(begin, end)) == 0.0);
+  }
+}
+
+TEST_CASE("the vjp of relative attention makes its weights once a tile, with the same bits", "[program]") {
+  const std::int64_t n = 5;
+  for (const std::int64_t length : {3, 16, 35}) {
+    const Shape shape{n, length, 6}, longer{n, length + 7, 6};
+    const Tensor u = normal(shape, 1), other = normal(shape, 2);
+    const Var q(normal(shape, 3)), k(normal(longer, 4)), v(normal(longer, 5)), r(normal({length + 7, 6}, 6)),
+        bias(normal({6}, 7));
+    const auto f = [&](const Var& cotangent) {
+      const auto attention = [&](const Vars& x) {
+        return Vars{relative_attention(x[0], x[1], x[2], r, bias, bias, {.heads = 2})};
+      };
+      const Vars pulled = vjp(attention, {q, k, v}, {cotangent}).cotangents;
+      return pulled[0] + slice(pulled[1] * 2.0 + pulled[2] * 3.0, 1, 7, length + 7);
+    };
+    program::Code code = program::outline(f, u).code;
+    REQUIRE(program::cut_rows(code));
+    program::prepare(code);
+    int prepared = 0;
+    for (const program::Instruction& i : code.instructions) {
+      Vars inputs;
+      for (const std::int32_t in : i.inputs)
+        inputs.push_back(Var(code.varies(in) ? other : code.value(in).constant));
+      prepared += program::prepare_rows(code, i, inputs) != nullptr;
+    }
+    CHECK(prepared == 1);
+    const Tensor expected = f(Var(other)).value();
+    for (const auto& [begin, end] : {std::pair{0, 5}, {0, 2}, {2, 5}}) {
+      program::Frame frame(code, {begin, end, n});
+      CHECK(largest_difference(frame.run(other.rows(begin, end)), expected.rows(begin, end)) == 0.0);
+    }
+  }
+}
