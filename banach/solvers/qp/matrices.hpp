@@ -43,66 +43,78 @@ struct Matrices {
 
   /// The lower triangle of H += A' diag(w) A, A (m x n); a null w stands for ones.
   static void add_gram(Index n, Index m, const N* A, const N* w, N* H) {
-    gram(n, m, A, w, number<N>(1.0), H);
+    if (w)
+      gram(n, m, A, H, [&](Index k, N a) { return w[k] * a; });
+    else
+      gram(n, m, A, H, [](Index, N a) { return a; });
   }
   /// The lower triangle of H -= A'A
   static void subtract_gram(Index n, Index m, const N* A, N* H) {
-    gram(n, m, A, nullptr, number<N>(-1.0), H);
+    gram(n, m, A, H, [](Index, N a) { return -a; });
   }
 
   /// H = L L' in place, lower triangles only, with the inverse of each diagonal entry in its place. False
   /// where a pivot is not positive (it is taken for 1 then).
   static Mask<N> cholesky(Index n, N* L) {
     Mask<N> good = number<N>(0.0) == number<N>(0.0);
-    for (Index j = 0; j < n; j += 4)
-      sized(n - j, [&](auto width) {
-        constexpr int W = decltype(width)::value;
-        N corner[W][W];
-        load(L + j * n + j, n, corner);
-        subtract_rows(j, L + j * n, L + j * n, n, corner);
-        good = good & factor(corner);
-        store(corner, L + j * n + j, n);
-        for (Index i = j + W; i < n; i += 4)
-          sized(n - i, [&](auto height) {
-            N block[decltype(height)::value][W];
-            load(L + i * n + j, n, block);
-            subtract_rows(j, L + i * n, L + j * n, n, block);
-            for (auto& row : block)
-              for (int c = 0; c < W; ++c) {
-                for (int k = 0; k < c; ++k) row[c] -= row[k] * corner[c][k];
-                row[c] *= corner[c][c];
-              }
-            store(block, L + i * n + j, n);
-          });
-      });
+    for (Index first = 0; first < n; first += panel) {
+      const Index end = std::min(n, first + panel);
+      if (first > 0) subtract_product(n, first, end, L);
+      for (Index j = first; j < end; j += 4)
+        sized(n - j, [&](auto width) {
+          constexpr int W = decltype(width)::value;
+          N corner[W][W];
+          load(L + j * n + j, n, corner);
+          subtract_rows(j - first, L + j * n + first, L + j * n + first, n, corner);
+          good = good & factor(corner);
+          store(corner, L + j * n + j, n);
+          for (Index i = j + W; i < n; i += 4)
+            sized(n - i, [&](auto height) {
+              N block[decltype(height)::value][W];
+              load(L + i * n + j, n, block);
+              subtract_rows(j - first, L + i * n + first, L + j * n + first, n, block);
+              for (auto& row : block)
+                for (int c = 0; c < W; ++c) {
+                  for (int k = 0; k < c; ++k) row[c] -= row[k] * corner[c][k];
+                  row[c] *= corner[c][c];
+                }
+              store(block, L + i * n + j, n);
+            });
+        });
+    }
     return good;
   }
 
-  /// B = L^-1 B, B (n x k). Zeros before the first entry of a row of L are skipped, as a diagonal Q leaves
+  /// B = L^-1 B, B (n x k). Zeros before the first entry of rows of L are skipped, as a diagonal Q leaves
   /// them.
   static void lower_solve(Index n, Index k, const N* L, N* B) {
-    for (Index i = 0; i < n; i += 4) {
-      const Index first = first_entry(L + i * n, n, std::min<Index>(4, n - i), i);
-      for (Index c = 0; c < k; c += 4)
-        sized(n - i, [&](auto height) {
-          sized(k - c, [&](auto width) {
-            constexpr int H = decltype(height)::value, W = decltype(width)::value;
-            N block[H][W];
-            load(B + i * k + c, k, block);
-            for (Index j = first; j < i; ++j) {
-              const N *l = L + i * n + j, *b = B + j * k + c;
-              for (int r = 0; r < H; ++r)
-                for (int q = 0; q < W; ++q) block[r][q] -= l[r * n] * b[q];
-            }
-            for (int r = 0; r < H; ++r)
-              for (int q = 0; q < W; ++q) {
-                for (int j = 0; j < r; ++j) block[r][q] -= L[(i + r) * n + i + j] * block[j][q];
-                block[r][q] *= L[(i + r) * (n + 1)];
-              }
-            store(block, B + i * k + c, k);
-          });
-        });
-    }
+    for (Index left = 0; left < k; left += panel)
+      for (Index top = 0; top < n; top += panel)
+        for (Index i = top; i < n; i += 4) {
+          const Index end = std::min(i, top + panel), height = std::min<Index>(4, n - i),
+                      first = first_entry(L + i * n, n, height, top, end);
+          const bool last = i < top + panel;
+          if (first == end && !last) continue;
+          for (Index c = left; c < std::min(k, left + panel); c += 4)
+            sized(height, [&](auto rows) {
+              sized(k - c, [&](auto columns) {
+                constexpr int H = decltype(rows)::value, W = decltype(columns)::value;
+                N block[H][W];
+                load(B + i * k + c, k, block);
+                for (Index j = first; j < end; ++j) {
+                  const N *l = L + i * n + j, *b = B + j * k + c;
+                  for (int r = 0; r < H; ++r)
+                    for (int q = 0; q < W; ++q) block[r][q] -= l[r * n] * b[q];
+                }
+                for (int r = 0; r < H && last; ++r)
+                  for (int q = 0; q < W; ++q) {
+                    for (int j = 0; j < r; ++j) block[r][q] -= L[(i + r) * n + i + j] * block[j][q];
+                    block[r][q] *= L[(i + r) * (n + 1)];
+                  }
+                store(block, B + i * k + c, k);
+              });
+            });
+        }
   }
 
   /// x = L^-T x
@@ -131,12 +143,37 @@ struct Matrices {
   }
 
  private:
-  // The first column with an entry that is not 0, in so many rows; at most `end`.
-  static Index first_entry(const N* A, Index stride, Index rows, Index end) {
-    for (Index j = 0; j < end; ++j)
+  // Rows or columns that are worked on together, so that they stay in the second cache. What is summed into
+  // one number is summed in the same order with any.
+  static constexpr Index panel = 32;
+
+  // Columns first ... end of L, at and below the diagonal, less the products of the columns before.
+  static void subtract_product(Index n, Index first, Index end, N* L) {
+    for (Index from = 0; from < first; from += 2 * panel)
+      for (Index i = first; i < n; i += 4)
+        sized(n - i, [&](auto height) {
+          constexpr int H = decltype(height)::value;
+          for (Index j = first; j < std::min(i + H, end); j += 4)
+            sized(n - j, [&](auto width) {
+              N block[H][decltype(width)::value];
+              load(L + i * n + j, n, block);
+              subtract_rows(std::min(first - from, 2 * panel), L + i * n + from, L + j * n + from, n, block);
+              store(block, L + i * n + j, n);
+            });
+        });
+  }
+
+  // The first column from `begin` on with an entry that is not 0, in so many rows; at most `end`.
+  static Index first_entry(const N* A, Index stride, Index rows, Index begin, Index end) {
+    for (Index j = begin; j < end; ++j)
       for (Index r = 0; r < rows; ++r)
-        if (any(A[r * stride + j] != number<N>(0.0))) return j;
+        if (!zeros(A + r * stride + j, 1)) return j;
     return end;
+  }
+  static bool zeros(const N* v, Index count) {
+    for (Index i = 0; i < count; ++i)
+      if (any(v[i] != number<N>(0.0))) return false;
+    return true;
   }
 
   template <int K>
@@ -172,27 +209,32 @@ struct Matrices {
       for (int r = 0; r < H; ++r)
         for (int c = 0; c < W; ++c) block[r][c] -= A[r * stride + j] * B[c * stride + j];
   }
-  // Weights `one` for a null w. Blocks on the diagonal are written whole.
-  static void gram(Index n, Index m, const N* A, const N* w, N one, N* H) {
-    for (Index i = 0; i < n; i += 4)
-      sized(n - i, [&](auto height) {
-        constexpr int K = decltype(height)::value;
-        for (Index j = 0; j <= i; j += 4)
-          sized(i + K - j, [&](auto width) {
-            constexpr int W = decltype(width)::value;
-            N block[K][W];
-            load(H + i * n + j, n, block);
-            for (Index k = 0; k < m; ++k) {
-              const N *a = A + k * n + i, *b = A + k * n + j;
-              const N v = w ? w[k] : one;
-              for (int r = 0; r < K; ++r) {
-                const N left = v * a[r];
-                for (int c = 0; c < W; ++c) block[r][c] += left * b[c];
+  // H += A' weighted(A). Blocks on the diagonal are written whole.
+  template <class Weighted>
+  static void gram(Index n, Index m, const N* A, N* H, const Weighted& weighted) {
+    for (Index top = 0; top < m; top += panel)
+      for (Index i = 0; i < n; i += 4)
+        sized(n - i, [&](auto height) {
+          constexpr int K = decltype(height)::value;
+          // Columns of bounds are zero but for a few rows.
+          Index first = top, end = std::min(m, top + panel);
+          while (first < end && zeros(A + first * n + i, K)) ++first;
+          while (first < end && zeros(A + (end - 1) * n + i, K)) --end;
+          for (Index j = 0; j <= i && first < end; j += 4)
+            sized(i + K - j, [&](auto width) {
+              constexpr int W = decltype(width)::value;
+              N block[K][W];
+              load(H + i * n + j, n, block);
+              for (Index k = first; k < end; ++k) {
+                const N *a = A + k * n + i, *b = A + k * n + j;
+                for (int r = 0; r < K; ++r) {
+                  const N left = weighted(k, a[r]);
+                  for (int c = 0; c < W; ++c) block[r][c] += left * b[c];
+                }
               }
-            }
-            store(block, H + i * n + j, n);
-          });
-      });
+              store(block, H + i * n + j, n);
+            });
+        });
   }
   // As cholesky.
   template <int W>
