@@ -1,6 +1,5 @@
 #include <apps/cli/progress.hpp>
 
-#include <apps/cli/run.hpp>
 #include <apps/report/format.hpp>
 
 #include <algorithm>
@@ -46,10 +45,7 @@ void Progress::update(std::int64_t done, std::string_view note) {
   std::fflush(stderr);
 }
 
-void Progress::say(const std::string& line) {
-  if (terminal_ && shown_) std::fputs("\r\033[K", stderr);  // the bar comes again with the next update
-  note(line);
-}
+void Progress::leave_out(std::int64_t steps) { total_ = std::max<std::int64_t>(total_ - steps, 1); }
 
 std::string Progress::line(std::int64_t done, std::string_view note) const {
   const double part = static_cast<double>(done) / static_cast<double>(total_);

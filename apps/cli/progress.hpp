@@ -8,6 +8,7 @@
 namespace banach::cli {
 
 /// How far a job is, on stderr: a bar with rate and time left on a terminal, elsewhere a line now and then.
+/// cli::note takes the bar's place, and the bar comes again below.
 class Progress {
  public:
   /// `done` of `total` steps were done by an earlier run.
@@ -18,8 +19,8 @@ class Progress {
 
   /// `note` says what is being done now.
   void update(std::int64_t done, std::string_view note);
-  /// One line of its own, as cli::note.
-  void say(const std::string& line);
+  /// So many steps will not be done.
+  void leave_out(std::int64_t steps);
 
  private:
   using Clock = std::chrono::steady_clock;

@@ -8,6 +8,7 @@
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
+#include <unistd.h>
 
 namespace banach::cli {
 namespace {
@@ -62,7 +63,9 @@ void check_names(const CLI::App& app, const std::vector<Subcommand>& subcommands
 }  // namespace
 
 void note(const std::string& line) {
-  std::fputs(("banach: " + line + "\n").c_str(), stderr);  // fmt::print throws where stderr is closed
+  const char* start = isatty(STDERR_FILENO) == 1 ? "\r\033[K" : "";  // in place of a progress bar
+  std::fputs((start + ("banach: " + line + "\n")).c_str(),
+             stderr);  // fmt::print throws where stderr is closed
 }
 
 int run(CLI::App& app, const std::vector<Subcommand>& subcommands, int argc, char** argv) {

@@ -9,13 +9,13 @@
 
 namespace banach::cli {
 
-void RunNotes::put(nn::Metadata& notes, const Entries& settings, std::size_t place) const {
-  for (const auto& [name, value] : settings) notes[setting_key(name)] = value;
+void RunNotes::put(nn::Metadata& notes, std::size_t place, const std::string& model) const {
+  for (const auto& [name, value] : settings_) notes[setting_key(name)] = value;
   notes[place_key()] = std::to_string(place);
+  notes[model_key()] = model;
 }
 
-RunNotes::Resumed RunNotes::resume(const std::string& path, const Entries& settings,
-                                   std::size_t parts) const {
+RunNotes::Resumed RunNotes::resume(const std::string& path) const {
   if (!std::filesystem::exists(path))
     fail<FileError>("resume", fmt::format("there is no checkpoint {}: start without --resume", path));
   nn::Progress progress = nn::load_progress(path);
@@ -24,26 +24,26 @@ RunNotes::Resumed RunNotes::resume(const std::string& path, const Entries& setti
   if (found == notes.end())
     fail<FileError>("resume", fmt::format("{} is not a checkpoint of banach {}: its metadata has no {}", path,
                                           command_, place_key()));
-  if (const std::string other = difference(notes, settings); !other.empty())
+  if (const std::string other = difference(notes); !other.empty())
     fail<FileError>(
         "resume", fmt::format("{} was made with {}: give the same settings, or another --out", path, other));
-  std::size_t place = parts + 1;
+  std::size_t place = models_ + 1;
   const std::string& digits = found->second;
   std::from_chars(digits.data(), digits.data() + digits.size(), place);
-  if (place > parts)
+  if (place > models_)
     fail<FileError>("resume", fmt::format("{}: {} must be a number from 0 to {}: got '{}'", path, place_key(),
-                                          parts, digits));
+                                          models_, digits));
   return {std::move(progress), place};
 }
 
-void RunNotes::check_replaceable(const std::string& path, const Entries& settings, std::size_t parts) const {
+void RunNotes::check_replaceable(const std::string& path) const {
   if (!std::filesystem::exists(path)) return;
   std::string what = "cannot be read: start anew with --overwrite";
   try {
     const nn::Metadata notes = nn::load_progress(path).notes;
-    const std::string other = difference(notes, settings);
+    const std::string other = difference(notes);
     const auto place = notes.find(place_key());
-    const bool finished = place != notes.end() && place->second == std::to_string(parts);
+    const bool finished = place != notes.end() && place->second == std::to_string(models_);
     if (finished && other.empty()) return;
     what = other.empty() ? "is of an unfinished run: go on with --resume, start anew with --overwrite"
                          : fmt::format("is of another run ({}): start anew with --overwrite", other);
@@ -52,8 +52,8 @@ void RunNotes::check_replaceable(const std::string& path, const Entries& setting
   fail<FileError>("out", fmt::format("{} {}, or give another --out", path, what));
 }
 
-std::string RunNotes::difference(const nn::Metadata& notes, const Entries& settings) const {
-  for (const auto& [name, value] : settings) {
+std::string RunNotes::difference(const nn::Metadata& notes) const {
+  for (const auto& [name, value] : settings_) {
     const auto found = notes.find(setting_key(name));
     const std::string there = found == notes.end() ? "unset" : found->second;
     if (there != value) return fmt::format("{} {}, not {}", name, there, value);

@@ -17,9 +17,8 @@ namespace banach::denoise {
 using Json = nlohmann::ordered_json;
 
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Epoch, epoch, train_error, test_error, seconds)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(MethodResult, name, parameters, epochs, running_error, running_seconds,
-                                   running_steps, test_seconds, solve_statuses, gradient_kinds, test_statuses,
-                                   failure, shown)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(MethodResult, name, parameters, epochs, test_seconds, solve_statuses,
+                                   gradient_kinds, test_statuses, failure, shown)
 
 const MethodResult* Results::find(const std::string& name) const {
   for (const MethodResult& method : methods)

@@ -8,12 +8,13 @@
 
 #include <apps/cli/run_notes.hpp>
 #include <apps/cli/text_table.hpp>
+#include <apps/training/results.hpp>
 #include <banach/engine/tensor.hpp>
 
 namespace banach::denoise {
 
 struct Epoch {
-  std::int64_t epoch = 0;                  ///< 0: before training
+  double epoch = 0;                        ///< 0: before training; a part where one was broken off
   double train_error = 0, test_error = 0;  ///< mean squared; of training, the mean over its batches
   double seconds = 0;                      ///< of training up to here, tests not counted
 };
@@ -23,15 +24,13 @@ struct Candidate {
   double lambda = 0, error = 0;
 };
 
-using Tally = std::map<std::string, std::int64_t>;
+using training::Tally;
 
 struct MethodResult {
   std::string name{};
   std::int64_t parameters = 0;  ///< trained ones
   std::vector<Epoch> epochs{};
-  double running_error = 0,
-         running_seconds = 0;  ///< of the epoch in training: a sum over its steps, and up to here
-  std::int64_t running_steps = 0;
+  std::vector<training::Step> steps{};
   double test_seconds = 0;                   ///< a signal, at the end
   Tally solve_statuses{}, gradient_kinds{};  ///< of all problems in training
   Tally test_statuses{};                     ///< of the problems of the last test
@@ -56,7 +55,7 @@ struct Results {
   const MethodResult* find(const std::string& name) const;
 };
 
-/// All of one method but its matrices, to keep in a checkpoint; numbers survive exactly.
+/// All of one method but its steps and matrices, to keep in a checkpoint; numbers survive exactly.
 std::string to_text(const MethodResult& result);
 /// Throws FileError if the text is not what to_text wrote.
 MethodResult from_text(const std::string& text);

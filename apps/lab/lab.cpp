@@ -11,7 +11,6 @@
 #include <apps/cli/output.hpp>
 #include <apps/cli/progress.hpp>
 #include <apps/cli/text_table.hpp>
-#include <apps/lab/checkpoint.hpp>
 #include <apps/lab/data.hpp>
 #include <apps/lab/findings.hpp>
 #include <apps/lab/linear.hpp>

@@ -183,12 +183,6 @@ void FigureSummary::add(double value) {
   if (std::isnan(value) || value > largest) largest = value;  // a NaN is the worst of all, and stays
 }
 
-double RuleResult::seconds() const {
-  double total = 0.0;
-  for (const Step& step : steps) total += step.seconds;
-  return total;
-}
-
 Cost RuleResult::median_cost() const {
   const auto of = [&](double Cost::*member) {
     std::vector<double> values;

@@ -9,6 +9,7 @@
 
 #include <apps/cli/text_table.hpp>
 #include <apps/lab/options.hpp>
+#include <apps/training/results.hpp>
 
 namespace banach::lab {
 
@@ -85,7 +86,7 @@ struct Convergence {
   std::vector<double> median{}, smallest{}, largest{};
 };
 
-using Tally = std::map<std::string, std::int64_t>;
+using training::Tally;
 
 struct RuleResult {
   std::string spec{}, formula{}, paper{};
@@ -103,7 +104,7 @@ struct RuleResult {
   std::vector<std::int64_t> predictions{};  ///< for the sample images
 
   /// Seconds of all training steps.
-  double seconds() const;
+  double seconds() const { return training::total_seconds(steps); }
   /// Median over all training steps.
   Cost median_cost() const;
   /// Mean loss of the last `count` steps.

@@ -16,4 +16,8 @@ namespace banach::lab {
 void train(const TrainSettings& settings, const nn::ImageDataset& data, const std::string& checkpoint,
            bool resume, const std::function<bool()>& stop, Results& results);
 
+/// Throws FileError if a new run would destroy a checkpoint that is not that of a finished run of these
+/// settings.
+void check_replaceable(const std::string& checkpoint, const TrainSettings& settings);
+
 }  // namespace banach::lab

@@ -150,10 +150,7 @@ std::string how_solves_ended(const ModelResult& model) {
 
 }  // namespace
 
-double ModelResult::seconds() const {
-  return std::accumulate(steps.begin(), steps.end(), 0.0,
-                         [](double sum, const Step& step) { return sum + step.seconds; });
-}
+double ModelResult::seconds() const { return training::total_seconds(steps); }
 
 const Probe* ModelResult::below(double share) const {
   const Probe* first = nullptr;

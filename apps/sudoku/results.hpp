@@ -3,7 +3,6 @@
 
 #include <cstdint>
 #include <limits>
-#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -12,6 +11,7 @@
 #include <apps/cli/text_table.hpp>
 #include <apps/sudoku/boards.hpp>
 #include <apps/sudoku/models.hpp>
+#include <apps/training/results.hpp>
 
 namespace banach::sudoku {
 
@@ -24,10 +24,6 @@ struct Errors {
   double mse = unknown;     ///< mean squared error of the 64 entries
 };
 
-struct Step {
-  double loss = unknown, seconds = unknown;
-};
-
 /// A look at a model along its training.
 struct Probe {
   std::int64_t step = 0;
@@ -35,7 +31,7 @@ struct Probe {
   Errors train{}, test{};
 };
 
-using Tally = std::map<std::string, std::int64_t>;
+using training::Step, training::Tally;
 
 struct ModelResult {
   std::string name{}, description{};
