@@ -72,5 +72,6 @@
 #include <banach/nn/spectral.hpp>
 #include <banach/nn/text.hpp>
 #include <banach/nn/total_variation.hpp>
+#include <banach/nn/transformer_cell.hpp>
 #include <banach/nn/trellis_cell.hpp>
 #include <banach/nn/weight_norm.hpp>
