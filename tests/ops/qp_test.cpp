@@ -83,6 +83,77 @@ TEST_CASE("every entry of every parameter's gradient is that of central differen
   }
 }
 
+TEST_CASE("gradients are those of a dense solve with the system of derivatives, to 1e-9", "[qp]") {
+  // Eight at a time, with an incomplete group and without, in bounds and in rows; one at a time.
+  for (const auto& [batch, n, m, e] :
+       {std::array<std::int64_t, 4>{9, 10, 10, 0}, {8, 50, 50, 12}, {8, 64, 64, 20}, {1, 40, 60, 5}}) {
+    INFO("batch " << batch << ", n " << n << ", m " << m << ", e " << e);
+    Random random(static_cast<std::uint64_t>(n));
+    Problem problem(batch, n, m, e, static_cast<std::uint64_t>(n + m));
+    if (n == 64) {  // x >= -1
+      problem.G = (Var(Tensor::zeros({batch, m, n}, DType::f64)) - Var(Tensor::eye(n, DType::f64))).value();
+      problem.h = Tensor::full({batch, m}, 1.0, DType::f64);
+      problem.b =
+          reshape(matmul(Var(problem.A), 0.1 * Var(normal(random, {batch, n, 1}))), {batch, e}).value();
+    }
+    const QpParameters given = parameters(problem.all());
+    const Tensor by_z = normal(random, {batch, n}), by_nu = normal(random, {batch, e});
+    const Tape tape;
+    Vars leaves;
+    for (const Var& v : {given.Q, given.p, given.G, given.h, given.A, given.b})
+      leaves.push_back(leaf(v.value()));
+    const QpSolved s = qp_solve({leaves[0], leaves[1], leaves[2], leaves[3], leaves[4], leaves[5]});
+    REQUIRE(s.report.solved());
+    const Vars found = grad(sum(s.z * Var(by_z)) + sum(s.nu * Var(by_nu)), leaves);
+    REQUIRE(s.adjoint.last().samples[0].kind == GradientKind::exact);
+
+    const auto at = [](const Var& x, std::int64_t i) { return x.value().at(i); };
+    double worst = 0.0;
+    const auto compare = [&](int parameter, std::int64_t i, double expected) {
+      worst = std::max(worst, std::abs(at(found[static_cast<std::size_t>(parameter)], i) - expected));
+    };
+    for (std::int64_t k = 0; k < batch; ++k) {
+      const auto active = [&](std::int64_t i) { return at(s.lambda, k * m + i) > at(s.slack, k * m + i); };
+      const std::int64_t size = n + e + m;  // the row of an inactive constraint says that its entry is 0
+      Tensor K = Tensor::zeros({size, size}, DType::f64), right = Tensor::zeros({size, 1}, DType::f64);
+      const auto set = [&](std::int64_t r, std::int64_t c, double value) {
+        K.mutable_data<double>()[r * size + c] = K.mutable_data<double>()[c * size + r] = value;
+      };
+      for (std::int64_t r = 0; r < n; ++r)
+        for (std::int64_t c = 0; c <= r; ++c)
+          set(r, c, 0.5 * (at(given.Q, (k * n + r) * n + c) + at(given.Q, (k * n + c) * n + r)));
+      for (std::int64_t c = 0; c < n; ++c) {
+        for (std::int64_t r = 0; r < e; ++r) set(n + r, c, at(given.A, (k * e + r) * n + c));
+        for (std::int64_t r = 0; r < m; ++r)
+          if (active(r)) set(n + e + r, c, at(given.G, (k * m + r) * n + c));
+        right.mutable_data<double>()[c] = by_z.at(k * n + c);
+      }
+      for (std::int64_t r = 0; r < m; ++r)
+        if (!active(r)) set(n + e + r, n + e + r, 1.0);
+      for (std::int64_t r = 0; r < e; ++r) right.mutable_data<double>()[n + r] = by_nu.at(k * e + r);
+      const Var adjoint = solve(Var(K), Var(right));
+      const auto a = [&](std::int64_t i) { return at(adjoint, i); };
+      const auto z = [&](std::int64_t i) { return at(s.z, k * n + i); };
+      for (std::int64_t i = 0; i < n; ++i) {
+        compare(1, k * n + i, -a(i));
+        for (std::int64_t j = 0; j < n; ++j)
+          compare(0, (k * n + i) * n + j, -0.5 * (a(i) * z(j) + z(i) * a(j)));
+      }
+      const auto constraints = [&](int parameter, std::int64_t count, std::int64_t first,
+                                   const Var& multipliers) {
+        for (std::int64_t i = 0; i < count; ++i) {
+          compare(parameter + 1, k * count + i, a(first + i));
+          for (std::int64_t j = 0; j < n; ++j)
+            compare(parameter, (k * count + i) * n + j,
+                    -a(first + i) * z(j) - at(multipliers, k * count + i) * a(j));
+        }
+      };
+      constraints(2, m, n + e, s.lambda), constraints(4, e, n, s.nu);
+    }
+    CHECK(worst < 1e-9);
+  }
+}
+
 TEST_CASE("third derivatives of a quadratic program exist", "[qp]") {
   // min (q z^2)/2 - z: z = 1 / q, whose third derivative is -6 / q^4.
   const Tape tape;

@@ -67,10 +67,39 @@ struct Kkt {
   }
 
   void solve(const N* rx, const N* ry, const N* rz, N* dx, N* dy, N* dz) const {
-    const Index n = d.n, e = d.e, m = d.m;
+    const Index n = d.n, m = d.m;
     copy(rx, t, n);
     for (Index i = 0; i < m; ++i) u[i] = -w[i] * rz[i];
     subtract_gt<N, M>(d, u, t);
+    solve_reduced(ry, dx, dy);
+    copy(rz, dz, m);
+    subtract_g<N, M>(d, dx, dz);
+    for (Index i = 0; i < m; ++i) dz[i] *= -w[i];
+  }
+
+  /// Solves for the step, and leaves in r what of it the system without rho, delta and 1 / w leaves. `back`
+  /// is G'W r.z, before and afterwards (so it is made anew only for another r).
+  void refine(const Point<N>& r, N* back, const Point<N>& step) const {
+    const Index n = d.n, e = d.e;
+    for (Index j = 0; j < n; ++j) t[j] = r.x[j] + back[j];
+    solve_reduced(r.y, step.x, step.y);
+    for (Index j = 0; j < n; ++j) back[j] = number<N>(0.0);
+    for (Index i = 0; i < d.bounds; ++i) {
+      r.z[i] -= d.bound[i] * step.x[d.column[i]];
+      step.z[i] = -w[i] * r.z[i];
+      back[d.column[i]] -= d.bound[i] * step.z[i];
+    }
+    M::subtract_both(d.rows(), n, d.G, w + d.bounds, step.x, r.z + d.bounds, step.z + d.bounds, back);
+    add(back, r.x, n, number<N>(1.0));
+    M::subtract(n, n, d.Q, step.x, r.x);
+    M::subtract_transposed(e, n, d.A, step.y, r.x);
+    M::subtract(e, n, d.A, step.x, r.y);
+  }
+
+ private:
+  // What is left once dz is eliminated, with its right-hand side in t.
+  void solve_reduced(const N* ry, N* dx, N* dy) const {
+    const Index n = d.n, e = d.e;
     M::lower_solve(n, 1, L, t);
     negate(ry, dy, e);
     M::add_transposed(n, e, V, t, dy);
@@ -79,9 +108,6 @@ struct Kkt {
     M::subtract(n, e, V, dy, t);
     M::upper_solve(n, L, t);
     copy(t, dx, n);
-    copy(rz, dz, m);
-    subtract_g<N, M>(d, dx, dz);
-    for (Index i = 0; i < m; ++i) dz[i] *= -w[i];
   }
 };
 
@@ -275,22 +301,19 @@ class InteriorPoint {
     for (Index i = 0; i < m; ++i)
       error_.z[i] = select(kkt_.w[i] > zero, r.z[i] * scaling_.F[i], zero), at_.z[i] = zero;
     const N size = larger(of(1e-300), entries(error_));
+    for (Index j = 0; j < n; ++j) right_.x[j] = zero;
+    for (Index i = 0; i < m; ++i) right_.z[i] = -kkt_.w[i] * error_.z[i];
+    subtract_gt<N, M>(d_, right_.z, right_.x);
     N last = of(1e300);
+    Flag going = zero == zero;
     for (int k = 0; k < 12; ++k) {
-      copy(error_.x, right_.x, n), copy(error_.y, right_.y, e), copy(error_.z, right_.z, m);
-      if (k > 0) {
-        M::subtract(n, n, d_.Q, at_.x, right_.x);
-        M::subtract_transposed(e, n, d_.A, at_.y, right_.x);
-        subtract_gt<N, M>(d_, at_.z, right_.x);
-        M::subtract(e, n, d_.A, at_.x, right_.y);
-        subtract_g<N, M>(d_, at_.x, right_.z);
-      }
-      for (Index i = 0; i < m; ++i) right_.z[i] = select(kkt_.w[i] > zero, right_.z[i], zero);
-      const N left = entries(right_) / size;
-      const Flag going = (left > of(enough)) & (left < of(0.5) * last);
-      last = smaller(left, last);
+      for (Index i = 0; i < m; ++i) error_.z[i] = select(kkt_.w[i] > zero, error_.z[i], zero);
+      const N left = entries(error_) / size;
+      const Flag better = going & (left < of(0.5) * last);
+      last = select(going, smaller(left, last), last);
+      going = better & (left > of(enough));
       if (!any(going)) break;
-      kkt_.solve(right_.x, right_.y, right_.z, step_.x, step_.y, step_.z);
+      kkt_.refine(error_, right_.x, step_);
       const N share = select(going, of(1.0), zero);
       add(step_.x, at_.x, n, share), add(step_.y, at_.y, e, share), add(step_.z, at_.z, m, share);
     }

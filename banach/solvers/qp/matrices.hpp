@@ -41,6 +41,16 @@ struct Matrices {
       for (Index j = 0; j < n; ++j) y[j] += A[i * n + j] * x[i];
   }
 
+  /// y -= A x, z = -w y, v -= A' z, in one pass.
+  static void subtract_both(Index m, Index n, const N* A, const N* w, const N* x, N* y, N* z, N* v) {
+    for (Index i = 0; i < m; i += 4) {
+      const Index rows = std::min<Index>(4, m - i);
+      subtract(rows, n, A + i * n, x, y + i);
+      for (Index r = i; r < i + rows; ++r) z[r] = -w[r] * y[r];
+      subtract_transposed(rows, n, A + i * n, z + i, v);
+    }
+  }
+
   /// The lower triangle of H += A' diag(w) A, A (m x n); a null w stands for ones.
   static void add_gram(Index n, Index m, const N* A, const N* w, N* H) {
     if (w)

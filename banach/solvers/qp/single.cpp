@@ -18,6 +18,12 @@ struct BlasMatrices {
   static void add_transposed(Index m, Index n, const double* A, const double* x, double* y) {
     if (m > 0 && n > 0) blas::gemv(true, m, n, 1.0, A, n, x, 1.0, y);
   }
+  static void subtract_both(Index m, Index n, const double* A, const double* w, const double* x, double* y,
+                            double* z, double* v) {
+    subtract(m, n, A, x, y);
+    for (Index i = 0; i < m; ++i) z[i] = -w[i] * y[i];
+    subtract_transposed(m, n, A, z, v);
+  }
   static void add_gram(Index n, Index m, const double* A, const double* w, double* H) {
     if (!w) return gram(n, m, A, 1.0, H);
     PoolVector<double> scaled;
