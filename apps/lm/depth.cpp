@@ -1,0 +1,31 @@
+#include <apps/lm/depth.hpp>
+
+#include <apps/lab/rules.hpp>
+#include <apps/lab/spec.hpp>
+
+namespace banach::lm {
+
+std::vector<std::string> depth_syntax() {
+  std::vector<std::string> lines{"explicit:L[:M]"};
+  for (const std::string& rule : lab::rule_syntax()) lines.push_back(rule);
+  return lines;
+}
+
+bool is_explicit(const std::string& spec) { return spec.substr(0, spec.find(':')) == "explicit"; }
+
+nn::Depth parse_depth(const std::string& text, const SolveSettings& settings) {
+  if (is_explicit(text)) {
+    const lab::Spec spec("--depth", text, "explicit:L[:M]");
+    spec.expect_parts(1, 2);
+    return nn::WeightTied{.layers = spec.count(1, "L"),
+                          .checkpoint_every = spec.has(2) ? spec.count(2, "M") : 0};
+  }
+  const lab::Rule rule = lab::parse_rule(text);
+  return FixedPointOptions{.solver = lab::forward_solver(rule, settings.solver),
+                           .backward = rule.backward(settings.tolerance, 0),
+                           .tolerance = settings.tolerance,
+                           .max_steps = lab::most_steps(rule, settings.max_steps),
+                           .body = Body::replayed};
+}
+
+}  // namespace banach::lm

@@ -1,0 +1,239 @@
+#include <apps/lm/lm.hpp>
+
+#include <algorithm>
+#include <charconv>
+#include <limits>
+#include <memory>
+
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+
+#include <apps/cli/check.hpp>
+#include <apps/cli/environment.hpp>
+#include <apps/cli/interrupt.hpp>
+#include <apps/cli/output.hpp>
+#include <apps/cli/text_table.hpp>
+#include <apps/lm/cost.hpp>
+#include <apps/lm/data.hpp>
+#include <apps/lm/depth.hpp>
+#include <apps/lm/evaluate.hpp>
+#include <apps/lm/page.hpp>
+#include <apps/lm/sample.hpp>
+#include <apps/lm/train.hpp>
+#include <apps/report/format.hpp>
+#include <banach/nn/file.hpp>
+
+namespace banach::lm {
+namespace {
+
+/// Memory and time of the model trained last, made to run at several depths.
+void add_curves(const Settings& settings, const std::string& checkpoint, Results& results) {
+  const Trained trained = load_trained(checkpoint);
+  const nn::Corpus corpus = load_corpus(settings.text, *trained.vocabulary);
+  nn::TextStream stream(corpus.train, {.batch = settings.train.batch, .length = settings.train.length});
+  const NoGrad off;
+  const nn::Depth depth = parse_depth(trained.depth, settings.solve);
+  const nn::SegmentMemory memory =
+      trained.model->read(trained.model->embed(stream.next().inputs), {}, depth).memory;
+  const EnableGrad on;
+  results.curves =
+      measure_curves(*trained.model, stream.next().inputs, memory, settings.solve, settings.depths);
+}
+
+/// `command` is "train" or "compare".
+void learn(const std::string& command, const Settings& settings) {
+  check(settings);
+  const bool several = command == "compare";
+  const std::string out = settings.common.out.value_or(several ? "out/lm-compare" : "out/lm");
+  const cli::OutputFolder folder(out,
+                                 {"metrics.csv", "summary.json", "report.html", "checkpoint.safetensors"});
+  const std::string checkpoint = folder.file("checkpoint.safetensors"), name = "lm-" + command;
+  if (!settings.common.resume && !settings.common.overwrite) check_replaceable(name, settings, checkpoint);
+
+  Results results;
+  results.environment = cli::environment();
+  const cli::Interrupt interrupt;
+  const auto stop = [&] { return interrupt.requested(); };
+  train(name, settings, checkpoint, settings.common.resume, stop, results);
+  if (several) add_curves(settings, checkpoint, results);
+
+  nn::write_atomically(folder.file("metrics.csv"), metrics_csv(results));
+  nn::write_atomically(folder.file("summary.json"), summary_json(results));
+  nn::write_atomically(folder.file("report.html"), report::render(make_page(results, "lm " + command)));
+  fmt::print("{}\n", cli::text_table(summary_table(results)));
+  for (const std::string& text : findings(results)) fmt::print("{}\n", text);
+  fmt::print("{}/report.html, summary.json, metrics.csv, checkpoint.safetensors\n", out);
+}
+
+struct UseOptions {
+  std::string checkpoint = "out/lm/checkpoint.safetensors";
+  std::vector<double> tolerances = {};
+  int threads = 0;
+  std::int64_t windows = 0;
+  SampleSettings sample;
+};
+
+void add_use_options(CLI::App& app, UseOptions& o, bool several) {
+  const std::string group = "Model";
+  app.add_option("--checkpoint", o.checkpoint, "Of banach lm train (default: " + o.checkpoint + ")")
+      ->option_text("FILE")
+      ->group(group)
+      ->check(cli::path());
+  app.add_option_function<std::string>(
+         "--tolerance",
+         [&o](const std::string& list) {
+           for (const std::string& part : cli::split_list("--tolerance", "tolerance", list)) {
+             double value = 0;
+             const auto [end, error] = std::from_chars(part.data(), part.data() + part.size(), value);
+             if (error != std::errc() || end != part.data() + part.size() || !(value > 0 && value < 1e9))
+               throw cli::UsageError(fmt::format("--tolerance {}: must be above 0: got '{}'", list, part));
+             o.tolerances.push_back(value);
+           }
+         },
+         several ? "Of the equilibrium, one or several separated by commas:\nless is slower and better "
+                   "(default: that of training)"
+                 : "Of the equilibrium: less is slower and better (default: that of training)")
+      ->option_text(several ? "LIST" : "X")
+      ->group(group);
+  app.add_option("--threads", o.threads, "Threads, 0 for all cores (default)")
+      ->option_text("N")
+      ->group(group)
+      ->check(cli::whole_number(0, 1024));
+}
+
+nn::Depth depth_of(const Trained& trained, double tolerance) {
+  SolveSettings solve = trained.settings.solve;
+  constexpr int enough = 200;  // the tolerance decides, not the limit of training
+  if (tolerance < solve.tolerance) solve.max_steps = std::max(solve.max_steps, enough);
+  solve.tolerance = tolerance;
+  return parse_depth(trained.depth, solve);
+}
+
+void evaluate_checkpoint(const UseOptions& options) {
+  const Trained trained = load_trained(options.checkpoint);
+  const nn::Corpus corpus = load_corpus(trained.settings.text, *trained.vocabulary);
+  Results results;
+  note_text(results, corpus);
+  std::vector<double> tolerances = options.tolerances;
+  if (tolerances.empty() || is_explicit(trained.depth)) tolerances = {trained.settings.solve.tolerance};
+  std::vector<std::vector<std::string>> rows;
+  for (const double tolerance : tolerances) {
+    const auto score = [&](const nn::TextPart& part) {
+      return evaluate(*trained.model, part, trained.settings.train.batch, trained.settings.train.length,
+                      depth_of(trained, tolerance), options.windows);
+    };
+    const Score valid = score(corpus.valid), test = score(corpus.test);
+    rows.push_back(
+        {is_explicit(trained.depth) ? trained.depth : report::format_number(tolerance),
+         report::format_fixed(test.evaluations, 2), report::format_fixed(results.valid_bits(valid), 4),
+         report::format_fixed(results.test_bits(test), 4), report::format_fixed(valid.perplexity(), 4),
+         report::format_fixed(test.perplexity(), 4), report::format_fixed(valid.seconds + test.seconds, 2)});
+  }
+  fmt::print("{}", cli::text_table({"tolerance", "evaluations", "valid (bits/char)", "test (bits/char)",
+                                    "valid (perplexity)", "test (perplexity)", "seconds"},
+                                   rows));
+}
+
+void sample_checkpoint(const UseOptions& options) {
+  if (options.tolerances.size() > 1) throw cli::UsageError("--tolerance: sample takes one");
+  const Trained trained = load_trained(options.checkpoint);
+  const double tolerance =
+      options.tolerances.empty() ? trained.settings.solve.tolerance : options.tolerances.front();
+  SampleCost cost;
+  const std::string text =
+      sample(*trained.model, *trained.vocabulary, depth_of(trained, tolerance), options.sample, cost);
+  fmt::print("{}{}\n", options.sample.prompt, text);
+  std::string other;
+  if (options.sample.compare)
+    other = fmt::format(" ({:.2f} from a {} start)", cost.other_evaluations,
+                        options.sample.warm ? "cold" : "warm");
+  cli::note(fmt::format("{} tokens in {}, {:.2f} evaluations of the cell each{}", cost.tokens,
+                        report::format_duration(cost.seconds), cost.evaluations, other));
+}
+
+cli::Subcommand add_learning(CLI::App& app, const std::string& name, const std::string& what) {
+  CLI::App* command = app.add_subcommand(name, what);
+  command->get_formatter()->column_width(26);
+  const auto settings = std::make_shared<Settings>();
+  if (name == "compare")
+    settings->depths = {"implicit",          "jfb",         "phantom:5:0.5", "phantom-neumann:5:0.5",
+                        "reversible:0.8:12", "explicit:12", "explicit:24",   "explicit:48",
+                        "explicit:48:7"};
+  add_train_options(*command, *settings, name == "compare");
+  return {command, [settings, name] {
+            cli::use_threads(settings->common.threads);
+            learn(name, *settings);
+          }};
+}
+
+cli::Subcommand add_eval(CLI::App& app) {
+  CLI::App* command = app.add_subcommand(
+      "eval", "Perplexity and bits per character of a trained model, at one tolerance or several");
+  command->get_formatter()->column_width(26);
+  const auto options = std::make_shared<UseOptions>();
+  add_use_options(*command, *options, true);
+  command->add_option("--windows", options->windows, "Only the first so many of each text (default: all)")
+      ->option_text("N")
+      ->group("Model")
+      ->check(cli::whole_number(1, 1'000'000'000));
+  return {command, [options] {
+            cli::use_threads(options->threads);
+            evaluate_checkpoint(*options);
+          }};
+}
+
+cli::Subcommand add_sample(CLI::App& app) {
+  CLI::App* command = app.add_subcommand("sample", "Text by a trained model");
+  command->get_formatter()->column_width(26);
+  const auto options = std::make_shared<UseOptions>();
+  add_use_options(*command, *options, false);
+  SampleSettings& o = options->sample;
+  const std::string group = "Text";
+  command->add_option("--prompt", o.prompt, "What it goes on with (default: 'Call me ')")
+      ->option_text("TEXT")
+      ->group(group);
+  command->add_option("--tokens", o.tokens, "Characters or words to add (default: 400)")
+      ->option_text("N")
+      ->group(group)
+      ->check(cli::whole_number(1, 1'000'000));
+  command->add_option("--temperature", o.temperature, "0: the likeliest always (default: 0.8)")
+      ->option_text("X")
+      ->group(group)
+      ->check(cli::number(false));
+  command->add_option("--seed", o.seed, "Of what is drawn (default: 0)")
+      ->option_text("N")
+      ->group(group)
+      ->check(cli::whole_number(0, std::numeric_limits<std::uint64_t>::max()));
+  command
+      ->add_flag_callback(
+          "--cold", [&o] { o.warm = false; }, "Start each equilibrium anew, not from the last position's")
+      ->group(group)
+      ->disable_flag_override();
+  command->add_flag("--compare-starts", o.compare, "Count the evaluations from the other start, too")
+      ->group(group)
+      ->disable_flag_override();
+  return {command, [options] {
+            cli::use_threads(options->threads);
+            sample_checkpoint(*options);
+          }};
+}
+
+}  // namespace
+
+cli::Subcommand add_lm(CLI::App& app) {
+  CLI::App* command = app.add_subcommand("lm",
+                                         "Language models as equilibria: train one, measure it, let it "
+                                         "write,\nor compare it with explicit networks");
+  command->get_formatter()->column_width(24);
+  command->require_subcommand(1);
+  return {command,
+          [] {},
+          {add_learning(*command, "train", "Train a language model on characters or words"),
+           add_eval(*command), add_sample(*command),
+           add_learning(
+               *command, "compare",
+               "Train the same cell as an equilibrium, by several backward rules, and as\nexplicit layers: "
+               "quality, time and memory side by side")}};
+}
+
+}  // namespace banach::lm

@@ -1,0 +1,189 @@
+#include <apps/lm/page.hpp>
+
+#include <algorithm>
+#include <cmath>
+
+#include <fmt/format.h>
+
+#include <apps/lm/depth.hpp>
+#include <apps/report/format.hpp>
+
+namespace banach::lm {
+namespace {
+
+using report::Block;
+using report::Chart;
+using report::Series;
+
+constexpr double mib = 1024.0 * 1024.0;
+
+report::Table overview(const Results& results) {
+  const cli::SummaryTable summary = summary_table(results);
+  report::Table table{.title = "All of it in numbers"};
+  for (const cli::SummaryTable::Head& head : summary.head)
+    table.columns.push_back({head.name, head.unit, head.tooltip});
+  table.rows = summary.rows;
+  return table;
+}
+
+Chart learning(const Results& results, bool by_time) {
+  Chart chart{
+      .title = by_time ? "Validation, by time of training" : "Validation, by data",
+      .look_for = by_time ? "Which comes lowest for the same time." : "Which comes lowest for the same text.",
+      .x_label = by_time ? "seconds" : "step",
+      .y_label = "bits a character, first windows",
+      .wide = results.models.size() == 1};
+  for (const ModelResult& m : results.models) {
+    Series series{.name = m.name};
+    for (const Probe& p : m.probes) {
+      if (p.step == 0) continue;
+      series.x.push_back(by_time ? p.seconds : static_cast<double>(p.step));
+      series.y.push_back(results.valid_bits(p.valid));
+    }
+    chart.series.push_back(std::move(series));
+  }
+  return chart;
+}
+
+Chart of_steps(const Results& results, const std::string& title, const std::string& look_for,
+               const std::string& label, double Step::*figure) {
+  Chart chart{.title = title, .look_for = look_for, .x_label = "step", .y_label = label};
+  for (const ModelResult& m : results.models) {
+    Series series{.name = m.name};
+    constexpr std::size_t together = 20;  // a mean of so many steps a point
+    for (std::size_t i = 0; i + together <= m.steps.size(); i += together) {
+      double sum = 0;
+      for (std::size_t k = i; k < i + together; ++k) sum += m.steps[k].*figure;
+      series.x.push_back(static_cast<double>(i + together));
+      series.y.push_back(sum / static_cast<double>(together));
+    }
+    chart.series.push_back(std::move(series));
+  }
+  chart.note = "Means of 20 steps.";
+  return chart;
+}
+
+Chart bars(const Results& results, const std::string& title, const std::string& look_for,
+           const std::string& label, double (*figure)(const ModelResult&)) {
+  Chart chart{.title = title,
+              .look_for = look_for,
+              .y_label = label,
+              .kind = Chart::Kind::bar,
+              .horizontal = true,
+              .color_by_category = true};
+  Series series{.name = label};
+  for (const DepthMean& d : by_depth(results)) {
+    chart.categories.push_back(d.depth);
+    series.y.push_back(d.mean(figure));
+  }
+  chart.series.push_back(std::move(series));
+  return chart;
+}
+
+Chart quality(const Results& results) {
+  Chart chart{.title = "Quality and memory",
+              .look_for = "Down: better. Left: less memory for one step of the cell.",
+              .x_label = "MiB",
+              .y_label = "perplexity a token, test",
+              .log_x = true,
+              .kind = Chart::Kind::scatter,
+              .label_points = true,
+              .note = "One point a seed."};
+  for (const DepthMean& d : by_depth(results)) {
+    Series series{.name = d.depth};
+    for (const ModelResult* m : d.models) {
+      series.x.push_back(m->cost.peak_bytes / mib);
+      series.y.push_back(m->test.perplexity());
+    }
+    chart.series.push_back(std::move(series));
+  }
+  return chart;
+}
+
+Chart curves(const Results& results, const std::string& title, const std::string& look_for,
+             const std::string& label, double (*figure)(const Cost&)) {
+  Chart chart{.title = title,
+              .look_for = look_for,
+              .x_label = "forward steps, or layers",
+              .y_label = label,
+              .log_x = true,
+              .log_y = true};
+  for (const CostCurve& curve : results.curves) {
+    Series series{.name = curve.name, .x = curve.steps};
+    for (const Cost& cost : curve.costs) series.y.push_back(figure(cost));
+    chart.series.push_back(std::move(series));
+  }
+  return chart;
+}
+
+std::vector<report::KeyFigure> key_figures(const Results& results) {
+  std::vector<report::KeyFigure> figures;
+  for (const ModelResult& m : results.models) {
+    if (figures.size() == 4) break;
+    figures.push_back({m.name, report::format_fixed(results.test_bits(m.test), 3),
+                       fmt::format("bits a character on the test text; perplexity {} a token",
+                                   report::format_fixed(m.test.perplexity(), 2))});
+  }
+  if (results.models.size() == 1) {
+    const ModelResult& m = results.models.front();
+    figures.push_back({"Memory of one step", report::format_bytes(m.cost.peak_bytes),
+                       "of the cell, without embedding, output layer and optimiser"});
+    figures.push_back({"Training", report::format_duration(m.seconds()),
+                       fmt::format("{} steps, {} parameters",
+                                   report::format_count(static_cast<std::int64_t>(m.steps.size())),
+                                   report::format_count(m.parameters))});
+  }
+  return figures;
+}
+
+}  // namespace
+
+report::Page make_page(const Results& results, const std::string& command) {
+  const bool several = results.models.size() > 1;
+  report::Page page{.kicker = "banach " + command,
+                    .title = several ? "Equilibrium and explicit language models" : "A language model"};
+  page.subtitle =
+      several
+          ? "One cell, run to its equilibrium or layer by layer, trained on the same text in the same order."
+          : "A cell with shared weights that reads text.";
+  page.key_figures = key_figures(results);
+  for (const DepthMean& d : by_depth(results)) page.series_order.push_back(d.depth);
+  page.sections.push_back({"What was found", {}, {report::Text{findings(results)}, overview(results)}});
+  std::vector<Block> learned{learning(results, false)};
+  if (several) learned.push_back(learning(results, true));
+  learned.push_back(
+      of_steps(results, "Training loss", "All of them see the same windows.", "nats a token", &Step::loss));
+  learned.push_back(of_steps(results, "Evaluations of the cell", "How hard the equilibrium is to find.",
+                             "evaluations", &Step::forward));
+  page.sections.push_back({"Learning", {}, std::move(learned)});
+  if (several)
+    page.sections.push_back(
+        {"Memory and time",
+         "One step of the cell on one window, with trained weights, without embedding, output layer and "
+         "optimiser.",
+         {quality(results),
+          bars(results, "Memory", "An equilibrium keeps one layer, whatever its steps.", "MiB",
+               [](const ModelResult& m) { return m.cost.peak_bytes / mib; }),
+          bars(results, "Time of the backward pass", "Approximate rules spare products.", "ms",
+               [](const ModelResult& m) { return 1e3 * m.cost.backward_seconds; }),
+          bars(results, "Time of the forward pass", "The steps that the tolerance asks for.", "ms",
+               [](const ModelResult& m) { return 1e3 * m.cost.forward_seconds; })}});
+  if (!results.curves.empty())
+    page.sections.push_back(
+        {"As depth grows",
+         "The same cell made to take so many steps, or run as so many layers.",
+         {curves(results, "Memory by depth", "Flat: equilibria. Rising: layers that are kept.", "MiB",
+                 [](const Cost& c) { return c.peak_bytes / mib; }),
+          curves(results, "Time by depth", "Forward and backward together.", "ms",
+                 [](const Cost& c) { return 1e3 * (c.forward_seconds + c.backward_seconds); })}});
+  page.sections.push_back(
+      {"Settings",
+       {},
+       {report::Settings{"Text", results.text}, report::Settings{"Settings", results.settings},
+        report::Settings{"Environment", results.environment}}});
+  page.footer = fmt::format(
+      "Made by banach {}. The numbers behind the page: metrics.csv and summary.json beside it.", command);
+  return page;
+}
+
+}  // namespace banach::lm

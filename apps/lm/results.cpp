@@ -1,0 +1,282 @@
+#include <apps/lm/results.hpp>
+
+#include <algorithm>
+#include <cmath>
+#include <numbers>
+#include <numeric>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include <apps/cli/json.hpp>
+#include <apps/lm/depth.hpp>
+#include <apps/report/format.hpp>
+#include <banach/engine/error.hpp>
+
+namespace banach::lm {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+Json json_of(const Score& s) {
+  return {{"nats", s.nats}, {"evaluations", s.evaluations}, {"seconds", s.seconds}};
+}
+Score score_of(const nlohmann::json& j) { return {j.at("nats"), j.at("evaluations"), j.at("seconds")}; }
+
+Json json_of(const Cost& c) {
+  return {{"forward_seconds", c.forward_seconds},
+          {"backward_seconds", c.backward_seconds},
+          {"forward", c.forward},
+          {"backward", c.backward},
+          {"tape_bytes", c.tape_bytes},
+          {"history_bytes", c.history_bytes},
+          {"peak_bytes", c.peak_bytes}};
+}
+Cost cost_of(const nlohmann::json& j) {
+  return {j.at("forward_seconds"), j.at("backward_seconds"), j.at("forward"),   j.at("backward"),
+          j.at("tape_bytes"),      j.at("history_bytes"),    j.at("peak_bytes")};
+}
+
+Json json_of(const cli::Entries& entries) {
+  Json object = Json::object();
+  for (const auto& [name, value] : entries) object[name] = value;
+  return object;
+}
+
+std::string cell(double value) { return std::isfinite(value) ? fmt::format("{}", value) : ""; }
+
+std::string of(double mean, double deviation, int decimals) {
+  return std::isnan(deviation) || deviation == 0
+             ? report::format_fixed(mean, decimals)
+             : fmt::format("{} ± {}", report::format_fixed(mean, decimals),
+                           report::format_fixed(deviation, decimals));
+}
+
+double perplexity_of(const ModelResult& m) { return m.test.perplexity(); }
+double seconds_of(const ModelResult& m) { return m.seconds(); }
+double peak_of(const ModelResult& m) { return m.cost.peak_bytes; }
+double forward_time(const ModelResult& m) { return m.cost.forward_seconds; }
+double backward_time(const ModelResult& m) { return m.cost.backward_seconds; }
+
+const DepthMean* find(const std::vector<DepthMean>& depths, const std::string& name) {
+  const auto found =
+      std::find_if(depths.begin(), depths.end(), [&](const DepthMean& d) { return d.depth == name; });
+  return found == depths.end() ? nullptr : &*found;
+}
+
+/// The one of least perplexity among those that are (or are not) explicit.
+const DepthMean* best(const std::vector<DepthMean>& depths, bool explicit_ones) {
+  const DepthMean* found = nullptr;
+  for (const DepthMean& d : depths)
+    if (is_explicit(d.depth) == explicit_ones && std::isfinite(d.mean(perplexity_of)) &&
+        (!found || d.mean(perplexity_of) < found->mean(perplexity_of)))
+      found = &d;
+  return found;
+}
+
+std::string percent_more(double value, double than) {
+  return fmt::format("{:+.2f} %", 100 * (value / than - 1));
+}
+
+}  // namespace
+
+double Score::perplexity() const { return std::exp(nats); }
+
+double ModelResult::seconds() const {
+  return std::accumulate(steps.begin(), steps.end(), 0.0,
+                         [](double sum, const Step& s) { return sum + s.seconds; });
+}
+
+double Results::valid_bits(const Score& s) const {
+  return s.nats / std::numbers::ln2 * valid_tokens_a_character;
+}
+double Results::test_bits(const Score& s) const {
+  return s.nats / std::numbers::ln2 * test_tokens_a_character;
+}
+
+void note_text(Results& results, const nn::Corpus& corpus) {
+  const auto rate = [](const nn::TextPart& part) {
+    return static_cast<double>(part.size()) / static_cast<double>(part.characters);
+  };
+  results.valid_tokens_a_character = rate(corpus.valid);
+  results.test_tokens_a_character = rate(corpus.test);
+  const bool words = corpus.vocabulary.unit() == nn::TextUnit::word;
+  results.text = {{"unit", words ? "word" : "character"},
+                  {"vocabulary", report::format_count(corpus.vocabulary.size())}};
+  for (const auto* part : {&corpus.train, &corpus.valid, &corpus.test})
+    results.text.emplace_back(
+        part->name, fmt::format("{} {}, of which {} unknown; {} characters",
+                                report::format_count(part->size()), words ? "words and signs" : "characters",
+                                report::format_count(part->unknown), report::format_count(part->characters)));
+}
+
+std::string to_text(const ModelResult& m) {
+  Json json{{"name", m.name},
+            {"depth", m.depth},
+            {"seed", m.seed},
+            {"parameters", m.parameters},
+            {"valid", json_of(m.valid)},
+            {"test", json_of(m.test)},
+            {"cost", json_of(m.cost)},
+            {"failure", m.failure},
+            {"probes", Json::array()}};
+  for (const Probe& p : m.probes)
+    json["probes"].push_back({{"step", p.step}, {"seconds", p.seconds}, {"valid", json_of(p.valid)}});
+  return json.dump();
+}
+
+ModelResult from_text_result(const std::string& text) {
+  try {
+    const nlohmann::json j = cli::parse_results(text);
+    ModelResult m{.name = j.at("name"),
+                  .depth = j.at("depth"),
+                  .seed = j.at("seed"),
+                  .parameters = j.at("parameters"),
+                  .valid = score_of(j.at("valid")),
+                  .test = score_of(j.at("test")),
+                  .cost = cost_of(j.at("cost")),
+                  .failure = j.at("failure")};
+    for (const nlohmann::json& p : j.at("probes"))
+      m.probes.push_back({p.at("step"), p.at("seconds"), score_of(p.at("valid"))});
+    return m;
+  } catch (const Json::exception& error) {
+    fail<FileError>("resume", fmt::format("the results of a model are damaged: {}", error.what()));
+  }
+}
+
+std::string metrics_csv(const Results& results) {
+  std::string csv =
+      "model,row,step,seconds,loss,forward,backward,converged,gradient_norm,valid_nats,valid_bits,"
+      "valid_evaluations\n";
+  for (const ModelResult& m : results.models) {
+    const std::string name = m.name.find(',') == std::string::npos ? m.name : "\"" + m.name + "\"";
+    for (std::size_t i = 0; i < m.steps.size(); ++i) {
+      const Step& s = m.steps[i];
+      csv += fmt::format("{},step,{},{},{},{},{},{},{},,,\n", name, i + 1, cell(s.seconds), cell(s.loss),
+                         cell(s.forward), cell(s.backward), cell(s.converged), cell(s.gradient_norm));
+    }
+    for (const Probe& p : m.probes)
+      csv += fmt::format("{},probe,{},{},,,,,,{},{},{}\n", name, p.step, cell(p.seconds), cell(p.valid.nats),
+                         cell(results.valid_bits(p.valid)), cell(p.valid.evaluations));
+  }
+  return csv;
+}
+
+std::string summary_json(const Results& results) {
+  Json json{{"settings", json_of(results.settings)},
+            {"environment", json_of(results.environment)},
+            {"text", json_of(results.text)},
+            {"peak_resident_bytes", results.resident_bytes},
+            {"findings", findings(results)},
+            {"models", Json::array()},
+            {"curves", Json::array()}};
+  for (const ModelResult& m : results.models) {
+    Json entry = Json::parse(to_text(m));
+    entry["steps"] = m.steps.size();
+    entry["seconds"] = m.seconds();
+    entry["valid"]["perplexity"] = m.valid.perplexity();
+    entry["valid"]["bits_per_character"] = results.valid_bits(m.valid);
+    entry["test"]["perplexity"] = m.test.perplexity();
+    entry["test"]["bits_per_character"] = results.test_bits(m.test);
+    json["models"].push_back(std::move(entry));
+  }
+  for (const CostCurve& curve : results.curves) {
+    Json entry{{"name", curve.name}, {"steps", curve.steps}, {"costs", Json::array()}};
+    for (const Cost& cost : curve.costs) entry["costs"].push_back(json_of(cost));
+    json["curves"].push_back(std::move(entry));
+  }
+  return json.dump(2) + "\n";
+}
+
+cli::SummaryTable summary_table(const Results& results) {
+  cli::SummaryTable table{
+      .head = {{"depth"},
+               {"valid", "bits/char", "Bits per character on the validation text."},
+               {"test", "bits/char", "Bits per character on the test text."},
+               {"perplexity", "test", "Per token, on the test text."},
+               {"evaluations", "", "Of the cell on the test text, mean over samples."},
+               {"forward", "ms", "Of the cell alone, one window."},
+               {"backward", "ms", "Of the cell alone, one window."},
+               {"tape", "MiB", "What the cell keeps between forward and backward pass."},
+               {"history", "MiB", "Of the forward solver."},
+               {"peak", "MiB", "All that one step of the cell needs, its gradients included."},
+               {"training", "", "Time of all steps."}},
+      .rows = {}};
+  constexpr double mib = 1024.0 * 1024.0;
+  for (const ModelResult& m : results.models) {
+    const Cost& c = m.cost;
+    table.rows.push_back(
+        {m.name, report::format_fixed(results.valid_bits(m.valid), 3),
+         report::format_fixed(results.test_bits(m.test), 3), report::format_fixed(m.test.perplexity(), 3),
+         report::format_fixed(m.test.evaluations, 1), report::format_fixed(1e3 * c.forward_seconds, 1),
+         report::format_fixed(1e3 * c.backward_seconds, 1), report::format_fixed(c.tape_bytes / mib, 2),
+         report::format_fixed(c.history_bytes / mib, 2), report::format_fixed(c.peak_bytes / mib, 2),
+         report::format_duration(m.seconds())});
+  }
+  return table;
+}
+
+double DepthMean::mean(double (*figure)(const ModelResult&)) const {
+  double sum = 0;
+  for (const ModelResult* m : models) sum += figure(*m);
+  return sum / static_cast<double>(models.size());
+}
+
+double DepthMean::deviation(double (*figure)(const ModelResult&)) const {
+  if (models.size() < 2) return unknown;
+  double squares = 0;
+  for (const ModelResult* m : models) squares += std::pow(figure(*m) - mean(figure), 2);
+  return std::sqrt(squares / static_cast<double>(models.size() - 1));
+}
+
+std::vector<DepthMean> by_depth(const Results& results) {
+  std::vector<DepthMean> depths;
+  for (const ModelResult& m : results.models) {
+    auto found =
+        std::find_if(depths.begin(), depths.end(), [&](const DepthMean& d) { return d.depth == m.depth; });
+    if (found == depths.end()) found = depths.insert(depths.end(), {m.depth, {}});
+    found->models.push_back(&m);
+  }
+  return depths;
+}
+
+std::vector<std::string> findings(const Results& results) {
+  std::vector<std::string> found;
+  for (const ModelResult& m : results.models)
+    if (!m.failure.empty()) found.push_back(fmt::format("{}: {}.", m.name, m.failure));
+  const std::vector<DepthMean> depths = by_depth(results);
+  for (const DepthMean& d : depths)
+    found.push_back(
+        fmt::format("{}: perplexity {} a token on the test text ({} bits a character), after {} of training.",
+                    d.depth, of(d.mean(perplexity_of), d.deviation(perplexity_of), 3),
+                    report::format_fixed(results.test_bits({.nats = std::log(d.mean(perplexity_of))}), 3),
+                    report::format_duration(d.mean(seconds_of))));
+  const DepthMean *equilibrium = best(depths, false), *layers = best(depths, true);
+  if (equilibrium && layers) {
+    found.push_back(fmt::format(
+        "The best equilibrium, {}, has {} of the perplexity of the best explicit network, {}.",
+        equilibrium->depth, percent_more(equilibrium->mean(perplexity_of), layers->mean(perplexity_of)),
+        layers->depth));
+    for (const DepthMean& d : depths)
+      if (is_explicit(d.depth) && d.mean(peak_of) > 0)
+        found.push_back(fmt::format(
+            "Memory of one step: {} needs {} of what {} does ({} against {}).", equilibrium->depth,
+            report::format_percent(equilibrium->mean(peak_of) / d.mean(peak_of)), d.depth,
+            report::format_bytes(equilibrium->mean(peak_of)), report::format_bytes(d.mean(peak_of))));
+  }
+  const DepthMean* exact = find(depths, "implicit");
+  for (const DepthMean& d : depths)
+    if (exact && &d != exact && !is_explicit(d.depth))
+      found.push_back(
+          fmt::format("Backward, {} takes {} of the time of the exact rule (forward {}), and its perplexity "
+                      "is {} of the exact one's.",
+                      d.depth, report::format_percent(d.mean(backward_time) / exact->mean(backward_time)),
+                      report::format_percent(d.mean(forward_time) / exact->mean(forward_time)),
+                      percent_more(d.mean(perplexity_of), exact->mean(perplexity_of))));
+  if (std::isfinite(results.resident_bytes))
+    found.push_back(
+        fmt::format("The process had {} in RAM at most.", report::format_bytes(results.resident_bytes)));
+  return found;
+}
+
+}  // namespace banach::lm

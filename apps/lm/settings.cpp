@@ -1,0 +1,288 @@
+#include <apps/lm/settings.hpp>
+
+#include <charconv>
+#include <limits>
+
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <nlohmann/json.hpp>
+
+#include <apps/cli/check.hpp>
+#include <apps/cli/run.hpp>
+#include <apps/lab/rules.hpp>
+#include <apps/lm/data.hpp>
+#include <apps/lm/depth.hpp>
+#include <banach/engine/error.hpp>
+
+namespace banach::lm {
+namespace {
+
+auto in_group(const std::string& title) {
+  return [title](CLI::Option* option, const std::string& value) {
+    return option->option_text(value)->group(title);
+  };
+}
+
+CLI::Validator count() { return cli::whole_number(1, 1'000'000'000); }
+
+template <class T>
+std::vector<T> whole_numbers(const std::string& option, const std::string& list) {
+  std::vector<T> numbers;
+  for (const std::string& part : cli::split_list(option, "number", list)) {
+    T value{};
+    const auto [end, error] = std::from_chars(part.data(), part.data() + part.size(), value);
+    if (error != std::errc() || end != part.data() + part.size())
+      throw cli::UsageError(fmt::format("{} {}: must be whole numbers, separated by commas", option, list));
+    numbers.push_back(value);
+  }
+  return numbers;
+}
+
+void add_text_options(CLI::App& app, TextSettings& o) {
+  const auto group = in_group("Text");
+  group(app.add_option("--data", o.data,
+                       "default (Moby-Dick, part of the program), austen, brown or union;\n"
+                       "scripts/get-texts fetches the last three into data/texts"),
+        "NAME")
+      ->check(cli::one_of(data_names()));
+  group(app.add_option("--text", o.file, "A file of your own, UTF-8, plain or gzip, in place of --data"),
+        "FILE")
+      ->check(cli::path());
+  group(app.add_option("--unit", o.unit, "char (default) or word"), "NAME")
+      ->check(cli::one_of({"char", "word"}));
+  group(app.add_option("--vocabulary", o.vocabulary,
+                       "Most entries, with the unknown one (default: all characters, 10000 words)"),
+        "N")
+      ->check(cli::whole_number(2, 10'000'000));
+}
+
+void add_model_options(CLI::App& app, Architecture& o) {
+  const auto group = in_group("Model");
+  group(app.add_option("--cell", o.cell, "transformer (default) or trellis"), "NAME")
+      ->check(cli::one_of({"transformer", "trellis"}));
+  group(app.add_option("--d", o.d, "Width of embedding and cell (default: 128)"), "N")
+      ->check(cli::whole_number(1, 65'536));
+  group(app.add_option("--heads", o.heads, "Of the transformer; must divide --d (default: 4)"), "N")
+      ->check(cli::whole_number(1, 65'536));
+  group(app.add_option("--hidden", o.hidden, "Width of the transformer's feed-forward layer (default: 256)"),
+        "N")
+      ->check(cli::whole_number(1, 1'000'000));
+  group(app.add_option("--memory", o.memory,
+                       "Positions before its window that the transformer sees (default: 64)"),
+        "N")
+      ->check(cli::whole_number(0, 1'000'000));
+  group(app.add_option_function<std::string>(
+            "--dilations",
+            [&o](const std::string& list) { o.dilations = whole_numbers<std::int64_t>("--dilations", list); },
+            "Of the trellis, whose channels they share (default: 1,2,4,8)"),
+        "LIST");
+  app.add_flag("--pre-norm", o.pre_norm, "Layer norm before the transformer's parts, not behind")
+      ->group("Model")
+      ->disable_flag_override();
+  app.add_flag("--weight-norm", o.weight_norm, "Weight normalisation in the cell")
+      ->group("Model")
+      ->disable_flag_override();
+  group(app.add_option("--dropout", o.dropout, "One mask a solve in the cell, others around it (default: 0)"),
+        "P")
+      ->check(CLI::Range(0.0, 0.99));
+  group(app.add_option_function<std::string>(
+            "--cutoffs",
+            [&o](const std::string& list) { o.cutoffs = whole_numbers<std::int64_t>("--cutoffs", list); },
+            "Where the clusters of an adaptive softmax begin (default: none, a plain softmax)"),
+        "LIST");
+  app.add_flag_callback(
+         "--untied", [&o] { o.tied = false; }, "Output weights of their own, not the embedding's")
+      ->group("Model")
+      ->disable_flag_override();
+}
+
+void add_solve_options(CLI::App& app, SolveSettings& o) {
+  const auto group = in_group("Depth");
+  group(app.add_option("--solver", o.solver,
+                       "anderson[:MEMORY], picard[:DAMPING], broyden[:MEMORY] or\n"
+                       "adjoint-broyden[:MEMORY] (default: anderson:5)"),
+        "NAME");
+  group(app.add_option("--tolerance", o.tolerance, "On ||f(z) - z|| / ||f(z)|| (default: 0.01)"), "X")
+      ->check(cli::number(true));
+  group(app.add_option("--max-steps", o.max_steps, "Most evaluations of the cell in a solve (default: 24)"),
+        "N")
+      ->check(count());
+}
+
+void add_training_options(CLI::App& app, TrainSettings& o) {
+  const auto group = in_group("Training");
+  group(app.add_option("--steps", o.steps, "Windows (default: 2000)"), "N")->check(count());
+  group(app.add_option("--batch-size", o.batch, "Rows read side by side (default: 16)"), "N")->check(count());
+  group(app.add_option("--length", o.length, "Tokens in a window (default: 64)"), "N")->check(count());
+  group(app.add_option("--learning-rate", o.learning_rate,
+                       "Peak of Adam's, to zero along a cosine (default: 0.002)"),
+        "X")
+      ->check(cli::number(true));
+  group(app.add_option("--warmup", o.warmup, "Steps of its rise before (default: 100)"), "N")
+      ->check(cli::whole_number(0, 1'000'000'000));
+  group(app.add_option("--clip", o.clip, "Largest norm of the gradient (default: 0.25)"), "X")
+      ->check(cli::number(true));
+  group(app.add_option("--pretrain", o.pretrain,
+                       "Steps at the start in which an equilibrium model is run as layers (default: 0)"),
+        "N")
+      ->check(cli::whole_number(0, 1'000'000'000));
+  group(app.add_option("--pretrain-layers", o.pretrain_layers, "How many of them (default: 4)"), "N")
+      ->check(count());
+  group(app.add_option("--jacobian", o.jacobian, "Weight of ||J||^2 / d at the equilibrium (default: 0)"),
+        "X")
+      ->check(cli::number(false));
+  group(app.add_option("--correction", o.correction,
+                       "Weight of the losses of iterates on the way to the equilibrium (default: 0)"),
+        "X")
+      ->check(cli::number(false));
+  group(app.add_option("--probes", o.probes, "Looks at the validation text (default: 20)"), "N")
+      ->check(cli::whole_number(1, 100'000));
+}
+
+}  // namespace
+
+void add_train_options(CLI::App& app, Settings& o, bool several) {
+  add_text_options(app, o.text);
+  add_model_options(app, o.architecture);
+  const auto depth = in_group("Depth");
+  std::string syntax =
+      "  explicit:L[:M]  so many layers; with M, every M-th is kept and the others are taken again";
+  for (const std::string& rule : lab::rule_syntax()) syntax += "\n  " + rule;
+  const std::string what = "an equilibrium, by the backward rule, or layers of the same weights:\n" + syntax;
+  if (several) {
+    depth(app.add_option_function<std::string>(
+              "--depths",
+              [&o](const std::string& list) { o.depths = cli::split_list("--depths", "depth", list); },
+              "Which are trained, separated by commas, each " + what),
+          "LIST");
+    depth(app.add_option_function<std::string>(
+              "--seeds",
+              [&o](const std::string& list) { o.seeds = whole_numbers<std::uint64_t>("--seeds", list); },
+              "One training each for every depth (default: --seed alone)"),
+          "LIST");
+  } else {
+    depth(app.add_option_function<std::string>(
+              "--depth", [&o](const std::string& spec) { o.depths = {spec}; },
+              "Either " + what + "\n(default: " + o.depths.front() + ")"),
+          "SPEC");
+  }
+  add_solve_options(app, o.solve);
+  add_training_options(app, o.train);
+  cli::add_common_options(app, o.common, several ? "out/lm-compare" : "out/lm");
+}
+
+void check(const Settings& o) {
+  if (o.common.resume && o.common.overwrite)
+    throw cli::UsageError("--resume and --overwrite exclude each other");
+  lab::parse_solver(o.solve.solver);
+  for (std::size_t i = 0; i < o.depths.size(); ++i) {
+    parse_depth(o.depths[i], o.solve);
+    for (std::size_t k = 0; k < i; ++k)
+      if (o.depths[k] == o.depths[i])
+        throw cli::UsageError(fmt::format("--depths: '{}' stands there twice", o.depths[i]));
+  }
+  for (std::size_t i = 0; i < o.seeds.size(); ++i)
+    for (std::size_t k = 0; k < i; ++k)
+      if (o.seeds[k] == o.seeds[i])
+        throw cli::UsageError(fmt::format("--seeds: '{}' stands there twice", o.seeds[i]));
+  const Architecture& a = o.architecture;
+  if (a.cell == "transformer" && a.d % a.heads != 0)
+    throw cli::UsageError(fmt::format("--heads {}: must divide --d {}", a.heads, a.d));
+}
+
+cli::Entries describe(const Settings& s) {
+  const Architecture& a = s.architecture;
+  const TrainSettings& t = s.train;
+  const auto number = [](double x) { return fmt::format("{:g}", x); };
+  cli::Entries entries{{"--depths", fmt::format("{}", fmt::join(s.depths, ","))},
+                       {"--seeds", s.seeds.empty() ? std::to_string(s.common.seed)
+                                                   : fmt::format("{}", fmt::join(s.seeds, ","))},
+                       {"--data", s.text.file.empty() ? s.text.data : ""},
+                       {"--text", s.text.file},
+                       {"--unit", s.text.unit},
+                       {"--vocabulary", std::to_string(s.text.vocabulary)},
+                       {"--cell", a.cell},
+                       {"--d", std::to_string(a.d)},
+                       {"--weight-norm", a.weight_norm ? "yes" : "no"},
+                       {"--dropout", number(a.dropout)},
+                       {"--cutoffs", fmt::format("{}", fmt::join(a.cutoffs, ","))},
+                       {"--untied", a.tied ? "no" : "yes"}};
+  if (a.cell == "trellis")
+    entries.emplace_back("--dilations", fmt::format("{}", fmt::join(a.dilations, ",")));
+  else
+    for (auto& entry : cli::Entries{{"--heads", std::to_string(a.heads)},
+                                    {"--hidden", std::to_string(a.hidden)},
+                                    {"--memory", std::to_string(a.memory)},
+                                    {"--pre-norm", a.pre_norm ? "yes" : "no"}})
+      entries.push_back(entry);
+  for (auto& entry : cli::Entries{{"--solver", s.solve.solver},
+                                  {"--tolerance", number(s.solve.tolerance)},
+                                  {"--max-steps", std::to_string(s.solve.max_steps)},
+                                  {"--steps", std::to_string(t.steps)},
+                                  {"--batch-size", std::to_string(t.batch)},
+                                  {"--length", std::to_string(t.length)},
+                                  {"--learning-rate", number(t.learning_rate)},
+                                  {"--warmup", std::to_string(t.warmup)},
+                                  {"--clip", number(t.clip)},
+                                  {"--pretrain", std::to_string(t.pretrain)},
+                                  {"--pretrain-layers", std::to_string(t.pretrain_layers)},
+                                  {"--jacobian", number(t.jacobian)},
+                                  {"--correction", number(t.correction)},
+                                  {"--probes", std::to_string(t.probes)}})
+    entries.push_back(entry);
+  std::erase_if(entries, [](const auto& entry) { return entry.second.empty(); });
+  return entries;
+}
+
+std::string to_text(const Settings& s) {
+  const Architecture& a = s.architecture;
+  return nlohmann::ordered_json{{"data", s.text.data},
+                                {"file", s.text.file},
+                                {"unit", s.text.unit},
+                                {"cell", a.cell},
+                                {"d", a.d},
+                                {"heads", a.heads},
+                                {"hidden", a.hidden},
+                                {"memory", a.memory},
+                                {"dilations", a.dilations},
+                                {"pre_norm", a.pre_norm},
+                                {"weight_norm", a.weight_norm},
+                                {"tied", a.tied},
+                                {"dropout", a.dropout},
+                                {"cutoffs", a.cutoffs},
+                                {"solver", s.solve.solver},
+                                {"tolerance", s.solve.tolerance},
+                                {"max_steps", s.solve.max_steps},
+                                {"batch", s.train.batch},
+                                {"length", s.train.length}}
+      .dump();
+}
+
+Settings from_text(const std::string& text) {
+  try {
+    const nlohmann::json j = nlohmann::json::parse(text);
+    Settings s;
+    Architecture& a = s.architecture;
+    s.text = {.data = j.at("data"), .file = j.at("file"), .unit = j.at("unit")};
+    a = {.cell = j.at("cell"),
+         .d = j.at("d"),
+         .heads = j.at("heads"),
+         .hidden = j.at("hidden"),
+         .memory = j.at("memory"),
+         .dilations = j.at("dilations"),
+         .pre_norm = j.at("pre_norm"),
+         .weight_norm = j.at("weight_norm"),
+         .tied = j.at("tied"),
+         .dropout = j.at("dropout"),
+         .cutoffs = j.at("cutoffs")};
+    s.solve = {.solver = j.at("solver"), .tolerance = j.at("tolerance"), .max_steps = j.at("max_steps")};
+    s.train.batch = j.at("batch");
+    s.train.length = j.at("length");
+    return s;
+  } catch (const nlohmann::json::exception& error) {
+    fail<FileError>("lm", fmt::format("the settings of the model are damaged: {}", error.what()));
+  }
+}
+
+}  // namespace banach::lm

@@ -1,0 +1,269 @@
+#include <apps/cli/run.hpp>
+#include <apps/lm/cost.hpp>
+#include <apps/lm/data.hpp>
+#include <apps/lm/depth.hpp>
+#include <apps/lm/evaluate.hpp>
+#include <apps/lm/page.hpp>
+#include <apps/lm/sample.hpp>
+#include <apps/lm/train.hpp>
+#include <tests/apps/command.hpp>
+
+#include <cmath>
+#include <regex>
+#include <set>
+
+#include <banach/engine/error.hpp>
+#include <banach/engine/parallel.hpp>
+#include <catch2/catch.hpp>
+
+namespace {
+
+using namespace banach;
+using namespace banach::lm;
+using Catch::Matchers::Contains;
+
+constexpr bool never() { return false; }
+
+/// A text with a pattern in it, in a file of its own.
+std::string write_text(const files::Folder& folder, int lines = 400) {
+  std::string text;
+  for (int i = 0; i < lines; ++i) text += i % 3 == 0 ? "the cat sat, " : "a dog ran.\n";
+  return folder.write("text.txt", files::bytes_of(text));
+}
+
+Settings small_settings(const std::string& file, const std::vector<std::string>& depths) {
+  Settings settings;
+  settings.text.file = file;
+  settings.architecture = {.cell = "trellis", .d = 8, .dilations = {1, 2}};
+  settings.train = {.steps = 12, .batch = 2, .length = 8, .learning_rate = 0.01, .warmup = 3, .probes = 3};
+  settings.depths = depths;
+  return settings;
+}
+
+Results train_small(const Settings& settings, const std::string& checkpoint, bool resume = false,
+                    const std::function<bool()>& stop = never) {
+  Results results;
+  train("lm-train", settings, checkpoint, resume, stop, results);
+  return results;
+}
+
+/// The column of seconds left out.
+std::string without_times(const std::string& csv) {
+  return std::regex_replace(csv, std::regex("((?:step|probe),[0-9]+),[^,]*"), "$1");
+}
+
+/// The parameters in a checkpoint, as one row of numbers.
+std::vector<float> weights(const std::string& checkpoint) {
+  std::vector<float> values;
+  Trained trained = load_trained(checkpoint);
+  for (const auto& [name, parameter] : nn::parameters(*trained.model))
+    for (const float v : parameter->value().values<float>()) values.push_back(v);
+  return values;
+}
+
+}  // namespace
+
+TEST_CASE("lm: a depth is an equilibrium with its rule, or layers") {
+  const auto layers = std::get<nn::WeightTied>(parse_depth("explicit:48:7", {}));
+  CHECK(layers.layers == 48);
+  CHECK(layers.checkpoint_every == 7);
+  const auto rule =
+      std::get<FixedPointOptions>(parse_depth("phantom-neumann:5:0.5", {.tolerance = 0.1, .max_steps = 9}));
+  CHECK(rule.backward.name() == "phantom");
+  CHECK(rule.tolerance == 0.1);
+  CHECK(rule.max_steps == 9);
+  CHECK(std::get<FixedPointOptions>(parse_depth("reversible:0.8:5", {})).max_steps == 5);
+  CHECK_THROWS_AS(parse_depth("explicit", {}), cli::UsageError);
+  CHECK_THROWS_AS(parse_depth("explicit:0", {}), cli::UsageError);
+  CHECK_THROWS_AS(parse_depth("nonsense", {}), cli::UsageError);
+}
+
+TEST_CASE("lm: a text that is missing says how it is fetched") {
+  const files::Folder folder;
+  for (const char* name : {"austen", "brown", "union"}) {
+    // The tests run where no such folder is.
+    CHECK_THROWS_WITH(load_corpus({.data = name}), Contains("scripts/get-texts " + std::string(name)));
+  }
+  CHECK_THROWS_WITH(load_corpus({.file = folder / "none"}), Contains(folder / "none"));
+  CHECK_THROWS_WITH(load_corpus({.file = folder.write("empty", {})}), Contains("must have words"));
+  CHECK(load_corpus({.unit = "word"}).vocabulary.size() == 10'000);
+}
+
+TEST_CASE("lm: what is needed to make a model again survives the checkpoint") {
+  Settings settings = small_settings("t.txt", {"jfb"});
+  settings.architecture.cutoffs = {3, 7};
+  settings.architecture.tied = false;
+  settings.solve.tolerance = 0.125;
+  CHECK(to_text(from_text(to_text(settings))) == to_text(settings));
+  CHECK_THROWS_AS(from_text("{}"), FileError);
+
+  ModelResult result{.name = "jfb, seed 2", .depth = "jfb", .seed = 2, .parameters = 5};
+  result.probes.push_back({3, 0.5, {1.0, 2.0, 3.0}});
+  result.cost.tape_bytes = 12;
+  CHECK(to_text(from_text_result(to_text(result))) == to_text(result));  // NaN included
+}
+
+TEST_CASE("lm: every depth learns, and a training that is cut off goes on to the same bits") {
+  const files::Folder folder;
+  Settings settings = small_settings(write_text(folder), {"phantom-neumann:5:0.5", "explicit:3",
+                                                          "explicit:4:2", "implicit", "reversible:0.8:6"});
+  settings.architecture.dropout = 0.1;
+  settings.train.pretrain = 2;
+  settings.train.pretrain_layers = 2;
+  const Results whole = train_small(settings, folder / "whole");
+  REQUIRE(whole.models.size() == 5);
+  for (const ModelResult& model : whole.models) {
+    INFO(model.name);
+    CHECK(model.failure.empty());
+    CHECK(model.steps.size() == 12);
+    CHECK(model.probes.back().valid.nats < model.probes.front().valid.nats);
+    CHECK(std::isfinite(model.test.perplexity()));
+    CHECK(model.cost.peak_bytes >= model.cost.tape_bytes);
+  }
+
+  for (const int at : {5, 31}) {
+    const std::string checkpoint = folder / ("cut" + std::to_string(at));
+    int left = at;
+    CHECK_THROWS_WITH(train_small(settings, checkpoint, false, [&] { return left-- == 0; }),
+                      Contains("--resume goes on"));
+    const Results resumed = train_small(settings, checkpoint, true);
+    CHECK(without_times(metrics_csv(resumed)) == without_times(metrics_csv(whole)));
+    CHECK(weights(checkpoint) == weights(folder / "whole"));
+  }
+  Settings other = settings;
+  other.train.steps = 13;
+  CHECK_THROWS_WITH(train_small(other, folder / "whole", true), Contains("--steps"));
+}
+
+TEST_CASE("lm: the threads do not change the bits") {
+  const files::Folder folder;
+  const Settings settings = small_settings(write_text(folder), {"phantom-neumann:5:0.5"});
+  set_threads(1);
+  train_small(settings, folder / "one");
+  set_threads(3);
+  train_small(settings, folder / "three");
+  set_threads(0);
+  CHECK(weights(folder / "one") == weights(folder / "three"));
+}
+
+TEST_CASE("lm: penalties change what is learned") {
+  const files::Folder folder;
+  Settings settings = small_settings(write_text(folder), {"phantom-neumann:5:0.5"});
+  train_small(settings, folder / "plain");
+  settings.train.jacobian = 1.0;
+  CHECK(train_small(settings, folder / "jacobian").models[0].failure.empty());
+  CHECK(weights(folder / "jacobian") != weights(folder / "plain"));
+  settings.train.jacobian = 0.0;
+  settings.train.correction = 1.0;
+  CHECK(train_small(settings, folder / "correction").models[0].failure.empty());
+  CHECK(weights(folder / "correction") != weights(folder / "plain"));
+}
+
+TEST_CASE("lm: evaluation does not depend on how the text is cut into windows") {
+  const files::Folder folder;
+  const Settings settings = small_settings(write_text(folder), {"implicit"});
+  train_small(settings, folder / "checkpoint");
+  Trained trained = load_trained(folder / "checkpoint");
+  const nn::Corpus corpus = load_corpus(settings.text, *trained.vocabulary);
+  const nn::Depth depth =
+      parse_depth("implicit", {.solver = "anderson:5", .tolerance = 1e-6, .max_steps = 100});
+  // The trellis remembers all that it sees, so windows are exact.
+  const double one = evaluate(*trained.model, corpus.test, 1, 5, depth).nats;
+  CHECK(evaluate(*trained.model, corpus.test, 1, 64, depth).nats == Approx(one).epsilon(1e-4));
+  CHECK(one == Approx(corpus.test.bits_per_character(one) * std::log(2.0)));  // characters
+}
+
+TEST_CASE("lm: sampling repeats itself, and a warm start finds the same text") {
+  const files::Folder folder;
+  const Settings settings = small_settings(write_text(folder), {"implicit"});
+  train_small(settings, folder / "checkpoint");
+  Trained trained = load_trained(folder / "checkpoint");
+  const nn::Depth depth =
+      parse_depth("implicit", {.solver = "anderson:5", .tolerance = 1e-6, .max_steps = 100});
+  const auto write = [&](SampleSettings s, SampleCost& cost) {
+    s.prompt = "the ";
+    s.tokens = 30;
+    return sample(*trained.model, *trained.vocabulary, depth, s, cost);
+  };
+  SampleCost warm, cold, again;
+  const std::string text = write({.compare = true}, warm);
+  CHECK(nn::count_characters(text) == 30);
+  CHECK(write({}, again) == text);
+  CHECK(write({.warm = false}, cold) == text);
+  CHECK(warm.other_evaluations == Approx(cold.evaluations));
+  CHECK(write({.seed = 1}, again) != text);
+  CHECK(warm.tokens == 30);
+  CHECK_THROWS_WITH(sample(*trained.model, *trained.vocabulary, depth, {.prompt = "§"}, again),
+                    Contains("the prompt must"));
+  CHECK_THROWS_AS(sample(*trained.model, *trained.vocabulary, depth, {.prompt = ""}, again), ValueError);
+}
+
+TEST_CASE("lm: draws follow the distribution, and never the unknown one") {
+  const std::vector<float> log_p{0.0f, std::log(0.1f), std::log(0.6f), std::log(0.3f)};
+  Random random(1);
+  CHECK(draw(log_p, 0.0, random) == 2);
+  std::vector<int> counts(4);
+  for (int i = 0; i < 4000; ++i) ++counts[static_cast<std::size_t>(draw(log_p, 1.0, random))];
+  CHECK(counts[0] == 0);
+  CHECK(std::abs(counts[1] - 400) < 100);
+  CHECK(std::abs(counts[2] - 2400) < 150);
+}
+
+TEST_CASE("lm: an equilibrium's memory does not grow with its steps, that of layers does") {
+  Settings settings;
+  settings.architecture = {.cell = "trellis", .d = 16, .dilations = {1}};
+  LanguageModel model(settings.architecture, 20, 0);
+  const Tensor tokens = Tensor::zeros({4, 16}, DType::i64);
+  const std::vector<CostCurve> curves = measure_curves(model, tokens, {}, {}, {"jfb", "explicit:3"});
+  REQUIRE(curves.size() == 3);
+  const auto& explicit_layers = curves[0].costs;
+  const auto& equilibrium = curves[2].costs;
+  CHECK(curves[2].name == "jfb");
+  CHECK(explicit_layers[4].peak_bytes > 3 * explicit_layers[2].peak_bytes);
+  CHECK(equilibrium[4].tape_bytes == Approx(equilibrium[2].tape_bytes).epsilon(0.01));
+  CHECK(equilibrium[4].peak_bytes < 1.1 * equilibrium[2].peak_bytes);
+  CHECK(equilibrium[2].forward == 12);
+  CHECK(equilibrium[4].forward >= 24);
+}
+
+TEST_CASE("lm: the commands train, measure, write and compare") {
+  const files::Folder folder;
+  const std::string text = write_text(folder), out = folder / "out";
+  const std::string what =
+      " --text '" + text + "' --cell trellis --d 8 --steps 6 --batch-size 2 --length 8 --probes 2 ";
+  const command::Outcome trained = command::run("lm train" + what + "--out '" + out + "'");
+  INFO(trained.err);
+  REQUIRE(trained.code == 0);
+  CHECK_THAT(trained.out, Contains("bits/char") && Contains("report.html"));
+  for (const char* file : {"metrics.csv", "summary.json", "report.html", "checkpoint.safetensors"})
+    CHECK(!nn::read_file(out + "/" + file).empty());
+
+  const std::string checkpoint = " --checkpoint '" + out + "/checkpoint.safetensors' ";
+  const command::Outcome scores = command::run("lm eval --tolerance 0.1,0.001" + checkpoint);
+  CHECK(scores.code == 0);
+  CHECK_THAT(scores.out, Contains("0.1") && Contains("0.001") && Contains("perplexity"));
+  const command::Outcome sampled =
+      command::run("lm sample --prompt the --tokens 5 --compare-starts" + checkpoint);
+  CHECK(sampled.code == 0);
+  CHECK_THAT(sampled.out, Catch::Matchers::StartsWith("the"));
+  CHECK_THAT(sampled.err, Contains("from a cold start"));
+
+  const command::Outcome compared =
+      command::run("lm compare --depths implicit,explicit:3 --seeds 0,1" + what + "--out '" + out + "2'");
+  INFO(compared.err);
+  CHECK(compared.code == 0);
+  CHECK_THAT(compared.out, Contains("implicit, seed 1") && Contains("best equilibrium"));
+
+  const auto fails = [&](const std::string& arguments, int code, const std::string& why) {
+    const command::Outcome outcome = command::run("lm " + arguments);
+    CHECK(outcome.code == code);
+    CHECK_THAT(outcome.err, Contains(why));
+  };
+  fails("train --depth none --out '" + out + "3'", 2, "there is no rule 'none'");
+  fails("train --d 10 --heads 4 --out '" + out + "3'", 2, "must divide");
+  fails("train --text '" + out + "none' --out '" + out + "3'", 1, "none");
+  fails("train --length 100000 " + std::string("--text '") + text + "' --out '" + out + "3'", 1, "tokens");
+  fails("train" + what + "--seed 1 --out '" + out + "'", 1, "--overwrite");
+  fails("sample --checkpoint '" + text + "'", 1, "text.txt");
+  fails("compare --depths jfb,jfb", 2, "stands there twice");
+}
