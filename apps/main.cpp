@@ -2,6 +2,7 @@
 // up.
 
 #include <apps/cli/run.hpp>
+#include <apps/copy/copy.hpp>
 #include <apps/denoise/denoise.hpp>
 #include <apps/lab/lab.hpp>
 #include <apps/lm/lm.hpp>
@@ -19,7 +20,7 @@ int main(int argc, char** argv) {
   app.footer("'banach SUBCOMMAND --help' lists the options of a subcommand.");
 
   const std::vector<banach::cli::Subcommand> subcommands{
-      banach::lab::add_lab(app), banach::qp_command::add_qp(app), banach::denoise::add_denoise(app),
-      banach::sudoku::add_sudoku(app), banach::lm::add_lm(app)};
+      banach::lab::add_lab(app),       banach::qp_command::add_qp(app), banach::denoise::add_denoise(app),
+      banach::sudoku::add_sudoku(app), banach::lm::add_lm(app),         banach::copy_task::add_copy(app)};
   return banach::cli::run(app, subcommands, argc, argv);
 }

@@ -1,0 +1,76 @@
+#include <apps/copy/drawing.hpp>
+
+#include <fmt/format.h>
+
+#include <apps/copy/task.hpp>
+
+namespace banach::copy_task {
+namespace {
+
+constexpr int cell = 26, name_width = 62, row_height = 32;
+
+// Eight colours that differ in lightness too.
+constexpr const char* colors[symbols] = {"#0072b2", "#e69f00", "#009e73", "#cc79a7",
+                                         "#d55e00", "#56b4e9", "#8a6d3b", "#7b5ea7"};
+
+constexpr const char* style =
+    "<style>text{font:13px system-ui,-apple-system,sans-serif;text-anchor:middle;dominant-baseline:central;"
+    "fill:#1b1f24}.name{text-anchor:start;fill:#59626d}.cross{stroke:#b03000;stroke-width:2}"
+    ".box{fill:none;stroke:#c3c8ce}@media(prefers-color-scheme:dark){text{fill:#e4e7ea}.name{fill:#9ba5b0}"
+    ".box{stroke:#434b55}.cross{stroke:#f0924d}}</style>";
+
+std::string name_of(std::int64_t symbol) {
+  return symbol < symbols ? std::string(1, static_cast<char>('A' + symbol)) : symbol == blank ? "_" : "?";
+}
+
+std::string cell_svg(int column, int top, std::int64_t symbol, double strength, bool wrong) {
+  const int left = name_width + column * cell, middle = top + cell / 2;
+  std::string svg;
+  if (symbol < symbols)
+    svg += fmt::format(
+        "<rect x=\"{}\" y=\"{}\" width=\"{}\" height=\"{}\" fill=\"{}\" fill-opacity=\"{:.2f}\"/>", left, top,
+        cell, cell, colors[symbol], 0.75 * strength);
+  svg +=
+      fmt::format("<rect class=\"box\" x=\"{0}\" y=\"{1}\" width=\"{2}\" height=\"{2}\"/>", left, top, cell);
+  svg += fmt::format("<text x=\"{}\" y=\"{}\">{}</text>", left + cell / 2, middle, name_of(symbol));
+  if (wrong)
+    svg += fmt::format("<path class=\"cross\" d=\"M{} {}l{} -{}\"/>", left + 3, top + cell - 3, cell - 6,
+                       cell - 6);
+  return svg;
+}
+
+}  // namespace
+
+report::Picture draw_recalls(const std::string& title, const std::vector<std::int64_t>& asked,
+                             const std::vector<NamedRecall>& recalls) {
+  std::string body, caption;
+  const auto row = [&](int index, const std::string& name) {
+    const int top = 1 + index * row_height;
+    body += fmt::format("<text class=\"name\" x=\"0\" y=\"{}\">{}</text>", top + cell / 2, name);
+    return top;
+  };
+  const int first = row(0, "given");
+  for (std::size_t k = 0; k < asked.size(); ++k)
+    body += cell_svg(static_cast<int>(k), first, asked[k], 1.0, false);
+  for (std::size_t i = 0; i < recalls.size(); ++i) {
+    const auto& [name, recall] = recalls[i];
+    const int top = row(static_cast<int>(i) + 1, name);
+    int wrong = 0;
+    for (std::size_t k = 0; k < asked.size(); ++k) {
+      const bool differs = recall.symbols[k] != asked[k];
+      wrong += differs;
+      body += cell_svg(static_cast<int>(k), top, recall.symbols[k], recall.probability[k], differs);
+    }
+    caption += fmt::format("{}{} {}", caption.empty() ? "wrong: " : ", ", name, wrong);
+  }
+  const int width = name_width + static_cast<int>(remembered) * cell + 2,
+            height = (static_cast<int>(recalls.size()) + 1) * row_height;
+  return {.title = title,
+          .caption = caption,
+          .alt = title + ": " + caption,
+          .svg = fmt::format("<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {} {}\">{}{}</svg>",
+                             width, height, style, body),
+          .width = width};
+}
+
+}  // namespace banach::copy_task

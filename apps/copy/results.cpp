@@ -1,0 +1,179 @@
+#include <apps/copy/results.hpp>
+
+#include <cmath>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include <apps/cli/json.hpp>
+#include <apps/report/format.hpp>
+#include <banach/engine/error.hpp>
+
+namespace banach::copy_task {
+namespace {
+
+using Json = nlohmann::ordered_json;
+using report::format_number;
+
+Json json_of(const Probe& p) {
+  return {{"step", p.step}, {"seconds", p.seconds}, {"loss", p.loss}, {"wrong", p.wrong}};
+}
+
+Json json_of(const cli::Entries& entries) {
+  Json object = Json::object();
+  for (const auto& [name, value] : entries) object[name] = value;
+  return object;
+}
+
+std::string cell(double value) { return std::isfinite(value) ? fmt::format("{}", value) : ""; }
+
+double mean_of(const std::vector<Step>& steps, double Step::*field) {
+  double total = 0.0;
+  for (const Step& step : steps) total += step.*field;
+  return steps.empty() ? 0.0 : total / static_cast<double>(steps.size());
+}
+
+std::string at_the_end(const Results& results, const ModelResult& model) {
+  std::string text = fmt::format(
+      "{} ({} parameters) ends at a loss of {} nats on {} held-out sequences, {} of what is reached without "
+      "memory ({}); it recalls {} of the symbols wrong.",
+      model.name, report::format_count(model.parameters), format_number(model.last().loss), results.test,
+      report::format_percent(model.last().loss / results.memoryless, 2), format_number(results.memoryless),
+      report::format_percent(model.last().wrong, 2));
+  const Probe* reached = model.below(goal);
+  return text +
+         (reached ? fmt::format(
+                        " From step {} on, after {} of training, the loss stays below {:g}; all "
+                        "{} steps took {}.",
+                        report::format_count(reached->step), report::format_duration(reached->seconds), goal,
+                        report::format_count(model.last().step), report::format_duration(model.seconds()))
+                  : fmt::format(" It did not get below {:g}; training took {}.", goal,
+                                report::format_duration(model.seconds())));
+}
+
+std::string how_solves_ended(const ModelResult& model) {
+  std::int64_t all = 0;
+  for (const auto& [status, count] : model.solves) all += count;
+  const auto converged = model.solves.find("converged");
+  return fmt::format(
+      "Of {} equilibria in training {} did not converge within their steps; a step took {} evaluations "
+      "forward "
+      "and {} products with the Jacobian backward, in the mean.",
+      report::format_count(all),
+      report::format_count(all - (converged == model.solves.end() ? 0 : converged->second)),
+      format_number(model.forward()), format_number(model.backward()));
+}
+
+}  // namespace
+
+const Probe* ModelResult::below(double loss) const {
+  const Probe* first = nullptr;
+  for (auto probe = probes.rbegin(); probe != probes.rend() && probe->loss < loss; ++probe) first = &*probe;
+  return first;
+}
+double ModelResult::forward() const { return mean_of(steps, &Step::forward); }
+double ModelResult::backward() const { return mean_of(steps, &Step::backward); }
+
+std::string to_text(const ModelResult& model) {
+  Json json{{"name", model.name},      {"description", model.description}, {"parameters", model.parameters},
+            {"solves", model.solves},  {"failure", model.failure},         {"probes", Json::array()},
+            {"recalls", Json::array()}};
+  for (const Probe& probe : model.probes) json["probes"].push_back(json_of(probe));
+  for (const Recall& recall : model.recalls)
+    json["recalls"].push_back({{"symbols", recall.symbols}, {"probability", recall.probability}});
+  return json.dump();
+}
+
+ModelResult from_text(const std::string& text) {
+  try {
+    const nlohmann::json json = cli::parse_results(text);
+    ModelResult model{.name = json.at("name"),
+                      .description = json.at("description"),
+                      .parameters = json.at("parameters"),
+                      .solves = json.at("solves"),
+                      .failure = json.at("failure")};
+    for (const nlohmann::json& p : json.at("probes"))
+      model.probes.push_back({p.at("step"), p.at("seconds"), p.at("loss"), p.at("wrong")});
+    for (const nlohmann::json& r : json.at("recalls"))
+      model.recalls.push_back({r.at("symbols"), r.at("probability")});
+    return model;
+  } catch (const Json::exception& error) {
+    fail<FileError>("resume", fmt::format("the results of a model are damaged: {}", error.what()));
+  }
+}
+
+std::string metrics_csv(const Results& results) {
+  std::string csv = "model,row,step,seconds,loss,forward,backward,wrong\n";
+  for (const ModelResult& model : results.models) {
+    for (std::size_t i = 0; i < model.steps.size(); ++i) {
+      const Step& s = model.steps[i];
+      csv += fmt::format("{},step,{},{},{},{},{},\n", model.name, i + 1, cell(s.seconds), cell(s.loss),
+                         cell(s.forward), cell(s.backward));
+    }
+    for (const Probe& p : model.probes)
+      csv += fmt::format("{},probe,{},{},{},,,{}\n", model.name, p.step, cell(p.seconds), cell(p.loss),
+                         cell(p.wrong));
+  }
+  return csv;
+}
+
+std::string summary_json(const Results& results) {
+  Json json{{"settings", json_of(results.settings)},
+            {"environment", json_of(results.environment)},
+            {"memoryless_loss", results.memoryless},
+            {"findings", findings(results)},
+            {"models", Json::array()}};
+  for (const ModelResult& model : results.models) {
+    Json entry{{"model", model.name},
+               {"description", model.description},
+               {"parameters", model.parameters},
+               {"steps", model.steps.size()},
+               {"seconds", model.seconds()},
+               {"loss", model.last().loss},
+               {"wrong", model.last().wrong},
+               {"forward_evaluations_a_step", model.forward()},
+               {"backward_products_a_step", model.backward()},
+               {"solves", model.solves},
+               {"failure", model.failure},
+               {"probes", Json::array()}};
+    if (const Probe* p = model.below(goal)) entry["below_goal_after_seconds"] = p->seconds;
+    for (const Probe& probe : model.probes) entry["probes"].push_back(json_of(probe));
+    json["models"].push_back(std::move(entry));
+  }
+  return json.dump(2) + "\n";
+}
+
+cli::SummaryTable summary_table(const Results& results) {
+  cli::SummaryTable table{
+      .head = {{"model"},
+               {"parameters"},
+               {"held-out loss", "nats"},
+               {"symbols wrong"},
+               {fmt::format("below {:g} after", goal)},
+               {"evaluations a step", "", "Of f forward, and products with its Jacobian backward"},
+               {"time"}},
+      .rows = {}};
+  for (const ModelResult& model : results.models) {
+    const Probe* p = model.below(goal);
+    table.rows.push_back(
+        {model.name, report::format_count(model.parameters), format_number(model.last().loss),
+         report::format_percent(model.last().wrong, 2), p ? report::format_duration(p->seconds) : "-",
+         model.solves.empty()
+             ? "-"
+             : fmt::format("{} + {}", format_number(model.forward()), format_number(model.backward())),
+         report::format_duration(model.seconds())});
+  }
+  return table;
+}
+
+std::vector<std::string> findings(const Results& results) {
+  std::vector<std::string> found;
+  for (const ModelResult& model : results.models) {
+    if (!model.failure.empty()) found.push_back(fmt::format("{}: {}.", model.name, model.failure));
+    found.push_back(at_the_end(results, model));
+    if (!model.solves.empty()) found.back() += " " + how_solves_ended(model);
+  }
+  return found;
+}
+
+}  // namespace banach::copy_task
