@@ -67,7 +67,9 @@ int run(const Options& options) {
   const std::regex filter(options.filter);
   const auto wanted = [&](const std::string& text) { return std::regex_search(text, filter); };
 
-  std::vector<Section> sections{deq_section(), transformer_section(), operations_section()};
+  std::vector<Section> sections{deq_section()};
+  for (Section& section : transformer_sections()) sections.push_back(std::move(section));
+  sections.push_back(operations_section());
   const Effort headline = options.quick ? Effort{0.0, 1, 1} : Effort{};
   const Effort others = options.quick ? headline : Effort{.seconds = 1.2};
   const std::size_t headlines = sections.size();

@@ -63,7 +63,7 @@ Peers torch_peers();
 
 Section deq_section();
 Section operations_section();
-Section transformer_section();
+std::vector<Section> transformer_sections();
 Section quadratic_section();
 std::vector<Section> growth_sections();
 
