@@ -58,6 +58,7 @@
 #include <banach/nn/lstm.hpp>
 #include <banach/nn/module.hpp>
 #include <banach/nn/mondeq.hpp>
+#include <banach/nn/multiscale.hpp>
 #include <banach/nn/norm.hpp>
 #include <banach/nn/optim.hpp>
 #include <banach/nn/optnet.hpp>

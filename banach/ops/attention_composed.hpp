@@ -58,10 +58,13 @@ inline Vars vjp_of_vjp(const VjpContext& c, FunctionRef<Vars(const Vars&)> f) {
     result.resize(c.outputs.size());
     return result;
   };
-  Vars cotangents;
+  // A sweep that is not recorded may be of a trace, whose tape has closed.
+  const auto own = [](const Var& x) { return recording() ? x : x.detach(); };
+  Vars inputs, cotangents;
+  for (const Var& input : c.inputs) inputs.push_back(own(input));
   for (std::size_t i = 0; i < c.outputs.size(); ++i)
-    cotangents.push_back(c.cotangents[i].defined() ? c.cotangents[i] : zeros_like(c.inputs[i]));
-  return vjp(pullback, Vars(c.inputs.begin(), c.inputs.end()), cotangents).cotangents;
+    cotangents.push_back(c.cotangents[i].defined() ? own(c.cotangents[i]) : zeros_like(inputs[i]));
+  return vjp(pullback, inputs, cotangents).cotangents;
 }
 
 }  // namespace banach::attention

@@ -1,7 +1,9 @@
 #include <banach/engine/grad.hpp>
 #include <banach/engine/memory.hpp>
 #include <banach/engine/samples.hpp>
+#include <banach/ops/implicit/fixed_point.hpp>
 #include <banach/ops/ops.hpp>
+#include <banach/solvers/newton.hpp>
 #include <tests/tensors.hpp>
 #include <tests/threads.hpp>
 
@@ -299,4 +301,20 @@ TEST_CASE("relative attention is the same for any number of threads", "[attentio
     result.cotangents.push_back(result.outputs[0]);
     return result.cotangents;
   });
+}
+
+// A solver's J v is the sweep of a recorded sweep, whose tape has closed.
+TEST_CASE("solvers that linearise their body go through attention", "[attention]") {
+  const Var u(normal({2, 5, 4}, 31)), r(normal({5, 4}, 32)), bias(normal({4}, 33));
+  const auto check = [&](const std::function<Var(const Var&)>& f) {
+    const Var z0(Tensor::zeros({2, 5, 4}, DType::f64));
+    const auto solve = [&](const Solver& solver) {
+      const FixedPoint solved = fixed_point(f, z0, {.solver = solver, .tolerance = 1e-12});
+      CHECK(solved.report.converged());
+      return solved.z;
+    };
+    CHECK(largest_difference(solve(NewtonKrylov{}), solve(Anderson{})) < 1e-9);
+  };
+  check([&](const Var& z) { return 0.3 * scaled_dot_product_attention(z + u, z, z + u, {.causal = true}); });
+  check([&](const Var& z) { return 0.3 * relative_attention(z + u, z, z + u, r, bias, bias, {.heads = 2}); });
 }
