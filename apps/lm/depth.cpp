@@ -22,7 +22,7 @@ nn::Depth parse_depth(const std::string& text, const SolveSettings& settings) {
   }
   const lab::Rule rule = lab::parse_rule(text);
   return FixedPointOptions{.solver = lab::forward_solver(rule, settings.solver),
-                           .backward = rule.backward(settings.tolerance, 0),
+                           .backward = rule.backward(settings.adjoint_tolerance, 0),
                            .tolerance = settings.tolerance,
                            .max_steps = lab::most_steps(rule, settings.max_steps),
                            .body = Body::replayed};

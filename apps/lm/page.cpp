@@ -19,7 +19,8 @@ constexpr double mib = 1024.0 * 1024.0;
 
 report::Table overview(const Results& results) {
   const cli::SummaryTable summary = summary_table(results);
-  report::Table table{.title = "All of it in numbers"};
+  report::Table table{.title = "All of it in numbers",
+                      .caption = "Time and memory: one step of the cell alone, on one window."};
   for (const cli::SummaryTable::Head& head : summary.head)
     table.columns.push_back({head.name, head.unit, head.tooltip});
   table.rows = summary.rows;
@@ -116,23 +117,39 @@ Chart curves(const Results& results, const std::string& title, const std::string
   return chart;
 }
 
+report::KeyFigure quality_of(const std::string& label, const DepthMean& depth) {
+  return {label,
+          report::format_fixed(depth.mean([](const ModelResult& m) { return m.test.perplexity(); }), 3),
+          fmt::format("perplexity a token on the test text: {}", depth.depth)};
+}
+
 std::vector<report::KeyFigure> key_figures(const Results& results) {
+  const Standing s = standing(results);
   std::vector<report::KeyFigure> figures;
+  if (s.equilibrium && s.layers) {
+    const auto peak = [](const ModelResult& m) { return m.cost.peak_bytes; };
+    const DepthMean* largest = s.layers;
+    for (const DepthMean& d : s.depths)
+      if (d.mean(peak) > largest->mean(peak)) largest = &d;
+    return {
+        quality_of("Best equilibrium", *s.equilibrium),
+        quality_of("Best explicit network", *s.layers),
+        {"Memory of the equilibrium", report::format_percent(s.equilibrium->mean(peak) / largest->mean(peak)),
+         "of what one step of " + largest->depth + " needs"}};
+  }
   for (const ModelResult& m : results.models) {
-    if (figures.size() == 4) break;
+    if (figures.size() == 3) break;
     figures.push_back({m.name, report::format_fixed(results.test_bits(m.test), 3),
                        fmt::format("bits a character on the test text; perplexity {} a token",
                                    report::format_fixed(m.test.perplexity(), 2))});
   }
-  if (results.models.size() == 1) {
-    const ModelResult& m = results.models.front();
-    figures.push_back({"Memory of one step", report::format_bytes(m.cost.peak_bytes),
-                       "of the cell, without embedding, output layer and optimiser"});
-    figures.push_back({"Training", report::format_duration(m.seconds()),
-                       fmt::format("{} steps, {} parameters",
-                                   report::format_count(static_cast<std::int64_t>(m.steps.size())),
-                                   report::format_count(m.parameters))});
-  }
+  if (results.models.size() != 1) return figures;
+  const ModelResult& m = results.models.front();
+  figures.push_back({"Memory of one step", report::format_bytes(m.cost.peak_bytes),
+                     "of the cell, without embedding, output layer and optimiser"});
+  figures.push_back({"Training", report::format_duration(m.seconds()),
+                     fmt::format("{} steps, {} parameters", report::format_count(std::ssize(m.steps)),
+                                 report::format_count(m.parameters))});
   return figures;
 }
 

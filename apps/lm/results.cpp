@@ -45,17 +45,9 @@ Json json_of(const cli::Entries& entries) {
 
 std::string cell(double value) { return std::isfinite(value) ? fmt::format("{}", value) : ""; }
 
-std::string of(double mean, double deviation, int decimals) {
-  return std::isnan(deviation) || deviation == 0
-             ? report::format_fixed(mean, decimals)
-             : fmt::format("{} ± {}", report::format_fixed(mean, decimals),
-                           report::format_fixed(deviation, decimals));
-}
-
 double perplexity_of(const ModelResult& m) { return m.test.perplexity(); }
 double seconds_of(const ModelResult& m) { return m.seconds(); }
 double peak_of(const ModelResult& m) { return m.cost.peak_bytes; }
-double forward_time(const ModelResult& m) { return m.cost.forward_seconds; }
 double backward_time(const ModelResult& m) { return m.cost.backward_seconds; }
 
 const DepthMean* find(const std::vector<DepthMean>& depths, const std::string& name) {
@@ -72,6 +64,14 @@ const DepthMean* best(const std::vector<DepthMean>& depths, bool explicit_ones) 
         (!found || d.mean(perplexity_of) < found->mean(perplexity_of)))
       found = &d;
   return found;
+}
+
+/// The mean over the seeds, with its deviation where there are several.
+std::string of(const DepthMean& d, double (*figure)(const ModelResult&), int decimals) {
+  const std::string mean = report::format_fixed(d.mean(figure), decimals);
+  return d.models.size() < 2
+             ? mean
+             : fmt::format("{} ± {}", mean, report::format_fixed(d.deviation(figure), decimals));
 }
 
 std::string percent_more(double value, double than) {
@@ -191,14 +191,13 @@ std::string summary_json(const Results& results) {
 cli::SummaryTable summary_table(const Results& results) {
   cli::SummaryTable table{
       .head = {{"depth"},
-               {"valid", "bits/char", "Bits per character on the validation text."},
-               {"test", "bits/char", "Bits per character on the test text."},
-               {"perplexity", "test", "Per token, on the test text."},
+               {"bits/char", "", "Bits per character on the test text."},
+               {"perplexity", "", "Per token, on the test text."},
                {"evaluations", "", "Of the cell on the test text, mean over samples."},
                {"forward", "ms", "Of the cell alone, one window."},
                {"backward", "ms", "Of the cell alone, one window."},
-               {"tape", "MiB", "What the cell keeps between forward and backward pass."},
                {"history", "MiB", "Of the forward solver."},
+               {"tape", "MiB", "What the cell keeps between forward and backward pass."},
                {"peak", "MiB", "All that one step of the cell needs, its gradients included."},
                {"training", "", "Time of all steps."}},
       .rows = {}};
@@ -206,12 +205,11 @@ cli::SummaryTable summary_table(const Results& results) {
   for (const ModelResult& m : results.models) {
     const Cost& c = m.cost;
     table.rows.push_back(
-        {m.name, report::format_fixed(results.valid_bits(m.valid), 3),
-         report::format_fixed(results.test_bits(m.test), 3), report::format_fixed(m.test.perplexity(), 3),
-         report::format_fixed(m.test.evaluations, 1), report::format_fixed(1e3 * c.forward_seconds, 1),
-         report::format_fixed(1e3 * c.backward_seconds, 1), report::format_fixed(c.tape_bytes / mib, 2),
-         report::format_fixed(c.history_bytes / mib, 2), report::format_fixed(c.peak_bytes / mib, 2),
-         report::format_duration(m.seconds())});
+        {m.name, report::format_fixed(results.test_bits(m.test), 3),
+         report::format_fixed(m.test.perplexity(), 3), report::format_fixed(m.test.evaluations, 1),
+         report::format_fixed(1e3 * c.forward_seconds, 1), report::format_fixed(1e3 * c.backward_seconds, 1),
+         report::format_fixed(c.history_bytes / mib, 1), report::format_fixed(c.tape_bytes / mib, 1),
+         report::format_fixed(c.peak_bytes / mib, 1), report::format_duration(m.seconds())});
   }
   return table;
 }
@@ -240,39 +238,52 @@ std::vector<DepthMean> by_depth(const Results& results) {
   return depths;
 }
 
+Standing standing(const Results& results) {
+  Standing s;
+  s.depths = by_depth(results);
+  s.equilibrium = best(s.depths, false);
+  s.layers = best(s.depths, true);
+  s.exact = find(s.depths, "implicit");
+  return s;
+}
+
 std::vector<std::string> findings(const Results& results) {
   std::vector<std::string> found;
   for (const ModelResult& m : results.models)
     if (!m.failure.empty()) found.push_back(fmt::format("{}: {}.", m.name, m.failure));
-  const std::vector<DepthMean> depths = by_depth(results);
-  for (const DepthMean& d : depths)
-    found.push_back(
-        fmt::format("{}: perplexity {} a token on the test text ({} bits a character), after {} of training.",
-                    d.depth, of(d.mean(perplexity_of), d.deviation(perplexity_of), 3),
-                    report::format_fixed(results.test_bits({.nats = std::log(d.mean(perplexity_of))}), 3),
-                    report::format_duration(d.mean(seconds_of))));
-  const DepthMean *equilibrium = best(depths, false), *layers = best(depths, true);
-  if (equilibrium && layers) {
+  const Standing s = standing(results);
+  if (s.equilibrium && s.layers) {
     found.push_back(fmt::format(
-        "The best equilibrium, {}, has {} of the perplexity of the best explicit network, {}.",
-        equilibrium->depth, percent_more(equilibrium->mean(perplexity_of), layers->mean(perplexity_of)),
-        layers->depth));
-    for (const DepthMean& d : depths)
-      if (is_explicit(d.depth) && d.mean(peak_of) > 0)
-        found.push_back(fmt::format(
-            "Memory of one step: {} needs {} of what {} does ({} against {}).", equilibrium->depth,
-            report::format_percent(equilibrium->mean(peak_of) / d.mean(peak_of)), d.depth,
-            report::format_bytes(equilibrium->mean(peak_of)), report::format_bytes(d.mean(peak_of))));
+        "The best equilibrium, {}, has a perplexity of {} a token on the test text, {} beside the best "
+        "explicit network, {}, with {}; all have {} parameters and read the same text.",
+        s.equilibrium->depth, of(*s.equilibrium, perplexity_of, 3),
+        percent_more(s.equilibrium->mean(perplexity_of), s.layers->mean(perplexity_of)), s.layers->depth,
+        of(*s.layers, perplexity_of, 3), report::format_count(results.models.front().parameters)));
+    std::string shares;
+    for (const DepthMean& d : s.depths)
+      if (is_explicit(d.depth))
+        shares += fmt::format("{}{} of {}'s {}", shares.empty() ? "" : ", ",
+                              report::format_percent(s.equilibrium->mean(peak_of) / d.mean(peak_of)), d.depth,
+                              report::format_bytes(d.mean(peak_of)));
+    found.push_back(fmt::format("One step of its cell takes {} of memory, solver history included: {}.",
+                                report::format_bytes(s.equilibrium->mean(peak_of)), shares));
+  } else {
+    for (const DepthMean& d : s.depths)
+      found.push_back(fmt::format("{}: perplexity {} a token on the test text, after {} of training.",
+                                  d.depth, of(d, perplexity_of, 3),
+                                  report::format_duration(d.mean(seconds_of))));
   }
-  const DepthMean* exact = find(depths, "implicit");
-  for (const DepthMean& d : depths)
-    if (exact && &d != exact && !is_explicit(d.depth))
-      found.push_back(
-          fmt::format("Backward, {} takes {} of the time of the exact rule (forward {}), and its perplexity "
-                      "is {} of the exact one's.",
-                      d.depth, report::format_percent(d.mean(backward_time) / exact->mean(backward_time)),
-                      report::format_percent(d.mean(forward_time) / exact->mean(forward_time)),
-                      percent_more(d.mean(perplexity_of), exact->mean(perplexity_of))));
+  if (s.exact) {
+    for (const DepthMean& d : s.depths)
+      if (&d != s.exact && !is_explicit(d.depth))
+        found.push_back(fmt::format(
+            "{}: its backward pass is {} times as fast as that of the exact rule, {} against {}; its "
+            "perplexity is {} beside that rule's.",
+            d.depth, report::format_number(s.exact->mean(backward_time) / d.mean(backward_time)),
+            report::format_si(d.mean(backward_time), "s"),
+            report::format_si(s.exact->mean(backward_time), "s"),
+            percent_more(d.mean(perplexity_of), s.exact->mean(perplexity_of))));
+  }
   if (std::isfinite(results.resident_bytes))
     found.push_back(
         fmt::format("The process had {} in RAM at most.", report::format_bytes(results.resident_bytes)));

@@ -95,6 +95,14 @@ struct DepthMean {
 };
 std::vector<DepthMean> by_depth(const Results& results);
 
+/// Which depths a page compares; null where there is none.
+struct Standing {
+  std::vector<DepthMean> depths;
+  const DepthMean *equilibrium = nullptr, *layers = nullptr;  ///< of least perplexity
+  const DepthMean* exact = nullptr;                           ///< the exact rule
+};
+Standing standing(const Results& results);
+
 /// What the numbers say, in sentences.
 std::vector<std::string> findings(const Results& results);
 

@@ -105,6 +105,10 @@ void add_solve_options(CLI::App& app, SolveSettings& o) {
         "NAME");
   group(app.add_option("--tolerance", o.tolerance, "On ||f(z) - z|| / ||f(z)|| (default: 0.01)"), "X")
       ->check(cli::number(true));
+  group(app.add_option("--adjoint-tolerance", o.adjoint_tolerance,
+                       "On the adjoint equation's residual, for rules that solve it (default: 0.001)"),
+        "X")
+      ->check(cli::number(true));
   group(app.add_option("--max-steps", o.max_steps, "Most evaluations of the cell in a solve (default: 24)"),
         "N")
       ->check(count());
@@ -218,6 +222,7 @@ cli::Entries describe(const Settings& s) {
       entries.push_back(entry);
   for (auto& entry : cli::Entries{{"--solver", s.solve.solver},
                                   {"--tolerance", number(s.solve.tolerance)},
+                                  {"--adjoint-tolerance", number(s.solve.adjoint_tolerance)},
                                   {"--max-steps", std::to_string(s.solve.max_steps)},
                                   {"--steps", std::to_string(t.steps)},
                                   {"--batch-size", std::to_string(t.batch)},
@@ -253,6 +258,7 @@ std::string to_text(const Settings& s) {
                                 {"cutoffs", a.cutoffs},
                                 {"solver", s.solve.solver},
                                 {"tolerance", s.solve.tolerance},
+                                {"adjoint_tolerance", s.solve.adjoint_tolerance},
                                 {"max_steps", s.solve.max_steps},
                                 {"batch", s.train.batch},
                                 {"length", s.train.length}}
@@ -276,7 +282,10 @@ Settings from_text(const std::string& text) {
          .tied = j.at("tied"),
          .dropout = j.at("dropout"),
          .cutoffs = j.at("cutoffs")};
-    s.solve = {.solver = j.at("solver"), .tolerance = j.at("tolerance"), .max_steps = j.at("max_steps")};
+    s.solve = {.solver = j.at("solver"),
+               .tolerance = j.at("tolerance"),
+               .max_steps = j.at("max_steps"),
+               .adjoint_tolerance = j.at("adjoint_tolerance")};
     s.train.batch = j.at("batch");
     s.train.length = j.at("length");
     return s;

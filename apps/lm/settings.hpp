@@ -37,6 +37,7 @@ struct SolveSettings {
   std::string solver = "anderson:5";
   double tolerance = 1e-2;
   int max_steps = 24;
+  double adjoint_tolerance = 1e-3;  ///< of rules that solve the adjoint equation
 };
 
 struct TrainSettings {
