@@ -1,8 +1,12 @@
 #include <apps/cli/json.hpp>
 
+#include <cmath>
 #include <limits>
 
+#include <fmt/format.h>
 #include <nlohmann/json.hpp>
+
+#include <banach/engine/error.hpp>
 
 namespace banach::cli {
 
@@ -14,5 +18,21 @@ nlohmann::json parse_results(const std::string& text) {
     return true;
   });
 }
+
+void read_results(const std::string& text, const std::function<void(const nlohmann::json&)>& take) {
+  try {
+    take(parse_results(text));
+  } catch (const nlohmann::json::exception& error) {
+    fail<FileError>("checkpoint", fmt::format("its results cannot be read: {}", error.what()));
+  }
+}
+
+nlohmann::ordered_json object_of(const Entries& entries) {
+  nlohmann::ordered_json object = nlohmann::ordered_json::object();
+  for (const auto& [name, value] : entries) object[name] = value;
+  return object;
+}
+
+std::string csv_cell(double value) { return std::isfinite(value) ? fmt::format("{}", value) : ""; }
 
 }  // namespace banach::cli

@@ -41,4 +41,10 @@ std::string text_table(const SummaryTable& table) {
   return text_table(header, table.rows);
 }
 
+report::Table page_table(const SummaryTable& table, const std::string& title, const std::string& caption) {
+  report::Table result{.title = title, .caption = caption, .rows = table.rows};
+  for (const auto& [name, unit, tooltip] : table.head) result.columns.push_back({name, unit, tooltip});
+  return result;
+}
+
 }  // namespace banach::cli

@@ -3,6 +3,8 @@
 #include <string>
 #include <vector>
 
+#include <apps/report/page.hpp>
+
 namespace banach::cli {
 
 /// Columns of text for a terminal: the first aligned left, the others right. Short rows end in empty cells.
@@ -19,5 +21,8 @@ struct SummaryTable {
 };
 /// Names with their units in brackets; no tooltips.
 std::string text_table(const SummaryTable& table);
+/// For the page, which has the tooltips too.
+report::Table page_table(const SummaryTable& table, const std::string& title,
+                         const std::string& caption = "");
 
 }  // namespace banach::cli

@@ -13,7 +13,6 @@
 #include <apps/denoise/page.hpp>
 #include <apps/denoise/results.hpp>
 #include <apps/denoise/train.hpp>
-#include <banach/nn/file.hpp>
 
 namespace banach::denoise {
 namespace {
@@ -22,7 +21,7 @@ void compare(const Options& options) {
   const std::string out = options.common.out.value_or("out/denoise");
   const Settings settings = resolve(options);
   const cli::OutputFolder folder(out,
-                                 {"metrics.csv", "summary.json", "report.html", "checkpoint.safetensors"});
+                                 {"report.html", "summary.json", "metrics.csv", "checkpoint.safetensors"});
   const std::string checkpoint = folder.file("checkpoint.safetensors");
   if (!options.common.resume && !options.common.overwrite) check_replaceable(checkpoint, settings);
 
@@ -32,14 +31,13 @@ void compare(const Options& options) {
   train(
       settings, checkpoint, options.common.resume, [&] { return interrupt.requested(); }, results);
 
-  nn::write_atomically(folder.file("metrics.csv"), metrics_csv(results));
-  nn::write_atomically(folder.file("summary.json"), summary_json(results));
-  nn::write_atomically(folder.file("report.html"), report::render(make_page(results)));
-  fmt::print("{}", cli::text_table(summary_table(results)));
-  fmt::print("\n");
-  for (const std::string& text : findings(results)) fmt::print("{}\n", text);
-  for (const std::string& text : warnings(results)) fmt::print("{}\n", text);
-  fmt::print("{}/report.html, summary.json, metrics.csv, checkpoint.safetensors\n", out);
+  std::vector<std::string> sentences = findings(results);
+  for (const std::string& text : warnings(results)) sentences.push_back(text);
+  cli::conclude(folder, {.summary_json = summary_json(results),
+                         .metrics_csv = metrics_csv(results),
+                         .page = make_page(results),
+                         .table = cli::text_table(summary_table(results)),
+                         .sentences = sentences});
 }
 
 }  // namespace

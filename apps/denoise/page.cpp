@@ -34,12 +34,8 @@ std::vector<report::KeyFigure> key_figures(const Results& results) {
 }
 
 Table overview(const Results& results) {
-  const cli::SummaryTable summary = summary_table(results);
-  Table table{.title = "Test errors",
-              .caption = "Mean squared error a value. The paper's numbers are of its own signals."};
-  for (const cli::SummaryTable::Head& head : summary.head)
-    table.columns.push_back({head.name, head.unit, head.tooltip});
-  table.rows = summary.rows;
+  Table table = cli::page_table(summary_table(results), "Test errors",
+                                "Mean squared error a value. The paper's numbers are of its own signals.");
   std::size_t best = 0;
   for (std::size_t i = 0; i < results.methods.size(); ++i)
     if (results.methods[i].error() < results.methods[best].error()) best = i;

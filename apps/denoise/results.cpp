@@ -10,7 +10,6 @@
 #include <apps/denoise/models.hpp>
 #include <apps/denoise/signals.hpp>
 #include <apps/report/format.hpp>
-#include <banach/engine/error.hpp>
 
 namespace banach::denoise {
 
@@ -29,11 +28,9 @@ const MethodResult* Results::find(const std::string& name) const {
 std::string to_text(const MethodResult& result) { return nlohmann::json(result).dump(); }
 
 MethodResult from_text(const std::string& text) {
-  try {
-    return cli::parse_results(text).get<MethodResult>();
-  } catch (const nlohmann::json::exception& error) {
-    fail<FileError>("checkpoint", fmt::format("its results cannot be read: {}", error.what()));
-  }
+  MethodResult result;
+  cli::read_results(text, [&](const nlohmann::json& json) { json.get_to(result); });
+  return result;
 }
 
 std::string metrics_csv(const Results& results) {
@@ -52,13 +49,8 @@ double gain(const Results& results, const std::string& method) {
 
 std::string summary_json(const Results& results) {
   Json json;
-  const auto object_of = [](const cli::Entries& entries) {
-    Json object = Json::object();
-    for (const auto& [key, value] : entries) object[key] = value;
-    return object;
-  };
-  json["settings"] = object_of(results.settings);
-  json["environment"] = object_of(results.environment);
+  json["settings"] = cli::object_of(results.settings);
+  json["environment"] = cli::object_of(results.environment);
   json["notices"] = warnings(results);
   json["test_signals"] = results.test_signals;
   json["error_of_noisy_signals"] = results.noisy_error;

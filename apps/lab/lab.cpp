@@ -21,7 +21,6 @@
 #include <apps/lab/spectrum_command.hpp>
 #include <apps/lab/train.hpp>
 #include <banach/engine/error.hpp>
-#include <banach/nn/file.hpp>
 
 namespace banach::lab {
 namespace {
@@ -32,7 +31,7 @@ void train_rules(const Options& options) {
                                     : options.rules);  // complain before loading anything
   parse_solver(options.solver);
   const cli::OutputFolder folder(out,
-                                 {"metrics.csv", "summary.json", "report.html", "checkpoint.safetensors"});
+                                 {"report.html", "summary.json", "metrics.csv", "checkpoint.safetensors"});
   const ChosenData data = choose_data(options);
   const TrainSettings settings = resolve(options, data.name, data.images.train.size());
   const std::string checkpoint = folder.file("checkpoint.safetensors");
@@ -49,17 +48,15 @@ void train_rules(const Options& options) {
   const auto stop = [&] { return interrupt.requested(); };
   train(settings, data.images, checkpoint, options.common.resume, stop, results);
 
-  nn::write_atomically(folder.file("metrics.csv"), metrics_csv(results));
-  nn::write_atomically(folder.file("summary.json"), summary_json(results));
-  nn::write_atomically(folder.file("report.html"), report::render(make_page(results)));
-  fmt::print("{}", cli::text_table(summary_table(results)));
-  fmt::print("\n");
-  for (const std::string& text : results.remarks) fmt::print("{}\n", text);
-  for (const std::string& text : warnings(results)) fmt::print("{}\n", text);
-  fmt::print(
-      "Cosine, lowest, norm ratio and descent: beside the exact gradient, along each rule's own training.\n"
-      "{0}/report.html, summary.json, metrics.csv, checkpoint.safetensors\n",
-      out);
+  std::vector<std::string> sentences = results.remarks;
+  for (const std::string& text : warnings(results)) sentences.push_back(text);
+  sentences.push_back(
+      "Cosine, lowest, norm ratio and descent: beside the exact gradient, along each rule's own training.");
+  cli::conclude(folder, {.summary_json = summary_json(results),
+                         .metrics_csv = metrics_csv(results),
+                         .page = make_page(results),
+                         .table = cli::text_table(summary_table(results)),
+                         .sentences = sentences});
 }
 
 LinearResults with_progress(const LinearSettings& settings) {
@@ -72,12 +69,11 @@ LinearResults with_progress(const LinearSettings& settings) {
 void solve_linear(const Options& options) {
   const std::string out = options.common.out.value_or("out/linear");
   const LinearSettings settings = resolve_linear(options);
-  const cli::OutputFolder folder(out, {"summary.json", "report.html"});
+  const cli::OutputFolder folder(out, {"report.html", "summary.json"});
   LinearResults results = with_progress(settings);
   results.environment = cli::environment();
-  nn::write_atomically(folder.file("summary.json"), summary_json(results));
-  nn::write_atomically(folder.file("report.html"), report::render(make_page(results)));
-  fmt::print("{}\n{}/report.html, summary.json\n", to_text(results), out);
+  cli::conclude(
+      folder, {.summary_json = summary_json(results), .page = make_page(results), .table = to_text(results)});
   if (!results.all_match()) throw Error("a rule does not match its closed form");
 }
 

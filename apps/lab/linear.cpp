@@ -7,6 +7,7 @@
 #include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
 
+#include <apps/cli/json.hpp>
 #include <apps/cli/run.hpp>
 #include <apps/cli/text_table.hpp>
 #include <apps/report/format.hpp>
@@ -180,10 +181,6 @@ std::string numbers(const Vector& v) {
   return v.size() == 1 ? text : "(" + text + ")";
 }
 
-nlohmann::ordered_json or_null(double value) {
-  return std::isfinite(value) ? nlohmann::ordered_json(value) : nullptr;
-}
-
 }  // namespace
 
 bool LinearResults::all_match() const {
@@ -280,8 +277,8 @@ std::string to_text(const LinearResults& results) {
 std::string summary_json(const LinearResults& results) {
   using Json = nlohmann::ordered_json;
   Json json;
-  for (const auto& [key, value] : results.settings) json["settings"][key] = value;
-  for (const auto& [key, value] : results.environment) json["environment"][key] = value;
+  json["settings"] = cli::object_of(results.settings);
+  json["environment"] = cli::object_of(results.environment);
   json["exact"] = results.exact;
   json["all_match"] = results.all_match();
   json["rules"] = Json::array();
@@ -290,10 +287,10 @@ std::string summary_json(const LinearResults& results) {
                              {"formula", r.formula},
                              {"gradient", r.computed},
                              {"closed_form", r.closed_form},
-                             {"relative_difference", or_null(r.difference)},
+                             {"relative_difference", r.difference},
                              {"matches", r.closed_form.empty() ? Json(nullptr) : Json(r.matches)},
-                             {"cosine", or_null(r.quality.cosine)},
-                             {"norm_ratio", or_null(r.quality.norm_ratio)},
+                             {"cosine", r.quality.cosine},
+                             {"norm_ratio", r.quality.norm_ratio},
                              {"descent", r.quality.descent},
                              {"forward_status", r.forward_status},
                              {"forward_evaluations", r.forward_evaluations},

@@ -51,11 +51,7 @@ std::vector<report::KeyFigure> key_figures(const Results& results) {
 }
 
 Table overview(const Results& results) {
-  const cli::SummaryTable summary = summary_table(results);
-  Table table{.title = "All rules, each along its own training", .caption = {}};
-  for (const cli::SummaryTable::Head& head : summary.head)
-    table.columns.push_back({head.name, head.unit, head.tooltip});
-  table.rows = summary.rows;
+  Table table = cli::page_table(summary_table(results), "All rules, each along its own training");
   std::vector<double> accuracies;
   for (const RuleResult& rule : results.rules) accuracies.push_back(rule.accuracy);
   const auto best = std::max_element(accuracies.begin(), accuracies.end()) - accuracies.begin();

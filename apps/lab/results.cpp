@@ -2,145 +2,31 @@
 
 #include <algorithm>
 #include <cmath>
-#include <type_traits>
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include <apps/cli/json.hpp>
 #include <apps/lab/findings.hpp>
 #include <apps/report/format.hpp>
-#include <banach/engine/error.hpp>
 
 namespace banach::lab {
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Quality, cosine, norm_ratio, descent, error)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Noise, bias, chance, own_variance, batch_variance, exact_batch_variance)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Cost, forward_seconds, backward_seconds, forward_evaluations,
+                                   backward_evaluations, peak_bytes)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(FigureSummary, mean, largest, steps)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Probe, step, seconds, test_accuracy, test_loss, quality, radius_median,
+                                   radius_largest, forward_residual, adjoint_residual, figures)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(SamePoint, step, quality, cost, noise)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Convergence, median, smallest, largest)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(RuleResult, spec, formula, paper, solver, random, probes, same_point,
+                                   convergence, forward_statuses, gradient_kinds, adjoint_statuses, figures,
+                                   accuracy, failure, predictions)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(RuleResult::Summary, cosine_mean, cosine_smallest, norm_ratio_mean,
+                                   descent_share)
+
 namespace {
-
-using Json = nlohmann::ordered_json;
-
-// ---- JSON: each struct lists its fields once, for writing and reading alike. A number that is not finite
-// becomes null.
-
-/// visit("a", x.a)("b", x.b) calls `each` for one field after another.
-template <class Each>
-struct Visit {
-  Each each;
-  const Visit& operator()(const char* name, auto& field) const {
-    each(name, field);
-    return *this;
-  }
-};
-template <class Each>
-Visit(Each) -> Visit<Each>;
-
-template <class T>
-concept Fielded = requires(T& value) {
-  fields(value, Visit{[](const char*, auto&) {}});
-};
-
-template <class T, class U>
-concept Is = std::is_same_v<std::remove_const_t<T>, U>;
-
-void fields(Is<Quality> auto& q, auto&& visit) {
-  visit("cosine", q.cosine)("norm_ratio", q.norm_ratio)("descent", q.descent)("error", q.error);
-}
-
-void fields(Is<Noise> auto& n, auto&& visit) {
-  visit("bias", n.bias)("chance", n.chance)("own_variance", n.own_variance);
-  visit("batch_variance", n.batch_variance)("exact_batch_variance", n.exact_batch_variance);
-}
-
-void fields(Is<Cost> auto& c, auto&& visit) {
-  visit("forward_seconds", c.forward_seconds)("backward_seconds", c.backward_seconds);
-  visit("forward_evaluations", c.forward_evaluations)("backward_evaluations", c.backward_evaluations);
-  visit("peak_bytes", c.peak_bytes);
-}
-
-void fields(Is<FigureSummary> auto& f, auto&& visit) {
-  visit("mean", f.mean)("largest", f.largest)("steps", f.steps);
-}
-
-void fields(Is<Probe> auto& p, auto&& visit) {
-  visit("step", p.step)("seconds", p.seconds)("test_accuracy", p.test_accuracy)("test_loss", p.test_loss);
-  visit("quality", p.quality)("radius_median", p.radius_median)("radius_largest", p.radius_largest);
-  visit("forward_residual", p.forward_residual)("adjoint_residual", p.adjoint_residual);
-  visit("figures", p.figures);
-}
-
-void fields(Is<SamePoint> auto& s, auto&& visit) {
-  visit("step", s.step)("quality", s.quality)("cost", s.cost)("noise", s.noise);
-}
-
-void fields(Is<Convergence> auto& c, auto&& visit) {
-  visit("median", c.median)("smallest", c.smallest)("largest", c.largest);
-}
-
-void fields(Is<RuleResult> auto& r, auto&& visit) {
-  visit("spec", r.spec)("formula", r.formula)("paper", r.paper)("solver", r.solver)("random", r.random)(
-      "probes", r.probes);
-  visit("same_point", r.same_point)("convergence", r.convergence)("forward_statuses", r.forward_statuses);
-  visit("gradient_kinds", r.gradient_kinds)("adjoint_statuses", r.adjoint_statuses);
-  visit("figures", r.figures)("accuracy", r.accuracy)("failure", r.failure)("predictions", r.predictions);
-}
-
-Json to_json_value(double value) { return std::isfinite(value) ? Json(value) : Json(nullptr); }
-template <class T>
-Json to_json_value(const T& value);
-
-template <class T>
-Json to_json_value(const std::vector<T>& values) {
-  Json list = Json::array();
-  for (const T& value : values) list.push_back(to_json_value(value));
-  return list;
-}
-
-template <class T>
-Json to_json_value(const std::map<std::string, T>& values) {
-  Json object = Json::object();
-  for (const auto& [name, value] : values) object[name] = to_json_value(value);
-  return object;
-}
-
-template <class T>
-Json to_json_value(const T& value) {
-  if constexpr (Fielded<const T>) {
-    Json object = Json::object();
-    fields(value, Visit{[&](const char* name, const auto& field) { object[name] = to_json_value(field); }});
-    return object;
-  } else {
-    return Json(value);
-  }
-}
-
-void read(const Json& json, double& value) { value = json.is_null() ? unknown : json.get<double>(); }
-template <class T>
-void read(const Json& json, T& value);
-
-template <class T>
-void read(const Json& json, std::vector<T>& values) {
-  values.clear();
-  for (const Json& item : json) read(item, values.emplace_back());
-}
-
-template <class T>
-void read(const Json& json, std::map<std::string, T>& values) {
-  values.clear();
-  for (const auto& [name, item] : json.items()) read(item, values[name]);
-}
-
-template <class T>
-void read(const Json& json, T& value) {
-  if constexpr (Fielded<T>)
-    fields(value, Visit{[&](const char* name, auto& field) { read(json.at(name), field); }});
-  else
-    value = json.get<T>();
-}
-
-Json object_of(const Entries& entries) {
-  Json object = Json::object();
-  for (const auto& [key, value] : entries) object[key] = value;
-  return object;
-}
-
-// ---- statistics
 
 double mean(const std::vector<double>& values) {
   double total = 0.0;
@@ -162,8 +48,6 @@ RuleResult::Summary summarize(const std::vector<Row>& rows) {
   return {average, std::isnan(average) ? unknown : *std::min_element(cosines.begin(), cosines.end()),
           mean(ratios), descents / static_cast<double>(rows.size())};
 }
-
-std::string cell(double value) { return std::isfinite(value) ? fmt::format("{}", value) : ""; }
 
 }  // namespace
 
@@ -226,19 +110,16 @@ Noise RuleResult::mean_noise() const {
 RuleResult::Summary RuleResult::own_summary() const { return summarize(probes); }
 RuleResult::Summary RuleResult::same_point_summary() const { return summarize(same_point); }
 
-std::string to_text(const RuleResult& result) { return to_json_value(result).dump(); }
+std::string to_text(const RuleResult& result) { return nlohmann::json(result).dump(); }
 
 RuleResult from_text(const std::string& text) {
-  try {
-    RuleResult result;
-    read(Json::parse(text), result);
-    return result;
-  } catch (const Json::exception& error) {
-    fail<FileError>("checkpoint", fmt::format("its results cannot be read: {}", error.what()));
-  }
+  RuleResult result;
+  cli::read_results(text, [&](const nlohmann::json& json) { json.get_to(result); });
+  return result;
 }
 
 std::string metrics_csv(const Results& results) {
+  using cli::csv_cell;
   std::string csv =
       "rule,row,step,train_seconds,train_loss,test_loss,test_accuracy,cosine,norm_ratio,descent,error,"
       "forward_"
@@ -248,29 +129,31 @@ std::string metrics_csv(const Results& results) {
       "variance,"
       "batch_variance,exact_batch_variance\n";
   const auto cost = [](const Cost& c) {
-    return fmt::format("{},{},{},{},{}", cell(c.forward_seconds), cell(c.backward_seconds),
-                       cell(c.forward_evaluations), cell(c.backward_evaluations), cell(c.peak_bytes));
+    return fmt::format("{},{},{},{},{}", csv_cell(c.forward_seconds), csv_cell(c.backward_seconds),
+                       csv_cell(c.forward_evaluations), csv_cell(c.backward_evaluations),
+                       csv_cell(c.peak_bytes));
   };
   const auto quality = [](const Quality& q) {
-    return fmt::format("{},{},{},{}", cell(q.cosine), cell(q.norm_ratio), q.descent ? 1 : 0, cell(q.error));
+    return fmt::format("{},{},{},{}", csv_cell(q.cosine), csv_cell(q.norm_ratio), q.descent ? 1 : 0,
+                       csv_cell(q.error));
   };
   const auto noise = [](const Noise& n) {
-    return fmt::format("{},{},{},{},{}", cell(n.bias), cell(n.chance), cell(n.own_variance),
-                       cell(n.batch_variance), cell(n.exact_batch_variance));
+    return fmt::format("{},{},{},{},{}", csv_cell(n.bias), csv_cell(n.chance), csv_cell(n.own_variance),
+                       csv_cell(n.batch_variance), csv_cell(n.exact_batch_variance));
   };
   for (const RuleResult& rule : results.rules) {
     double seconds = 0.0;
     for (std::size_t i = 0; i < rule.steps.size(); ++i) {
       const Step& s = rule.steps[i];
       seconds += s.seconds;
-      csv += fmt::format("{},train,{},{},{},,,,,,,{},,,,,,,,,\n", rule.spec, i + 1, cell(seconds),
-                         cell(s.loss), cost(s.cost));
+      csv += fmt::format("{},train,{},{},{},,,,,,,{},,,,,,,,,\n", rule.spec, i + 1, csv_cell(seconds),
+                         csv_cell(s.loss), cost(s.cost));
     }
     for (const Probe& p : rule.probes)
-      csv +=
-          fmt::format("{},probe,{},{},,{},{},{},,,,,,{},{},{},{},,,,,\n", rule.spec, p.step, cell(p.seconds),
-                      cell(p.test_loss), cell(p.test_accuracy), quality(p.quality), cell(p.radius_median),
-                      cell(p.radius_largest), cell(p.forward_residual), cell(p.adjoint_residual));
+      csv += fmt::format("{},probe,{},{},,{},{},{},,,,,,{},{},{},{},,,,,\n", rule.spec, p.step,
+                         csv_cell(p.seconds), csv_cell(p.test_loss), csv_cell(p.test_accuracy),
+                         quality(p.quality), csv_cell(p.radius_median), csv_cell(p.radius_largest),
+                         csv_cell(p.forward_residual), csv_cell(p.adjoint_residual));
     for (const SamePoint& s : rule.same_point)
       csv += fmt::format("{},same_point,{},,,,,{},{},,,,,{}\n", rule.spec, s.step, quality(s.quality),
                          cost(s.cost), noise(s.noise));
@@ -279,42 +162,36 @@ std::string metrics_csv(const Results& results) {
 }
 
 std::string summary_json(const Results& results) {
-  Json json;
-  json["settings"] = object_of(results.settings);
-  json["environment"] = object_of(results.environment);
+  nlohmann::ordered_json json;
+  json["settings"] = cli::object_of(results.settings);
+  json["environment"] = cli::object_of(results.environment);
   json["notices"] = warnings(results);
   json["parameters"] = results.parameters;
   json["training_images"] = results.training_images;
   json["test_images"] = results.test_images;
-  json["rules"] = Json::array();
-  const auto summary = [](const RuleResult::Summary& s) {
-    return Json{{"cosine_mean", to_json_value(s.cosine_mean)},
-                {"cosine_smallest", to_json_value(s.cosine_smallest)},
-                {"norm_ratio_mean", to_json_value(s.norm_ratio_mean)},
-                {"descent_share", to_json_value(s.descent_share)}};
-  };
+  json["rules"] = nlohmann::json::array();
   for (const RuleResult& rule : results.rules) {
-    Json entry;
+    nlohmann::ordered_json entry;
     entry["rule"] = rule.spec;
     entry["formula"] = rule.formula;
     entry["solver"] = rule.solver;
-    entry["test_accuracy"] = to_json_value(rule.accuracy);
-    entry["final_loss"] = to_json_value(rule.final_loss(100));
+    entry["test_accuracy"] = rule.accuracy;
+    entry["final_loss"] = rule.final_loss(100);
     entry["steps"] = rule.steps.size();
     entry["steps_without_finite_loss"] = rule.steps_without_loss().size();
-    entry["seconds"] = to_json_value(rule.seconds());
-    entry["median_step"] = to_json_value(rule.median_cost());
-    entry["along_own_training"] = summary(rule.own_summary());
-    entry["at_the_same_points"] = summary(rule.same_point_summary());
-    entry["bias_and_variance"] = to_json_value(rule.mean_noise());
+    entry["seconds"] = rule.seconds();
+    entry["median_step"] = nlohmann::json(rule.median_cost());
+    entry["along_own_training"] = nlohmann::json(rule.own_summary());
+    entry["at_the_same_points"] = nlohmann::json(rule.same_point_summary());
+    entry["bias_and_variance"] = nlohmann::json(rule.mean_noise());
     entry["forward_statuses"] = rule.forward_statuses;
     entry["gradient_kinds"] = rule.gradient_kinds;
     entry["adjoint_statuses"] = rule.adjoint_statuses;
-    entry["figures"] = to_json_value(rule.figures);
+    entry["figures"] = nlohmann::json(rule.figures);
     entry["failure"] = rule.failure;
-    entry["convergence"] = to_json_value(rule.convergence);
-    entry["probes"] = to_json_value(rule.probes);
-    entry["same_point"] = to_json_value(rule.same_point);
+    entry["convergence"] = nlohmann::json(rule.convergence);
+    entry["probes"] = nlohmann::json(rule.probes);
+    entry["same_point"] = nlohmann::json(rule.same_point);
     json["rules"].push_back(std::move(entry));
   }
   return json.dump(2) + "\n";

@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include <apps/cli/json.hpp>
 #include <apps/report/format.hpp>
 #include <banach/ops/implicit/spectrum.hpp>
 
@@ -116,16 +117,15 @@ std::string sample_name(const SpectrumResults& results, std::size_t i) {
 
 std::string summary_json(const SpectrumResults& results) {
   using Json = nlohmann::ordered_json;
-  const auto or_null = [](double value) { return std::isfinite(value) ? Json(value) : Json(nullptr); };
   Json json;
-  for (const auto& [key, value] : results.settings) json["settings"][key] = value;
-  for (const auto& [key, value] : results.environment) json["environment"][key] = value;
+  json["settings"] = cli::object_of(results.settings);
+  json["environment"] = cli::object_of(results.environment);
   json["notices"] = results.notices;
   json["rule"] = results.rule;
   json["steps"] = results.steps;
-  json["accuracy_before"] = or_null(results.accuracy_before);
-  json["accuracy_after"] = or_null(results.accuracy_after);
-  json["forward_residual"] = or_null(results.forward_residual);
+  json["accuracy_before"] = results.accuracy_before;
+  json["accuracy_after"] = results.accuracy_after;
+  json["forward_residual"] = results.forward_residual;
   json["labels"] = Json::array();
   for (const SampleImage& sample : results.samples) json["labels"].push_back(sample.label);
   json["before"] = to_json(results.before);

@@ -15,7 +15,6 @@
 #include <apps/lab/data.hpp>
 #include <apps/lab/spectrum_page.hpp>
 #include <apps/lab/train.hpp>
-#include <banach/nn/file.hpp>
 
 namespace banach::lab {
 namespace {
@@ -115,7 +114,7 @@ Trained load_model(const SpectrumOptions& o) {
 void look(const SpectrumOptions& o) {
   const std::string out = o.training.common.out.value_or("out/spectrum");
   const bool trains = o.checkpoint.empty();
-  std::vector<std::string> names{"summary.json", "report.html"};
+  std::vector<std::string> names{"report.html", "summary.json"};
   if (trains) names.push_back("checkpoint.safetensors");
   parse_rule(o.training.rules.front());  // one only; complain before loading anything
   parse_solver(o.training.solver);
@@ -133,12 +132,12 @@ void look(const SpectrumOptions& o) {
   results.before = spectra_at(*model.before, x, results.forward_residual);
   results.after = spectra_at(*model.after, x, results.forward_residual);
 
-  nn::write_atomically(folder.file("summary.json"), summary_json(results));
-  nn::write_atomically(folder.file("report.html"), report::render(make_page(results)));
-  fmt::print("{}\n", cli::text_table(summary_table(results)));
-  for (const std::string& text : results.notices) fmt::print("{}\n", text);
-  for (const std::string& text : findings(results)) fmt::print("{}\n", text);
-  fmt::print("{}/report.html, summary.json{}\n", out, trains ? ", checkpoint.safetensors" : "");
+  std::vector<std::string> sentences = results.notices;
+  for (const std::string& text : findings(results)) sentences.push_back(text);
+  cli::conclude(folder, {.summary_json = summary_json(results),
+                         .page = make_page(results),
+                         .table = cli::text_table(summary_table(results)),
+                         .sentences = sentences});
 }
 
 }  // namespace

@@ -75,15 +75,6 @@ std::string share_outside(const std::vector<Spectrum>& spectra) {
   return report::format_percent(all > 0.0 ? outside / all : 0.0, 1);
 }
 
-report::Table numbers(const SpectrumResults& results) {
-  const cli::SummaryTable summary = summary_table(results);
-  report::Table table{.title = "Image by image", .caption = {}};
-  for (const cli::SummaryTable::Head& head : summary.head)
-    table.columns.push_back({head.name, head.unit, head.tooltip});
-  table.rows = summary.rows;
-  return table;
-}
-
 report::PictureGrid pictures(const SpectrumResults& results) {
   report::PictureGrid grid{.title = "The images"};
   for (std::size_t i = 0; i < results.samples.size(); ++i) {
@@ -140,17 +131,19 @@ report::Page make_page(const SpectrumResults& results) {
   for (const std::string& text : results.notices)
     found.push_back(report::Callout{.title = "Note.", .text = text, .tone = report::Callout::Tone::warning});
   found.push_back(report::Text{findings(results)});
-  page.sections = {
-      {.title = "What was found", .intro = {}, .blocks = std::move(found)},
-      {.title = "On the unit disc",
-       .intro = "Each colour is one image; both charts have the same scale.",
-       .blocks = {disc(results, results.before, "before", reach),
-                  disc(results, results.after, "after", reach)}},
-      {.title = "Numbers", .intro = {}, .blocks = {numbers(results), std::move(sizes), std::move(radii)}},
-      {.title = "Images and settings",
-       .intro = {},
-       .blocks = {pictures(results), report::Settings{"Settings", results.settings},
-                  report::Settings{"Environment", results.environment}}}};
+  page.sections = {{.title = "What was found", .intro = {}, .blocks = std::move(found)},
+                   {.title = "On the unit disc",
+                    .intro = "Each colour is one image; both charts have the same scale.",
+                    .blocks = {disc(results, results.before, "before", reach),
+                               disc(results, results.after, "after", reach)}},
+                   {.title = "Numbers",
+                    .intro = {},
+                    .blocks = {cli::page_table(summary_table(results), "Image by image"), std::move(sizes),
+                               std::move(radii)}},
+                   {.title = "Images and settings",
+                    .intro = {},
+                    .blocks = {pictures(results), report::Settings{"Settings", results.settings},
+                               report::Settings{"Environment", results.environment}}}};
   page.footer = fmt::format(
       "Made by banach lab spectrum. The dense J of each image in f64, solved to a relative residual of "
       "{:.1e}; eigenvalues by LAPACK's geev. All of them stand in summary.json beside this page.",

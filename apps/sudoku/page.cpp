@@ -62,14 +62,6 @@ std::vector<Block> error_charts(const Results& results) {
   return blocks;
 }
 
-report::Table summary(const Results& results) {
-  const cli::SummaryTable numbers = summary_table(results);
-  report::Table table{.title = "At the end of training", .caption = {}};
-  for (const cli::SummaryTable::Head& head : numbers.head) table.columns.push_back({head.name});
-  table.rows = numbers.rows;
-  return table;
-}
-
 report::Table statuses(const Results& results) {
   const auto in_words = [](const Tally& tally) {
     std::string text;
@@ -214,7 +206,8 @@ report::Page make_page(const Results& results) {
   page.key_figures = key_figures(results);
   for (const ModelResult& model : results.models) page.series_order.push_back(model.name);
 
-  std::vector<Block> found{report::Text{findings(results)}, summary(results)};
+  std::vector<Block> found{report::Text{findings(results)},
+                           cli::page_table(summary_table(results), "At the end of training")};
   page.sections.push_back({"What was found", {}, std::move(found)});
   page.sections.push_back({"Errors while learning",
                            fmt::format("Lines: the held-out boards. Dashed: {} of the boards trained on.",

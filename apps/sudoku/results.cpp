@@ -9,38 +9,18 @@
 #include <apps/cli/json.hpp>
 #include <apps/report/format.hpp>
 #include <apps/sudoku/constraints.hpp>
-#include <banach/engine/error.hpp>
 
 namespace banach::sudoku {
+
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Errors, boards, cells, mse)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Probe, step, seconds, train, test)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ModelResult, name, description, parameters, probes, solves, gradients,
+                                   predictions, failure)
+
 namespace {
 
 using Json = nlohmann::ordered_json;
 using report::format_percent;
-
-Json json_of(const Errors& e) { return {{"boards", e.boards}, {"cells", e.cells}, {"mse", e.mse}}; }
-Errors errors_of(const nlohmann::json& json) { return {json.at("boards"), json.at("cells"), json.at("mse")}; }
-
-Json json_of(const Probe& p) {
-  return {{"step", p.step}, {"seconds", p.seconds}, {"train", json_of(p.train)}, {"test", json_of(p.test)}};
-}
-
-std::string digits_of(const Board& board) {
-  std::string text;
-  for (const std::uint8_t digit : board) text += static_cast<char>('0' + digit);
-  return text;
-}
-Board board_of(const std::string& text) {
-  Board board{};
-  if (text.size() != board.size()) fail<FileError>("resume", fmt::format("not a board: '{}'", text));
-  for (std::size_t i = 0; i < board.size(); ++i) board[i] = static_cast<std::uint8_t>(text[i] - '0');
-  return board;
-}
-
-Json json_of(const cli::Entries& entries) {
-  Json object = Json::object();
-  for (const auto& [name, value] : entries) object[name] = value;
-  return object;
-}
 
 Json json_of(const Comparison& c) {
   return {{"rank", c.rank},
@@ -49,8 +29,6 @@ Json json_of(const Comparison& c) {
           {"mean_angle_degrees", c.mean_angle()},
           {"distance_of_solutions", c.distance}};
 }
-
-std::string cell(double value) { return std::isfinite(value) ? fmt::format("{}", value) : ""; }
 
 const ModelResult* find(const Results& results, bool optnet) {
   const ModelResult* best = nullptr;
@@ -159,33 +137,12 @@ const Probe* ModelResult::below(double share) const {
   return first;
 }
 
-std::string to_text(const ModelResult& model) {
-  Json json{{"name", model.name},      {"description", model.description}, {"parameters", model.parameters},
-            {"solves", model.solves},  {"gradients", model.gradients},     {"failure", model.failure},
-            {"probes", Json::array()}, {"predictions", Json::array()}};
-  for (const Probe& probe : model.probes) json["probes"].push_back(json_of(probe));
-  for (const Board& board : model.predictions) json["predictions"].push_back(digits_of(board));
-  return json.dump();
-}
+std::string to_text(const ModelResult& model) { return nlohmann::json(model).dump(); }
 
 ModelResult from_text(const std::string& text) {
-  try {
-    const nlohmann::json json = cli::parse_results(text);
-    ModelResult model{.name = json.at("name"),
-                      .description = json.at("description"),
-                      .parameters = json.at("parameters"),
-                      .solves = json.at("solves"),
-                      .gradients = json.at("gradients"),
-                      .failure = json.at("failure")};
-    for (const nlohmann::json& p : json.at("probes"))
-      model.probes.push_back(
-          {p.at("step"), p.at("seconds"), errors_of(p.at("train")), errors_of(p.at("test"))});
-    for (const nlohmann::json& board : json.at("predictions"))
-      model.predictions.push_back(board_of(board.get<std::string>()));
-    return model;
-  } catch (const Json::exception& error) {
-    fail<FileError>("resume", fmt::format("the results of a model are damaged: {}", error.what()));
-  }
+  ModelResult model;
+  cli::read_results(text, [&](const nlohmann::json& json) { json.get_to(model); });
+  return model;
 }
 
 std::string metrics_csv(const Results& results) {
@@ -193,23 +150,23 @@ std::string metrics_csv(const Results& results) {
       "model,row,step,epoch,seconds,loss,train_boards,train_cells,train_mse,test_boards,test_cells,test_"
       "mse\n";
   const auto errors = [](const Errors& e) {
-    return fmt::format("{},{},{}", cell(e.boards), cell(e.cells), cell(e.mse));
+    return fmt::format("{},{},{}", cli::csv_cell(e.boards), cli::csv_cell(e.cells), cli::csv_cell(e.mse));
   };
   for (const ModelResult& model : results.models) {
     for (std::size_t i = 0; i < model.steps.size(); ++i)
       csv += fmt::format("{},step,{},{:.4f},{},{},,,,,,\n", model.name, i + 1,
                          static_cast<double>(i + 1) / static_cast<double>(results.steps_per_epoch),
-                         cell(model.steps[i].seconds), cell(model.steps[i].loss));
+                         cli::csv_cell(model.steps[i].seconds), cli::csv_cell(model.steps[i].loss));
     for (const Probe& p : model.probes)
       csv += fmt::format("{},probe,{},{:.4f},{},,{},{}\n", model.name, p.step, results.epoch_of(p),
-                         cell(p.seconds), errors(p.train), errors(p.test));
+                         cli::csv_cell(p.seconds), errors(p.train), errors(p.test));
   }
   return csv;
 }
 
 std::string summary_json(const Results& results) {
-  Json json{{"settings", json_of(results.settings)},
-            {"environment", json_of(results.environment)},
+  Json json{{"settings", cli::object_of(results.settings)},
+            {"environment", cli::object_of(results.environment)},
             {"train_boards", results.data.train.size()},
             {"test_boards", results.data.test.size()},
             {"findings", findings(results)},
@@ -220,17 +177,16 @@ std::string summary_json(const Results& results) {
                {"parameters", model.parameters},
                {"steps", model.steps.size()},
                {"seconds", model.seconds()},
-               {"test", json_of(model.test())},
-               {"train", json_of(model.train())},
+               {"test", nlohmann::json(model.test())},
+               {"train", nlohmann::json(model.train())},
                {"solves", model.solves},
                {"gradients", model.gradients},
                {"failure", model.failure},
-               {"probes", Json::array()}};
+               {"probes", nlohmann::json(model.probes)}};
     if (const Probe* p = model.below(0.01)) entry["below_one_percent_after_seconds"] = p->seconds;
-    for (const Probe& probe : model.probes) entry["probes"].push_back(json_of(probe));
     json["models"].push_back(std::move(entry));
   }
-  json["by_the_rules"] = json_of(results.by_rules);
+  json["by_the_rules"] = nlohmann::json(results.by_rules);
   if (results.initial && results.learned)
     json["equalities"] = {{"initial", json_of(compare(*results.initial))},
                           {"learned", json_of(compare(*results.learned))}};

@@ -44,7 +44,8 @@ class Trainee {
   /// One step of training, the first one being 0. Returns why training cannot go on, the model left as it
   /// was; an empty text if it can.
   virtual std::string step(std::int64_t step) = 0;
-  /// Looks at the model after so many steps: before the first, every Run::probe_every and at the end.
+  /// Looks at the model after so many steps: before the first, every Run::probe_every and at the end, which
+  /// comes early if training cannot go on.
   virtual void probe(std::int64_t step) = 0;
 
   /// Adds what a checkpoint needs besides.

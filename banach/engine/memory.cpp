@@ -8,7 +8,11 @@
 #include <mutex>
 #include <utility>
 
-#if defined(__SANITIZE_ADDRESS__)
+// GCC says by a macro that AddressSanitizer watches, Clang by __has_feature.
+#ifndef __has_feature
+#define __has_feature(feature) 0
+#endif
+#if defined(__SANITIZE_ADDRESS__) || __has_feature(address_sanitizer)
 #include <sanitizer/asan_interface.h>
 #else
 #define ASAN_POISON_MEMORY_REGION(address, size) static_cast<void>(0)

@@ -11,6 +11,8 @@
 #include <banach/nn/spectral.hpp>
 #include <banach/ops/implicit/fixed_point.hpp>
 
+#include <tests/sanitizers.hpp>
+
 #include "layers.hpp"
 
 #include <catch2/catch.hpp>
@@ -19,7 +21,7 @@
 #include <cerrno>
 #include <cstdlib>
 
-#if defined(__GLIBC__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#if defined(__GLIBC__) && !BANACH_SANITIZED
 #define BANACH_COUNTS_MALLOC 1
 #else
 #define BANACH_COUNTS_MALLOC 0

@@ -1,4 +1,5 @@
 // Thousands of random quadratic programs whose end is known by construction.
+#include <tests/sanitizers.hpp>
 #include <tests/solvers/qp_conditions.hpp>
 #include <tests/tensors.hpp>
 
@@ -9,18 +10,7 @@ using namespace banach::test;
 
 namespace {
 
-// Sanitizers take twenty times as long. GCC says by macros that there is one, Clang by __has_feature.
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr std::int64_t thinned = 20;
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || __has_feature(memory_sanitizer)
-constexpr std::int64_t thinned = 20;
-#else
-constexpr std::int64_t thinned = 1;
-#endif
-#else
-constexpr std::int64_t thinned = 1;
-#endif
+constexpr std::int64_t thinned = BANACH_SANITIZED ? 20 : 1;
 
 // One kind of problems, and a batch of it to be filled.
 struct Kind {

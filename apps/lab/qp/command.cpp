@@ -12,7 +12,6 @@
 #include <apps/cli/progress.hpp>
 #include <apps/cli/text_table.hpp>
 #include <apps/lab/qp/page.hpp>
-#include <banach/nn/file.hpp>
 
 namespace banach::lab::qp {
 namespace {
@@ -38,7 +37,7 @@ std::vector<Problem> chosen(const QpOptions& o) {
 
 void look(const QpOptions& o) {
   const std::vector<Problem> problems = chosen(o);
-  const cli::OutputFolder folder(o.out, {"summary.json", "report.html"});
+  const cli::OutputFolder folder(o.out, {"report.html", "summary.json"});
   Results results{.environment = cli::environment()};
   cli::Progress bar(static_cast<std::int64_t>(problems.size()));
   for (const Problem& problem : problems) {
@@ -46,11 +45,10 @@ void look(const QpOptions& o) {
     if (exact(results.studies.back())) results.estimates.push_back(estimates(problem));
     bar.update(static_cast<std::int64_t>(results.studies.size()), problem.name);
   }
-  nn::write_atomically(folder.file("summary.json"), summary_json(results));
-  nn::write_atomically(folder.file("report.html"), report::render(make_page(results)));
-  fmt::print("{}\n", cli::text_table(summary_table(results)));
-  for (const std::string& text : findings(results)) fmt::print("{}\n", text);
-  fmt::print("{}/report.html, summary.json\n", o.out);
+  cli::conclude(folder, {.summary_json = summary_json(results),
+                         .page = make_page(results),
+                         .table = cli::text_table(summary_table(results)),
+                         .sentences = findings(results)});
 }
 
 }  // namespace

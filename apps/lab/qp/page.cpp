@@ -184,12 +184,8 @@ report::Section section(const Study& s) {
 }
 
 report::Table overview(const Results& results) {
-  const cli::SummaryTable summary = summary_table(results);
-  report::Table table{.title = "All problems"};
-  for (const cli::SummaryTable::Head& head : summary.head)
-    table.columns.push_back({.name = head.name, .unit = head.unit, .tooltip = head.tooltip});
+  report::Table table = cli::page_table(summary_table(results), "All problems");
   table.columns[1].align = table.columns[2].align = report::Column::Align::center;
-  table.rows = summary.rows;
   return table;
 }
 

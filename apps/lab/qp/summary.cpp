@@ -2,6 +2,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include <apps/cli/json.hpp>
 #include <apps/lab/qp/diagrams.hpp>
 #include <apps/lab/qp/page.hpp>
 
@@ -10,21 +11,12 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-Json number(double value) { return std::isfinite(value) ? Json(value) : Json(nullptr); }
-
-template <class Numbers>
-Json numbers(const Numbers& values) {
-  Json json = Json::array();
-  for (const double value : values) json.push_back(number(value));
-  return json;
-}
-
 Json data_json(const QpData& data) {
   Json json;
   const auto put = [&](const char* name, const Tensor& t) {
     if (!t.defined()) return;
     json[name] = Json::array();
-    for (std::int64_t i = 0; i < t.size(); ++i) json[name].push_back(number(t.at(i)));
+    for (std::int64_t i = 0; i < t.size(); ++i) json[name].push_back(t.at(i));
   };
   put("Q", data.Q), put("p", data.p), put("G", data.G), put("h", data.h), put("A", data.A), put("b", data.b);
   return json;
@@ -34,47 +26,40 @@ Json gradient_json(const GradientStatus& status) {
   return {{"kind", name(status.kind)},
           {"forward", name(status.forward)},
           {"adjoint", name(status.adjoint)},
-          {"adjoint_residual", number(status.adjoint_residual)}};
+          {"adjoint_residual", status.adjoint_residual}};
 }
 
 Json derivative_json(const Derivative& d) {
   return {{"by", d.by},
-          {"reported", numbers(d.reported)},
-          {"right", numbers(d.right)},
-          {"left", numbers(d.left)},
-          {"largest_difference", number(d.largest_difference())}};
+          {"reported", d.reported},
+          {"right", d.right},
+          {"left", d.left},
+          {"largest_difference", d.largest_difference()}};
 }
 
 Json path_json(const PathPoint& p) {
-  return {{"t", p.t},
-          {"status", name(p.status)},
-          {"gradient", name(p.gradient)},
-          {"z", numbers(p.z)},
-          {"lambda", numbers(p.lambda)},
-          {"reported", numbers(p.reported)},
-          {"difference", numbers(p.difference)}};
+  return {{"t", p.t},           {"status", name(p.status)}, {"gradient", name(p.gradient)}, {"z", p.z},
+          {"lambda", p.lambda}, {"reported", p.reported},   {"difference", p.difference}};
 }
 
 Json study_json(const Study& s) {
-  Json json{
-      {"name", s.problem.name},
-      {"title", s.problem.title},
-      {"data", data_json(s.problem.data)},
-      {"status", name(s.report.status)},
-      {"steps", s.report.steps},
-      {"objective", number(s.report.objective)},
-      {"residuals",
-       {{"primal", number(s.report.primal)}, {"dual", number(s.report.dual)}, {"gap", number(s.report.gap)}}},
-      {"z", numbers(s.z)},
-      {"nu", numbers(s.nu)},
-      {"lambda", numbers(s.lambda)},
-      {"slack", numbers(s.slack)},
-      {"active", s.active},
-      {"weakly_active", s.weak},
-      {"free_optimum", s.free_optimum ? numbers(*s.free_optimum) : Json(nullptr)},
-      {"gradient", {{"z1", gradient_json(s.gradient[0])}, {"z2", gradient_json(s.gradient[1])}}},
-      {"derivatives", Json::array()},
-      {"path", Json::array()}};
+  Json json{{"name", s.problem.name},
+            {"title", s.problem.title},
+            {"data", data_json(s.problem.data)},
+            {"status", name(s.report.status)},
+            {"steps", s.report.steps},
+            {"objective", s.report.objective},
+            {"residuals", {{"primal", s.report.primal}, {"dual", s.report.dual}, {"gap", s.report.gap}}},
+            {"z", s.z},
+            {"nu", s.nu},
+            {"lambda", s.lambda},
+            {"slack", s.slack},
+            {"active", s.active},
+            {"weakly_active", s.weak},
+            {"free_optimum", s.free_optimum ? Json(*s.free_optimum) : Json(nullptr)},
+            {"gradient", {{"z1", gradient_json(s.gradient[0])}, {"z2", gradient_json(s.gradient[1])}}},
+            {"derivatives", Json::array()},
+            {"path", Json::array()}};
   for (const Derivative& d : s.derivatives) json["derivatives"].push_back(derivative_json(d));
   for (const PathPoint& p : s.path) json["path"].push_back(path_json(p));
   return json;
@@ -83,12 +68,12 @@ Json study_json(const Study& s) {
 Json estimates_json(const Estimates& estimates) {
   Json json{{"problem", estimates.problem},
             {"forward_steps", estimates.forward_steps},
-            {"rate", number(estimates.rate)},
+            {"rate", estimates.rate},
             {"converged", estimates.converged},
             {"estimates", Json::array()}};
   for (const Estimate& e : estimates.all)
     json["estimates"].push_back(
-        {{"rule", e.rule}, {"steps", e.steps}, {"error", number(e.error)}, {"cosine", number(e.cosine)}});
+        {{"rule", e.rule}, {"steps", e.steps}, {"error", e.error}, {"cosine", e.cosine}});
   return json;
 }
 
@@ -126,7 +111,7 @@ cli::SummaryTable summary_table(const Results& results) {
 
 std::string summary_json(const Results& results) {
   Json json;
-  for (const auto& [key, value] : results.environment) json["environment"][key] = value;
+  json["environment"] = cli::object_of(results.environment);
   json["difference_step"] = difference_step;
   json["findings"] = findings(results);
   json["problems"] = Json::array();
