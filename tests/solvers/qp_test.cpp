@@ -329,6 +329,20 @@ TEST_CASE("primal and dual steps of two lengths do not circle", "[qp]") {
   CHECK(s.z.at(2) == Approx(0.78961644655552521).epsilon(1e-6));
 }
 
+TEST_CASE("a narrow room beside far constraints is reached", "[qp]") {
+  // Between -1 and -0.99999664; the far constraints make the first multipliers of these two 1e6 times too
+  // large.
+  const Tensor G = values(
+      {312.89199962428677, -0.0012847977424367816, 0.0012847977424367816, -24.1945623667762, 1.0}, {5, 1});
+  const Tensor h = values(
+      {-312.8909485496363, 0.0012847977424367816, 334.12924830154464, 62.13017088587121, 1.64131770784026},
+      {5});
+  const QpSolution s = solve_qp({values({0.0}, {1, 1}), values({-0.00941677044152721}, {1}), G, h});
+  REQUIRE(s.report.solved());
+  CHECK(s.z.at(0) == Approx(-312.8909485496363 / 312.89199962428677).epsilon(1e-12));
+  CHECK(s.lambda.at(0) == Approx(0.00941677044152721 / 312.89199962428677).epsilon(1e-9));
+}
+
 TEST_CASE("a semidefinite Q made in f32 is convex up to rounding", "[qp]") {
   for (const auto& [n, rank] :
        std::vector<std::pair<std::int64_t, std::int64_t>>{{5, 2}, {10, 5}, {100, 50}}) {

@@ -523,13 +523,16 @@ class InteriorPoint {
   void iterate(Flag active) {
     const Index n = d_.n, e = d_.e, m = d_.m;
     const N one = of(1.0);
-    N last_primal = of(1e300), last_dual = of(1e300), mark = of(1e300), since_mark = of(0.0);
+    N last_primal = of(1e300), last_dual = of(1e300), mark = of(1e300), since_mark = of(0.0),
+      held_for = of(0.0);
     for (int k = 0;; ++k) {
       const Residuals<N> r = measure(at_, right_);
       keep_best(at_, r, active);
       const N dual = largest(right_.x, n), primal = larger(largest(right_.y, e), largest(right_.z, m));
-      const N mu = complementarity(at_);
+      N mu = complementarity(at_);
       if (k > 0) renew_centres(dual, primal, mu, last_dual, last_primal);
+      const Flag held = (mu < of(1e-3) * primal) & (primal > of(0.9) * last_primal);
+      held_for = select(held, held_for + one, of(0.0));
       last_dual = dual, last_primal = primal, last_mu_ = mu;
       const Flag progress = lowest_ < of(0.9) * mark;
       mark = select(progress, lowest_, mark);
@@ -539,6 +542,8 @@ class InteriorPoint {
                finite(dual + primal + mu) & (steps_ < of(limits_.max_steps));
       if (!any(active)) break;
       steps_ += select(active, one, of(0.0));
+      const Flag stuck = active & (held_for >= of(6.0));
+      if (any(stuck)) mu = lift_slacks(stuck, primal), held_for = select(stuck, of(0.0), held_for);
 
       Flag good = factor();
       for (int again = 0; again < 6 && any(active & !good); ++again) {
@@ -573,6 +578,18 @@ class InteriorPoint {
       add(step_.x, at_.x, n, by_s), add(step_.s, at_.s, m, by_s);
       add(step_.y, at_.y, e, by_z), add(step_.z, at_.z, m, by_z);
     }
+  }
+
+  // Where multipliers began far too large, slacks vanish before the constraints hold, and such pairs then
+  // keep x from moving. Slacks of the size of the residual free it; returns the mean product of slacks and
+  // multipliers.
+  N lift_slacks(Flag stuck, N residual) {
+    for (Index i = 0; i < d_.m; ++i) {
+      const N lifted = select(stuck, larger(at_.s[i], residual), at_.s[i]);
+      right_.z[i] -= lifted - at_.s[i];
+      at_.s[i] = lifted;
+    }
+    return complementarity(at_);
   }
 
   // r = right_, with what the proximal terms add to it.
