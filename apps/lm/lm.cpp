@@ -21,7 +21,6 @@
 #include <apps/lm/sample.hpp>
 #include <apps/lm/train.hpp>
 #include <apps/report/format.hpp>
-#include <banach/nn/file.hpp>
 
 namespace banach::lm {
 namespace {
@@ -40,13 +39,26 @@ void add_curves(const Settings& settings, const std::string& checkpoint, Results
       measure_curves(*trained.model, stream.next().inputs, memory, settings.solve, settings.depths);
 }
 
+/// What the model writes after the first words of the test text.
+void add_sample_of(const std::string& checkpoint, Results& results) {
+  const Trained trained = load_trained(checkpoint);
+  const nn::Corpus corpus = load_corpus(trained.settings.text, *trained.vocabulary);
+  const std::vector<std::int64_t>& test = *corpus.test.tokens;
+  const auto words = std::min<std::ptrdiff_t>(40, std::ssize(test));
+  SampleSettings settings{.prompt = trained.vocabulary->decode({test.begin(), test.begin() + words})};
+  SampleCost cost;
+  results.sample =
+      settings.prompt + sample(*trained.model, *trained.vocabulary,
+                               parse_depth(trained.depth, trained.settings.solve), settings, cost);
+}
+
 /// `command` is "train" or "compare".
 void learn(const std::string& command, const Settings& settings) {
   check(settings);
   const bool several = command == "compare";
   const std::string out = settings.common.out.value_or(several ? "out/lm-compare" : "out/lm");
   const cli::OutputFolder folder(out,
-                                 {"metrics.csv", "summary.json", "report.html", "checkpoint.safetensors"});
+                                 {"report.html", "summary.json", "metrics.csv", "checkpoint.safetensors"});
   const std::string checkpoint = folder.file("checkpoint.safetensors"), name = "lm-" + command;
   if (!settings.common.resume && !settings.common.overwrite) check_replaceable(name, settings, checkpoint);
 
@@ -55,14 +67,15 @@ void learn(const std::string& command, const Settings& settings) {
   const cli::Interrupt interrupt;
   const auto stop = [&] { return interrupt.requested(); };
   train(name, settings, checkpoint, settings.common.resume, stop, results);
-  if (several) add_curves(settings, checkpoint, results);
-
-  nn::write_atomically(folder.file("metrics.csv"), metrics_csv(results));
-  nn::write_atomically(folder.file("summary.json"), summary_json(results));
-  nn::write_atomically(folder.file("report.html"), report::render(make_page(results, "lm " + command)));
-  fmt::print("{}\n", cli::text_table(summary_table(results)));
-  for (const std::string& text : findings(results)) fmt::print("{}\n", text);
-  fmt::print("{}/report.html, summary.json, metrics.csv, checkpoint.safetensors\n", out);
+  if (several)
+    add_curves(settings, checkpoint, results);
+  else
+    add_sample_of(checkpoint, results);
+  cli::conclude(folder, {.summary_json = summary_json(results),
+                         .metrics_csv = metrics_csv(results),
+                         .page = make_page(results, "lm " + command),
+                         .table = cli::text_table(summary_table(results)),
+                         .sentences = findings(results)});
 }
 
 struct UseOptions {

@@ -17,16 +17,6 @@ using report::Series;
 
 constexpr double mib = 1024.0 * 1024.0;
 
-report::Table overview(const Results& results) {
-  const cli::SummaryTable summary = summary_table(results);
-  report::Table table{.title = "All of it in numbers",
-                      .caption = "Time and memory: one step of the cell alone, on one window."};
-  for (const cli::SummaryTable::Head& head : summary.head)
-    table.columns.push_back({head.name, head.unit, head.tooltip});
-  table.rows = summary.rows;
-  return table;
-}
-
 Chart learning(const Results& results, bool by_time) {
   Chart chart{
       .title = by_time ? "Validation, by time of training" : "Validation, by data",
@@ -46,12 +36,15 @@ Chart learning(const Results& results, bool by_time) {
   return chart;
 }
 
+/// How many steps make a point of a curve.
+std::size_t mean_of(const ModelResult& m) { return std::max<std::size_t>(1, m.steps.size() / 100); }
+
 Chart of_steps(const Results& results, const std::string& title, const std::string& look_for,
                const std::string& label, double Step::*figure) {
   Chart chart{.title = title, .look_for = look_for, .x_label = "step", .y_label = label};
   for (const ModelResult& m : results.models) {
     Series series{.name = m.name};
-    constexpr std::size_t together = 20;  // a mean of so many steps a point
+    const std::size_t together = mean_of(m);
     for (std::size_t i = 0; i + together <= m.steps.size(); i += together) {
       double sum = 0;
       for (std::size_t k = i; k < i + together; ++k) sum += m.steps[k].*figure;
@@ -60,7 +53,7 @@ Chart of_steps(const Results& results, const std::string& title, const std::stri
     }
     chart.series.push_back(std::move(series));
   }
-  chart.note = "Means of 20 steps.";
+  chart.note = fmt::format("A point is the mean of {} steps.", mean_of(results.models.front()));
   return chart;
 }
 
@@ -165,7 +158,15 @@ report::Page make_page(const Results& results, const std::string& command) {
           : "A cell with shared weights that reads text.";
   page.key_figures = key_figures(results);
   for (const DepthMean& d : by_depth(results)) page.series_order.push_back(d.depth);
-  page.sections.push_back({"What was found", {}, {report::Text{findings(results)}, overview(results)}});
+  page.sections.push_back({"What was found",
+                           {},
+                           {report::Text{findings(results)},
+                            cli::page_table(summary_table(results), "All of it in numbers",
+                                            "Time and memory: one step of the cell alone, on one window.")}});
+  if (!results.sample.empty())
+    page.sections.push_back({"What it writes",
+                             "After some words of the test text, each next one drawn at temperature 0.8.",
+                             {report::Code{.text = results.sample}}});
   std::vector<Block> learned{learning(results, false)};
   if (several) learned.push_back(learning(results, true));
   learned.push_back(

@@ -11,39 +11,18 @@
 #include <apps/cli/json.hpp>
 #include <apps/lm/depth.hpp>
 #include <apps/report/format.hpp>
-#include <banach/engine/error.hpp>
 
 namespace banach::lm {
+
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Score, nats, evaluations, seconds)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Probe, step, seconds, valid)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Cost, forward_seconds, backward_seconds, forward, backward, tape_bytes,
+                                   history_bytes, peak_bytes)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(CostCurve, name, steps, costs)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ModelResult, name, depth, seed, parameters, probes, valid, test, cost,
+                                   failure)
+
 namespace {
-
-using Json = nlohmann::ordered_json;
-
-Json json_of(const Score& s) {
-  return {{"nats", s.nats}, {"evaluations", s.evaluations}, {"seconds", s.seconds}};
-}
-Score score_of(const nlohmann::json& j) { return {j.at("nats"), j.at("evaluations"), j.at("seconds")}; }
-
-Json json_of(const Cost& c) {
-  return {{"forward_seconds", c.forward_seconds},
-          {"backward_seconds", c.backward_seconds},
-          {"forward", c.forward},
-          {"backward", c.backward},
-          {"tape_bytes", c.tape_bytes},
-          {"history_bytes", c.history_bytes},
-          {"peak_bytes", c.peak_bytes}};
-}
-Cost cost_of(const nlohmann::json& j) {
-  return {j.at("forward_seconds"), j.at("backward_seconds"), j.at("forward"),   j.at("backward"),
-          j.at("tape_bytes"),      j.at("history_bytes"),    j.at("peak_bytes")};
-}
-
-Json json_of(const cli::Entries& entries) {
-  Json object = Json::object();
-  for (const auto& [name, value] : entries) object[name] = value;
-  return object;
-}
-
-std::string cell(double value) { return std::isfinite(value) ? fmt::format("{}", value) : ""; }
 
 double perplexity_of(const ModelResult& m) { return m.test.perplexity(); }
 double seconds_of(const ModelResult& m) { return m.seconds(); }
@@ -110,38 +89,12 @@ void note_text(Results& results, const nn::Corpus& corpus) {
                                 report::format_count(part->unknown), report::format_count(part->characters)));
 }
 
-std::string to_text(const ModelResult& m) {
-  Json json{{"name", m.name},
-            {"depth", m.depth},
-            {"seed", m.seed},
-            {"parameters", m.parameters},
-            {"valid", json_of(m.valid)},
-            {"test", json_of(m.test)},
-            {"cost", json_of(m.cost)},
-            {"failure", m.failure},
-            {"probes", Json::array()}};
-  for (const Probe& p : m.probes)
-    json["probes"].push_back({{"step", p.step}, {"seconds", p.seconds}, {"valid", json_of(p.valid)}});
-  return json.dump();
-}
+std::string to_text(const ModelResult& m) { return nlohmann::json(m).dump(); }
 
 ModelResult from_text_result(const std::string& text) {
-  try {
-    const nlohmann::json j = cli::parse_results(text);
-    ModelResult m{.name = j.at("name"),
-                  .depth = j.at("depth"),
-                  .seed = j.at("seed"),
-                  .parameters = j.at("parameters"),
-                  .valid = score_of(j.at("valid")),
-                  .test = score_of(j.at("test")),
-                  .cost = cost_of(j.at("cost")),
-                  .failure = j.at("failure")};
-    for (const nlohmann::json& p : j.at("probes"))
-      m.probes.push_back({p.at("step"), p.at("seconds"), score_of(p.at("valid"))});
-    return m;
-  } catch (const Json::exception& error) {
-    fail<FileError>("resume", fmt::format("the results of a model are damaged: {}", error.what()));
-  }
+  ModelResult model;
+  cli::read_results(text, [&](const nlohmann::json& json) { json.get_to(model); });
+  return model;
 }
 
 std::string metrics_csv(const Results& results) {
@@ -152,40 +105,38 @@ std::string metrics_csv(const Results& results) {
     const std::string name = m.name.find(',') == std::string::npos ? m.name : "\"" + m.name + "\"";
     for (std::size_t i = 0; i < m.steps.size(); ++i) {
       const Step& s = m.steps[i];
-      csv += fmt::format("{},step,{},{},{},{},{},{},{},,,\n", name, i + 1, cell(s.seconds), cell(s.loss),
-                         cell(s.forward), cell(s.backward), cell(s.converged), cell(s.gradient_norm));
+      csv += fmt::format("{},step,{},{},{},{},{},{},{},,,\n", name, i + 1, cli::csv_cell(s.seconds),
+                         cli::csv_cell(s.loss), cli::csv_cell(s.forward), cli::csv_cell(s.backward),
+                         cli::csv_cell(s.converged), cli::csv_cell(s.gradient_norm));
     }
     for (const Probe& p : m.probes)
-      csv += fmt::format("{},probe,{},{},,,,,,{},{},{}\n", name, p.step, cell(p.seconds), cell(p.valid.nats),
-                         cell(results.valid_bits(p.valid)), cell(p.valid.evaluations));
+      csv += fmt::format("{},probe,{},{},,,,,,{},{},{}\n", name, p.step, cli::csv_cell(p.seconds),
+                         cli::csv_cell(p.valid.nats), cli::csv_cell(results.valid_bits(p.valid)),
+                         cli::csv_cell(p.valid.evaluations));
   }
   return csv;
 }
 
 std::string summary_json(const Results& results) {
-  Json json{{"settings", json_of(results.settings)},
-            {"environment", json_of(results.environment)},
-            {"text", json_of(results.text)},
-            {"peak_resident_bytes", results.resident_bytes},
-            {"findings", findings(results)},
-            {"models", Json::array()},
-            {"curves", Json::array()}};
+  nlohmann::ordered_json json{{"settings", cli::object_of(results.settings)},
+                              {"environment", cli::object_of(results.environment)},
+                              {"text", cli::object_of(results.text)},
+                              {"peak_resident_bytes", results.resident_bytes},
+                              {"findings", findings(results)},
+                              {"sample", results.sample},
+                              {"models", nlohmann::ordered_json::array()},
+                              {"curves", nlohmann::json(results.curves)}};
   for (const ModelResult& m : results.models) {
-    Json entry = Json::parse(to_text(m));
+    nlohmann::json entry(m);
     entry["steps"] = m.steps.size();
     entry["seconds"] = m.seconds();
     entry["valid"]["perplexity"] = m.valid.perplexity();
     entry["valid"]["bits_per_character"] = results.valid_bits(m.valid);
     entry["test"]["perplexity"] = m.test.perplexity();
     entry["test"]["bits_per_character"] = results.test_bits(m.test);
-    json["models"].push_back(std::move(entry));
+    json["models"].emplace_back(std::move(entry));
   }
-  for (const CostCurve& curve : results.curves) {
-    Json entry{{"name", curve.name}, {"steps", curve.steps}, {"costs", Json::array()}};
-    for (const Cost& cost : curve.costs) entry["costs"].push_back(json_of(cost));
-    json["curves"].push_back(std::move(entry));
-  }
-  return json.dump(2) + "\n";
+  return json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
 }
 
 cli::SummaryTable summary_table(const Results& results) {

@@ -74,6 +74,7 @@ struct Results {
   double valid_tokens_a_character = unknown, test_tokens_a_character = unknown;
   std::vector<ModelResult> models;
   std::vector<CostCurve> curves;
+  std::string sample;               ///< what a single model writes, with its prompt
   double resident_bytes = unknown;  ///< the most that the process had in RAM
 
   double valid_bits(const Score& score) const;  ///< a character
