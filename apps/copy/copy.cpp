@@ -44,8 +44,8 @@ void learn(const Options& options) {
 cli::Subcommand add_copy(CLI::App& app) {
   CLI::App* command =
       app.add_subcommand("copy",
-                         "Remember symbols over a long delay: the equilibrium of a trellis network\n"
-                         "beside an LSTM");
+                         "Remember symbols over a long delay: equilibria of a trellis network\n"
+                         "and of a transformer, beside an LSTM");
   command->get_formatter()->column_width(24);
   const auto options = std::make_shared<Options>();
   add_options(*command, *options);

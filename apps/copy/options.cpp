@@ -26,9 +26,10 @@ void add_options(CLI::App& app, Options& o) {
            [&o](const std::string& list) {
              o.models = cli::split_choices("--models", "model", list, model_names());
            },
-           "Out of, separated by commas (default: both)\n"
-           "  trellis  the equilibrium of a trellis network\n"
-           "  lstm     an LSTM with as many parameters"),
+           "Out of, separated by commas (default: all three)\n"
+           "  trellis      the equilibrium of a trellis network\n"
+           "  transformer  the equilibrium of a transformer\n"
+           "  lstm         an LSTM with as many parameters as the trellis"),
        "LIST");
   what(
       app.add_option("--delay", o.delay, "Positions between a symbol and its recall, less 10 (default: 100)"),
@@ -49,15 +50,19 @@ void add_options(CLI::App& app, Options& o) {
       ->check(cli::whole_number(1, 1'000'000));
   training(app.add_option("--test", o.test, "Sequences held out (default: 128)"), "N")
       ->check(cli::whole_number(1, 1'000'000));
-  training(app.add_option("--learning-rate", o.learning_rate,
-                          "Of the equilibrium; to zero over the last fifth (default: 0.01)"),
+  training(app.add_option("--trellis-rate", o.trellis_rate,
+                          "Of Adam for the trellis; to zero over the last fifth (default: 0.01)"),
            "X")
       ->check(cli::number(true));
-  training(app.add_option("--baseline-rate", o.baseline_rate, "The same for the LSTM (default: 0.005)"), "X")
+  training(app.add_option("--transformer-rate", o.transformer_rate,
+                          "The same for the transformer (default: 0.003)"),
+           "X")
+      ->check(cli::number(true));
+  training(app.add_option("--lstm-rate", o.lstm_rate, "The same for the LSTM (default: 0.005)"), "X")
       ->check(cli::number(true));
   training(app.add_option("--jacobian", o.jacobian,
-                          "Weight of the Jacobian regularisation ||v^T J||^2 / d at the start; times\n"
-                          "(1 - step / steps)^4 later (default: 0.1; 0: none)"),
+                          "Weight of the trellis' Jacobian regularisation ||v^T J||^2 / d, times\n"
+                          "(1 - step / steps)^4 (default: 0.1; 0: none)"),
            "X")
       ->check(cli::number(false));
   solve(app.add_option("--tolerance", o.tolerance, "Of forward and backward solves (default: 0.001)"), "X")
@@ -86,8 +91,9 @@ Settings resolve(const Options& o) {
           .probe_every = std::max<std::int64_t>(1, (o.steps + probes - 1) / probes),
           .hidden = o.hidden,
           .dilations = std::move(dilations),
-          .learning_rate = o.learning_rate,
-          .baseline_rate = o.baseline_rate,
+          .trellis_rate = o.trellis_rate,
+          .transformer_rate = o.transformer_rate,
+          .lstm_rate = o.lstm_rate,
           .jacobian = o.jacobian,
           .tolerance = o.tolerance,
           .max_steps = o.max_steps,
@@ -102,8 +108,9 @@ cli::Entries describe(const Settings& s) {
           {"--steps", std::to_string(s.steps)},
           {"--batch-size", std::to_string(s.batch_size)},
           {"--test", std::to_string(s.test)},
-          {"--learning-rate", fmt::format("{:g}", s.learning_rate)},
-          {"--baseline-rate", fmt::format("{:g}", s.baseline_rate)},
+          {"--trellis-rate", fmt::format("{:g}", s.trellis_rate)},
+          {"--transformer-rate", fmt::format("{:g}", s.transformer_rate)},
+          {"--lstm-rate", fmt::format("{:g}", s.lstm_rate)},
           {"--jacobian", fmt::format("{:g}", s.jacobian)},
           {"--tolerance", fmt::format("{:g}", s.tolerance)},
           {"--max-steps", std::to_string(s.max_steps)},

@@ -17,12 +17,12 @@ namespace banach::copy_task {
 /// The command line; what was left out has its default.
 struct Options {
   cli::CommonOptions common;
-  std::vector<std::string> models = {"trellis", "lstm"};
+  std::vector<std::string> models = {"trellis", "transformer", "lstm"};
   std::int64_t delay = 100;
   std::int64_t steps = 2500, batch_size = 16, test = 128;
   std::int64_t hidden = 40;
   std::vector<std::int64_t> dilations = {};
-  double learning_rate = 0.01, baseline_rate = 0.005;
+  double trellis_rate = 0.01, transformer_rate = 0.003, lstm_rate = 0.005;
   double jacobian = 0.1;
   double tolerance = 1e-3;
   int max_steps = 30;
@@ -39,9 +39,9 @@ struct Settings {
   std::int64_t probe_every = 0;  ///< steps between two looks at held-out sequences
   std::int64_t hidden = 0;
   std::vector<std::int64_t> dilations;
-  double learning_rate = 0, baseline_rate = 0;  ///< peaks, of the equilibrium and of the LSTM
-  double jacobian = 0;                          ///< weight of the Jacobian regularisation at the start
-  double tolerance = 0;                         ///< of forward and backward solves
+  double trellis_rate = 0, transformer_rate = 0, lstm_rate = 0;  ///< peaks
+  double jacobian = 0;   ///< weight of the trellis' Jacobian regularisation at the start
+  double tolerance = 0;  ///< of forward and backward solves
   int max_steps = 0;
   std::uint64_t seed = 0;
 };

@@ -32,6 +32,12 @@ double rise_and_fall(std::int64_t step, std::int64_t steps) {
   return std::min({1.0, (at + 1.0) / 50.0, 5.0 * (1.0 - at / static_cast<double>(steps))});
 }
 
+double peak_rate(const std::string& model, const Settings& settings) {
+  return model == "trellis"       ? settings.trellis_rate
+         : model == "transformer" ? settings.transformer_rate
+                                  : settings.lstm_rate;
+}
+
 class Learner : public training::Trainee {
  public:
   Learner(const Settings& settings, const Sequences& test, ModelResult& result)
@@ -41,7 +47,7 @@ class Learner : public training::Trainee {
         model_(make_model(result.name, settings)),
         parameters_(nn::parameters(*model_)),
         adam_(parameters_),
-        peak_(result.name == "lstm" ? settings.baseline_rate : settings.learning_rate) {}
+        peak_(peak_rate(result.name, settings)) {}
 
   void visit(nn::Visitor& visitor) override { model_->visit(visitor); }
   nn::Optimizer& optimizer() override { return adam_; }

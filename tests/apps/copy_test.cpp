@@ -97,15 +97,17 @@ TEST_CASE("the loss without memory is that of blanks said for sure, and symbols 
   CHECK(loss.item() == Approx(memoryless_loss(delay)).epsilon(1e-12));
 }
 
-TEST_CASE("the LSTM of the copy task has as many parameters as the trellis, or a few more") {
+TEST_CASE("the models of the copy task are of one size") {
+  const auto count_of = [](const char* name, const Settings& settings) {
+    return static_cast<double>(nn::count(nn::parameters(*make_model(name, settings))));
+  };
+  const Settings defaults = resolve(Options{});
+  CHECK(count_of("transformer", defaults) == Approx(count_of("trellis", defaults)).epsilon(0.05));
   for (const std::int64_t hidden : {8, 40}) {
     Settings settings = small_settings();
     settings.hidden = hidden;
-    const auto count = [&](const char* name) {
-      return nn::count(nn::parameters(*make_model(name, settings)));
-    };
-    CHECK(count("lstm") >= count("trellis"));
-    CHECK(static_cast<double>(count("lstm")) < 1.08 * static_cast<double>(count("trellis")));
+    CHECK(count_of("lstm", settings) >= count_of("trellis", settings));
+    CHECK(count_of("lstm", settings) < 1.08 * count_of("trellis", settings));
   }
 }
 
@@ -129,10 +131,10 @@ TEST_CASE("an interrupted copy training goes on to the very same results") {
   const files::Folder folder;
   const Settings settings = small_settings();
   const Results whole = train_small(settings, folder / "whole");
-  REQUIRE(whole.models.size() == 2);
+  REQUIRE(whole.models.size() == 3);
   const std::string checkpoint = folder / "parts";
   bool resume = false;
-  for (int steps : {1, 3, 5}) {
+  for (int steps : {1, 3, 5, 2}) {
     int left = steps;
     CHECK_THROWS_WITH(train_small(settings, checkpoint, resume, [&] { return left-- == 0; }),
                       Contains("--resume goes on"));
@@ -166,7 +168,7 @@ TEST_CASE("a copy training that leaves the finite numbers stops and says so") {
   const files::Folder folder;
   Settings settings = small_settings();
   settings.models = {"lstm"};
-  settings.baseline_rate = 1e38;
+  settings.lstm_rate = 1e38;
   settings.steps = 12;
   const Results results = train_small(settings, folder / "c");
   CHECK_THAT(results.models.front().failure, Contains("is not finite"));
@@ -214,7 +216,7 @@ TEST_CASE("mistakes on the copy command line are named in one line") {
     CHECK_THAT(outcome.err, Contains(text));
     CHECK(std::count(outcome.err.begin(), outcome.err.end(), '\n') == 1);
   };
-  fails("--models trellis,gru", 2, "--models: must be out of trellis, lstm: got 'gru'");
+  fails("--models trellis,gru", 2, "--models: must be out of trellis, transformer, lstm: got 'gru'");
   fails("--hidden 7", 2, "--hidden 7: must be a multiple of the number of dilations, 2");
   fails("--dilations 1,0", 2, "--dilations");
   fails("--delay 0", 2, "--delay");
