@@ -3,7 +3,6 @@
 #include <memory>
 
 #include <CLI/CLI.hpp>
-#include <fmt/format.h>
 
 #include <apps/cli/environment.hpp>
 #include <apps/cli/interrupt.hpp>
@@ -12,7 +11,6 @@
 #include <apps/copy/options.hpp>
 #include <apps/copy/page.hpp>
 #include <apps/copy/train.hpp>
-#include <banach/nn/file.hpp>
 
 namespace banach::copy_task {
 namespace {
@@ -21,7 +19,7 @@ void learn(const Options& options) {
   const Settings settings = resolve(options);
   const std::string out = options.common.out.value_or("out/copy");
   const cli::OutputFolder folder(out,
-                                 {"metrics.csv", "summary.json", "report.html", "checkpoint.safetensors"});
+                                 {"report.html", "summary.json", "metrics.csv", "checkpoint.safetensors"});
   const std::string checkpoint = folder.file("checkpoint.safetensors");
   if (!options.common.resume && !options.common.overwrite) check_replaceable(checkpoint, settings);
 
@@ -31,12 +29,11 @@ void learn(const Options& options) {
   const auto stop = [&] { return interrupt.requested(); };
   train(settings, checkpoint, options.common.resume, stop, results);
 
-  nn::write_atomically(folder.file("metrics.csv"), metrics_csv(results));
-  nn::write_atomically(folder.file("summary.json"), summary_json(results));
-  nn::write_atomically(folder.file("report.html"), report::render(make_page(results)));
-  fmt::print("{}\n", cli::text_table(summary_table(results)));
-  for (const std::string& text : findings(results)) fmt::print("{}\n", text);
-  fmt::print("{}/report.html, summary.json, metrics.csv, checkpoint.safetensors\n", out);
+  cli::conclude(folder, {.summary_json = summary_json(results),
+                         .metrics_csv = metrics_csv(results),
+                         .page = make_page(results),
+                         .table = cli::text_table(summary_table(results)),
+                         .sentences = findings(results)});
 }
 
 }  // namespace

@@ -84,15 +84,6 @@ report::PictureGrid recalled(const Results& results) {
   return grid;
 }
 
-report::Table summary(const Results& results) {
-  const cli::SummaryTable numbers = summary_table(results);
-  report::Table table{.title = "At the end of training", .caption = {}};
-  for (const cli::SummaryTable::Head& head : numbers.head)
-    table.columns.push_back({head.name, head.unit, head.tooltip});
-  table.rows = numbers.rows;
-  return table;
-}
-
 std::vector<report::KeyFigure> key_figures(const Results& results) {
   std::vector<report::KeyFigure> figures;
   for (const ModelResult& model : results.models)
@@ -115,7 +106,10 @@ report::Page make_page(const Results& results) {
       results.delay - 1, results.delay + remembered);
   page.key_figures = key_figures(results);
   for (const ModelResult& model : results.models) page.series_order.push_back(model.name);
-  page.sections.push_back({"What was found", {}, {report::Text{findings(results)}, summary(results)}});
+  page.sections.push_back(
+      {"What was found",
+       {},
+       {report::Text{findings(results)}, cli::page_table(summary_table(results), "At the end of training")}});
   page.sections.push_back({"While learning",
                            fmt::format("On {} held-out sequences; all training sequences are new.",
                                        report::format_count(results.test)),

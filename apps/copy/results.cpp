@@ -1,31 +1,22 @@
 #include <apps/copy/results.hpp>
 
-#include <cmath>
-
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 #include <apps/cli/json.hpp>
 #include <apps/report/format.hpp>
-#include <banach/engine/error.hpp>
 
 namespace banach::copy_task {
+
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Probe, step, seconds, loss, wrong)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Recall, symbols, probability)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ModelResult, name, description, parameters, probes, recalls, solves,
+                                   failure)
+
 namespace {
 
 using Json = nlohmann::ordered_json;
 using report::format_number;
-
-Json json_of(const Probe& p) {
-  return {{"step", p.step}, {"seconds", p.seconds}, {"loss", p.loss}, {"wrong", p.wrong}};
-}
-
-Json json_of(const cli::Entries& entries) {
-  Json object = Json::object();
-  for (const auto& [name, value] : entries) object[name] = value;
-  return object;
-}
-
-std::string cell(double value) { return std::isfinite(value) ? fmt::format("{}", value) : ""; }
 
 double mean_of(const std::vector<Step>& steps, double Step::*field) {
   double total = 0.0;
@@ -74,32 +65,12 @@ const Probe* ModelResult::below(double loss) const {
 double ModelResult::forward() const { return mean_of(steps, &Step::forward); }
 double ModelResult::backward() const { return mean_of(steps, &Step::backward); }
 
-std::string to_text(const ModelResult& model) {
-  Json json{{"name", model.name},      {"description", model.description}, {"parameters", model.parameters},
-            {"solves", model.solves},  {"failure", model.failure},         {"probes", Json::array()},
-            {"recalls", Json::array()}};
-  for (const Probe& probe : model.probes) json["probes"].push_back(json_of(probe));
-  for (const Recall& recall : model.recalls)
-    json["recalls"].push_back({{"symbols", recall.symbols}, {"probability", recall.probability}});
-  return json.dump();
-}
+std::string to_text(const ModelResult& model) { return nlohmann::json(model).dump(); }
 
 ModelResult from_text(const std::string& text) {
-  try {
-    const nlohmann::json json = cli::parse_results(text);
-    ModelResult model{.name = json.at("name"),
-                      .description = json.at("description"),
-                      .parameters = json.at("parameters"),
-                      .solves = json.at("solves"),
-                      .failure = json.at("failure")};
-    for (const nlohmann::json& p : json.at("probes"))
-      model.probes.push_back({p.at("step"), p.at("seconds"), p.at("loss"), p.at("wrong")});
-    for (const nlohmann::json& r : json.at("recalls"))
-      model.recalls.push_back({r.at("symbols"), r.at("probability")});
-    return model;
-  } catch (const Json::exception& error) {
-    fail<FileError>("resume", fmt::format("the results of a model are damaged: {}", error.what()));
-  }
+  ModelResult model;
+  cli::read_results(text, [&](const nlohmann::json& json) { json.get_to(model); });
+  return model;
 }
 
 std::string metrics_csv(const Results& results) {
@@ -107,19 +78,19 @@ std::string metrics_csv(const Results& results) {
   for (const ModelResult& model : results.models) {
     for (std::size_t i = 0; i < model.steps.size(); ++i) {
       const Step& s = model.steps[i];
-      csv += fmt::format("{},step,{},{},{},{},{},\n", model.name, i + 1, cell(s.seconds), cell(s.loss),
-                         cell(s.forward), cell(s.backward));
+      csv += fmt::format("{},step,{},{},{},{},{},\n", model.name, i + 1, cli::csv_cell(s.seconds),
+                         cli::csv_cell(s.loss), cli::csv_cell(s.forward), cli::csv_cell(s.backward));
     }
     for (const Probe& p : model.probes)
-      csv += fmt::format("{},probe,{},{},{},,,{}\n", model.name, p.step, cell(p.seconds), cell(p.loss),
-                         cell(p.wrong));
+      csv += fmt::format("{},probe,{},{},{},,,{}\n", model.name, p.step, cli::csv_cell(p.seconds),
+                         cli::csv_cell(p.loss), cli::csv_cell(p.wrong));
   }
   return csv;
 }
 
 std::string summary_json(const Results& results) {
-  Json json{{"settings", json_of(results.settings)},
-            {"environment", json_of(results.environment)},
+  Json json{{"settings", cli::object_of(results.settings)},
+            {"environment", cli::object_of(results.environment)},
             {"memoryless_loss", results.memoryless},
             {"findings", findings(results)},
             {"models", Json::array()}};
@@ -135,9 +106,8 @@ std::string summary_json(const Results& results) {
                {"backward_products_a_step", model.backward()},
                {"solves", model.solves},
                {"failure", model.failure},
-               {"probes", Json::array()}};
+               {"probes", nlohmann::json(model.probes)}};
     if (const Probe* p = model.below(goal)) entry["below_goal_after_seconds"] = p->seconds;
-    for (const Probe& probe : model.probes) entry["probes"].push_back(json_of(probe));
     json["models"].push_back(std::move(entry));
   }
   return json.dump(2) + "\n";
