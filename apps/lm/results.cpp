@@ -53,8 +53,9 @@ std::string of(const DepthMean& d, double (*figure)(const ModelResult&), int dec
              : fmt::format("{} ± {}", mean, report::format_fixed(d.deviation(figure), decimals));
 }
 
-std::string percent_more(double value, double than) {
-  return fmt::format("{:+.2f} %", 100 * (value / than - 1));
+std::string compared(double value, double with) {
+  const double more = 100 * (value / with - 1);
+  return fmt::format("{:.2f} % {}", std::abs(more), more < 0 ? "lower" : "higher");
 }
 
 }  // namespace
@@ -142,7 +143,10 @@ std::string summary_json(const Results& results) {
 cli::SummaryTable summary_table(const Results& results) {
   cli::SummaryTable table{
       .head = {{"depth"},
-               {"bits/char", "", "Bits per character on the test text."},
+               {"bits/char", "",
+                "Bits per character on the test text. Unknown words count as one symbol, so that a small "
+                "vocabulary "
+                "makes it too low."},
                {"perplexity", "", "Per token, on the test text."},
                {"evaluations", "", "Of the cell on the test text, mean over samples."},
                {"forward", "ms", "Of the cell alone, one window."},
@@ -205,10 +209,10 @@ std::vector<std::string> findings(const Results& results) {
   const Standing s = standing(results);
   if (s.equilibrium && s.layers) {
     found.push_back(fmt::format(
-        "The best equilibrium, {}, has a perplexity of {} a token on the test text, {} beside the best "
+        "The best equilibrium, {}, has a perplexity of {} a token on the test text, {} than the best "
         "explicit network, {}, with {}; all have {} parameters and read the same text.",
         s.equilibrium->depth, of(*s.equilibrium, perplexity_of, 3),
-        percent_more(s.equilibrium->mean(perplexity_of), s.layers->mean(perplexity_of)), s.layers->depth,
+        compared(s.equilibrium->mean(perplexity_of), s.layers->mean(perplexity_of)), s.layers->depth,
         of(*s.layers, perplexity_of, 3), report::format_count(results.models.front().parameters)));
     std::string shares;
     for (const DepthMean& d : s.depths)
@@ -229,11 +233,11 @@ std::vector<std::string> findings(const Results& results) {
       if (&d != s.exact && !is_explicit(d.depth))
         found.push_back(fmt::format(
             "{}: its backward pass is {} times as fast as that of the exact rule, {} against {}; its "
-            "perplexity is {} beside that rule's.",
+            "perplexity is {} than that rule's.",
             d.depth, report::format_number(s.exact->mean(backward_time) / d.mean(backward_time)),
             report::format_si(d.mean(backward_time), "s"),
             report::format_si(s.exact->mean(backward_time), "s"),
-            percent_more(d.mean(perplexity_of), s.exact->mean(perplexity_of))));
+            compared(d.mean(perplexity_of), s.exact->mean(perplexity_of))));
   }
   if (std::isfinite(results.resident_bytes))
     found.push_back(

@@ -116,7 +116,7 @@ void add_solve_options(CLI::App& app, SolveSettings& o) {
 
 void add_training_options(CLI::App& app, TrainSettings& o) {
   const auto group = in_group("Training");
-  group(app.add_option("--steps", o.steps, "Windows (default: 2000)"), "N")->check(count());
+  group(app.add_option("--steps", o.steps, "Windows (default: 4000)"), "N")->check(count());
   group(app.add_option("--batch-size", o.batch, "Rows read side by side (default: 16)"), "N")->check(count());
   group(app.add_option("--length", o.length, "Tokens in a window (default: 64)"), "N")->check(count());
   group(app.add_option("--learning-rate", o.learning_rate,

@@ -41,7 +41,7 @@ struct SolveSettings {
 };
 
 struct TrainSettings {
-  std::int64_t steps = 2000, batch = 16, length = 64;
+  std::int64_t steps = 4000, batch = 16, length = 64;
   double learning_rate = 2e-3, clip = 0.25;
   std::int64_t warmup = 100;
   std::int64_t pretrain = 0;  ///< steps at the start with so many layers:
@@ -57,7 +57,7 @@ struct Settings {
   Architecture architecture;
   SolveSettings solve;
   TrainSettings train;
-  std::vector<std::string> depths = {"phantom-neumann:5:0.5"};  ///< how deep the cell is run: see depth.hpp
+  std::vector<std::string> depths = {"phantom-neumann:5:0.8"};  ///< how deep the cell is run: see depth.hpp
   std::vector<std::uint64_t> seeds = {};                        ///< none: that of `common`
 };
 
