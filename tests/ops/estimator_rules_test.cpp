@@ -1,5 +1,6 @@
 // Rules that estimate the adjoint: each is exactly the approximation that it claims to be, or has the mean
 // and the variance that it claims.
+#include <banach/engine/memory_meter.hpp>
 #include <banach/engine/random.hpp>
 #include <banach/ops/implicit/fixed_point.hpp>
 #include <banach/ops/ops.hpp>
@@ -526,4 +527,24 @@ TEST_CASE("Shine says what it needs", "[fixed_point][errors][shine]") {
   CHECK_THROWS_WITH(run(Shine{0.0}, Broyden{}), Contains("[shine]") && Contains("fallback"));
   CHECK_THROWS_WITH(run(Shine{1.3, -1}, Broyden{}), Contains("refinements"));
   CHECK_THROWS_WITH(run(Impatient{}, Broyden{}), Contains("[estimate_inverse]") && Contains("needs_inverse"));
+}
+
+TEST_CASE("Phantom's path takes memory for its states and one evaluation", "[fixed_point][rules][memory]") {
+  const Tensor a = normal({40, 40}, 1, 0.05), b = normal({30, 40}, 2);
+  const auto peak = [&](int steps) {
+    const Tape tape;
+    const Var at_a = leaf(a);
+    const auto f = [&](const Var& z) {
+      Var y = z;
+      for (int i = 0; i < 20; ++i) y = tanh(matmul(y, at_a) + b);
+      return y;
+    };
+    const FixedPoint solved = fixed_point(f, Var(b), with_rule(Phantom{.steps = steps}, 1e-8));
+    const memory::Meter meter;
+    grad(sum(square(solved.z)), {at_a});
+    return meter.peak_bytes();
+  };
+  peak(2);  // what is made once, is there now
+  const std::int64_t state = b.size() * 8;
+  CHECK(peak(12) - peak(4) < 8 * 2 * state);  // an evaluation takes 20 states
 }

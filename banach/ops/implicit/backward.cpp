@@ -48,15 +48,18 @@ Adjoint Phantom::solve(const Linearized& f, const Var& g) const {
 
   PoolVector<Linearized> path{f};
   for (int i = 1; i < steps; ++i) {
-    const Linearized& last = path.back();
-    path.push_back(f.at((1.0 - tau) * last.state() + tau * last.value()));
+    const Var z = path.back().state(), next = (1.0 - tau) * z + tau * path.back().value();
+    // Forgets the evaluation: all but the first are made again, each in its turn, in memory for one of them.
+    if (i > 1 && !recording()) path.back() = f.at(z);
+    path.push_back(f.at(next));
   }
   // Backwards along the path: `cotangent` is that of z_i, and tau times it that of f(z_i).
   Adjoint result{.lambda = {}};
   Var cotangent = g;
   for (int i = steps - 1; i >= 0; --i) {
     const Var part = tau * cotangent;
-    Linearized::Pulled pulled = path[static_cast<std::size_t>(i)].pull(part);
+    Linearized::Pulled pulled = path.back().pull(part);
+    path.pop_back();
     result.lambda = result.lambda.defined() ? result.lambda + part : part;
     result.last_term = cotangent;
     cotangent = (1.0 - tau) * cotangent + pulled.state;
