@@ -18,12 +18,14 @@ using report::Series;
 constexpr double mib = 1024.0 * 1024.0;
 
 Chart learning(const Results& results, bool by_time) {
-  Chart chart{
-      .title = by_time ? "Validation, by time of training" : "Validation, by data",
-      .look_for = by_time ? "Which comes lowest for the same time." : "Which comes lowest for the same text.",
-      .x_label = by_time ? "seconds" : "step",
-      .y_label = "bits a character, first windows",
-      .wide = results.models.size() == 1};
+  const bool alone = results.models.size() == 1;
+  Chart chart{.title = by_time ? "Validation, by time of training" : "Validation, by data",
+              .look_for = alone     ? "Whether it still falls at the end."
+                          : by_time ? "Which comes lowest for the same time."
+                                    : "Which comes lowest for the same text.",
+              .x_label = by_time ? "seconds" : "step",
+              .y_label = "bits a character, first windows",
+              .wide = alone};
   for (const ModelResult& m : results.models) {
     Series series{.name = m.name};
     for (const Probe& p : m.probes) {
@@ -169,8 +171,10 @@ report::Page make_page(const Results& results, const std::string& command) {
                              {report::Code{.text = results.sample}}});
   std::vector<Block> learned{learning(results, false)};
   if (several) learned.push_back(learning(results, true));
-  learned.push_back(
-      of_steps(results, "Training loss", "All of them see the same windows.", "nats a token", &Step::loss));
+  learned.push_back(of_steps(results, "Training loss",
+                             several ? "All of them see the same windows."
+                                     : "How it falls on text seen for the first time, and again.",
+                             "nats a token", &Step::loss));
   learned.push_back(of_steps(results, "Evaluations of the cell", "How hard the equilibrium is to find.",
                              "evaluations", &Step::forward));
   page.sections.push_back({"Learning", {}, std::move(learned)});
