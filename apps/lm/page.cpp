@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -17,6 +19,37 @@ using report::Series;
 
 constexpr double mib = 1024.0 * 1024.0;
 
+using Points = std::vector<std::pair<double, double>>;
+
+/// A curve for each depth: the mean over its seeds, in a band from the lowest to the highest. Seeds that have
+/// stopped early end it.
+void add_means(Chart& chart, const Results& results,
+               const std::function<Points(const ModelResult&)>& points_of) {
+  for (const DepthMean& d : by_depth(results)) {
+    Series series{.name = d.depth};
+    std::vector<Points> seeds;
+    for (const ModelResult* m : d.models) seeds.push_back(points_of(*m));
+    std::size_t length = seeds.front().size();
+    for (const Points& points : seeds) length = std::min(length, points.size());
+    for (std::size_t i = 0; i < length; ++i) {
+      double x = 0, y = 0, low = seeds.front()[i].second, high = low;
+      for (const Points& points : seeds) {
+        x += points[i].first / static_cast<double>(seeds.size());
+        y += points[i].second / static_cast<double>(seeds.size());
+        low = std::min(low, points[i].second);
+        high = std::max(high, points[i].second);
+      }
+      series.x.push_back(x);
+      series.y.push_back(y);
+      if (seeds.size() == 1) continue;
+      series.lo.push_back(low);
+      series.hi.push_back(high);
+    }
+    chart.series.push_back(std::move(series));
+    if (seeds.size() > 1) chart.note = "Means over the seeds, in bands from the lowest to the highest.";
+  }
+}
+
 Chart learning(const Results& results, bool by_time) {
   const bool alone = results.models.size() == 1;
   Chart chart{.title = by_time ? "Validation, by time of training" : "Validation, by data",
@@ -26,15 +59,13 @@ Chart learning(const Results& results, bool by_time) {
               .x_label = by_time ? "seconds" : "step",
               .y_label = "bits a character, first windows",
               .wide = alone};
-  for (const ModelResult& m : results.models) {
-    Series series{.name = m.name};
-    for (const Probe& p : m.probes) {
-      if (p.step == 0) continue;
-      series.x.push_back(by_time ? p.seconds : static_cast<double>(p.step));
-      series.y.push_back(results.valid_bits(p.valid));
-    }
-    chart.series.push_back(std::move(series));
-  }
+  add_means(chart, results, [&](const ModelResult& m) {
+    Points points;
+    for (const Probe& p : m.probes)
+      if (p.step > 0)
+        points.emplace_back(by_time ? p.seconds : static_cast<double>(p.step), results.valid_bits(p.valid));
+    return points;
+  });
   return chart;
 }
 
@@ -44,18 +75,18 @@ std::size_t mean_of(const ModelResult& m) { return std::max<std::size_t>(1, m.st
 Chart of_steps(const Results& results, const std::string& title, const std::string& look_for,
                const std::string& label, double Step::*figure) {
   Chart chart{.title = title, .look_for = look_for, .x_label = "step", .y_label = label};
-  for (const ModelResult& m : results.models) {
-    Series series{.name = m.name};
+  add_means(chart, results, [&](const ModelResult& m) {
+    Points points;
     const std::size_t together = mean_of(m);
     for (std::size_t i = 0; i + together <= m.steps.size(); i += together) {
       double sum = 0;
       for (std::size_t k = i; k < i + together; ++k) sum += m.steps[k].*figure;
-      series.x.push_back(static_cast<double>(i + together));
-      series.y.push_back(sum / static_cast<double>(together));
+      points.emplace_back(static_cast<double>(i + together), sum / static_cast<double>(together));
     }
-    chart.series.push_back(std::move(series));
-  }
-  chart.note = fmt::format("A point is the mean of {} steps.", mean_of(results.models.front()));
+    return points;
+  });
+  chart.note =
+      fmt::format("A point is the mean of {} steps. {}", mean_of(results.models.front()), chart.note);
   return chart;
 }
 
