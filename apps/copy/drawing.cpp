@@ -7,7 +7,7 @@
 namespace banach::copy_task {
 namespace {
 
-constexpr int cell = 26, name_width = 62, row_height = 32;
+constexpr int cell = 26, name_width = 86, row_height = 32;
 
 // Eight colours that differ in lightness too.
 constexpr const char* colors[symbols] = {"#0072b2", "#e69f00", "#009e73", "#cc79a7",
