@@ -18,7 +18,6 @@ namespace {
 constexpr std::string_view op = "qp_solve";
 constexpr double nan = std::numeric_limits<double>::quiet_NaN();
 constexpr double infinity = std::numeric_limits<double>::infinity();
-constexpr double no_bound = 1e30;  // h from here on never holds anything back
 
 using Numbers = PoolVector<double>;
 
@@ -522,9 +521,9 @@ class Batch {
       const std::int64_t row = bounds_.rows[static_cast<std::size_t>(k)];
       for (std::int64_t lane = 0; lane < width; ++lane) {
         const double* h = good[lane] ? all_.h.of(first + lane) : nullptr;
-        const bool real = h && h[row] < no_bound;
+        const bool real = h && holds(first + lane, row);
         from[lane] = real ? all_.G.of(first + lane) + row * n : nullptr;
-        packed.put(g.h, k, lane, real ? h[row] : 1.0);
+        packed.put(g.h, k, lane, real ? h[row] : infinity);
         if (k < bounds) packed.put(g.bound, k, lane, real ? from[lane][g.column[k]] : 0.0);
       }
       if (k >= bounds) packed.interleave(from, n, g.G + (k - bounds) * n * width);
@@ -548,15 +547,65 @@ class Batch {
     for (std::int64_t k = 0; k < all_.m; ++k) {
       const std::int64_t row = bounds_.rows[static_cast<std::size_t>(k)];
       lambda[i * all_.m + row] = packed.get(g.z, k, lane);
-      slack[i * all_.m + row] = h[row] >= no_bound ? h[row] : packed.get(g.s, k, lane);
+      slack[i * all_.m + row] = holds(i, row) ? packed.get(g.s, k, lane) : h[row];
     }
     const auto about = [&](int k) { return packed.get(g.residuals, k, lane); };
     QpSampleReport& r = report(i);
     r = {QpStatus::max_steps, static_cast<int>(about(5)), about(0), about(1), about(2), about(3)};
     if (about(6) == 0.0 && !convex(i))
       r = {QpStatus::non_convex, r.steps, nan, nan, nan, nan};
-    else if (r.largest() <= options_.tolerance)
+    else if (about(4) <= std::max(options_.tolerance, 1e-9) &&
+             (r.largest() <= options_.tolerance || rounded(i)))
       r.status = QpStatus::solved;
+  }
+
+  // Whether a row of G can hold anything back.
+  bool holds(std::int64_t i, std::int64_t row) const {
+    const double h = all_.h.of(i)[row], *g = all_.G.of(i) + row * all_.n;
+    return h < qp_infinity && !(h > 0.0 && std::all_of(g, g + all_.n, [](double v) { return v == 0.0; }));
+  }
+
+  // Whether every residual is within the tolerance or within the rounding of the terms whose sum it is.
+  bool rounded(std::int64_t i) const {
+    const std::int64_t n = all_.n;
+    const double rounding_of_sums = static_cast<double>(n + all_.m + all_.e + 20) * DBL_EPSILON;
+    const double *Q = all_.Q.of(i), *p = all_.p.of(i), *at = z + i * n;
+    // Two numbers: a sum, and that of the absolute values.
+    struct Sum {
+      double value = 0.0, terms = 0.0;
+      void add(double x) { value += x, terms += std::abs(x); }
+    };
+    const auto fits = [&](const Sum& s, double tolerance) {
+      return std::abs(s.value) <= std::max(tolerance, rounding_of_sums * s.terms);
+    };
+    PoolVector<Sum> pulls(static_cast<std::size_t>(n));
+    Sum gap;
+    double objective = 0.0;
+    for (std::int64_t r = 0; r < n; ++r) {
+      Sum& pull = pulls[static_cast<std::size_t>(r)];
+      if (p) pull.add(p[r]), gap.add(p[r] * at[r]), objective += p[r] * at[r];
+      for (std::int64_t c = 0; Q && c < n; ++c) {
+        const double q = symmetric(Q, n, r, c) * at[c];
+        pull.add(q), gap.add(q * at[r]), objective += 0.5 * q * at[r];
+      }
+    }
+    bool good = true;
+    const auto constraint = [&](const double* row, double multiplier, double room, double right) {
+      Sum left;
+      left.add(-right), left.add(room), gap.add(right * multiplier);
+      for (std::int64_t j = 0; j < n; ++j) {
+        left.add(row[j] * at[j]);
+        pulls[static_cast<std::size_t>(j)].add(row[j] * multiplier);
+      }
+      good = good && fits(left, options_.tolerance);
+    };
+    for (std::int64_t k = 0; k < all_.e; ++k)
+      constraint(all_.A.of(i) + k * n, nu[i * all_.e + k], 0.0, all_.b.of(i)[k]);
+    for (std::int64_t k = 0; k < all_.m; ++k)
+      if (holds(i, k))
+        constraint(all_.G.of(i) + k * n, lambda[i * all_.m + k], slack[i * all_.m + k], all_.h.of(i)[k]);
+    for (const Sum& pull : pulls) good = good && fits(pull, options_.tolerance);
+    return good && fits(gap, options_.tolerance * std::max(1.0, std::abs(objective)));
   }
 
   bool convex(std::int64_t i) const {
@@ -608,7 +657,7 @@ class Batch {
     PoolVector<std::int64_t> rows;
     const double* h = all_.h.of(i);
     for (std::int64_t k = 0; k < all_.m; ++k)
-      if (h[k] < no_bound) rows.push_back(k);
+      if (h[k] < qp_infinity) rows.push_back(k);
     return rows;
   }
 

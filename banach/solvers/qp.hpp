@@ -14,8 +14,11 @@
 
 namespace banach {
 
+/// An h from here on never holds anything back.
+inline constexpr double qp_infinity = 1e20;
+
 enum class QpStatus : std::uint8_t {
-  solved,             ///< all three residuals within the tolerance
+  solved,             ///< all residuals within the tolerance, or within rounding of the terms they sum up
   max_steps,          ///< neither solved nor shown to have no solution
   primal_infeasible,  ///< no z satisfies the constraints; nu and lambda prove it
   dual_infeasible,    ///< the objective falls without end along z
@@ -26,9 +29,13 @@ std::string_view name(QpStatus status);
 
 /// The problems: Q (n,n), of which the symmetric part counts, p (n), G (m,n), h (m), A (e,n), b (e), all of
 /// one floating dtype. Each may have a batch axis in front; what has none is shared by all problems. G and h,
-/// or A and b, may be absent (undefined), and so may Q or p (zero). Entries of h may be infinite. In f32,
-/// where a semidefinite Q has negative eigenvalues by rounding, up to 6e-8 n times its largest entry are
-/// added to the diagonal of a Q that has; residuals are then those of the program so changed.
+/// or A and b, may be absent (undefined), and so may Q or p (zero). Entries of h may be infinite, and count
+/// as that from qp_infinity on. In f32, where a semidefinite Q has negative eigenvalues by rounding, up to
+/// 6e-8 n times its largest entry are added to the diagonal of a Q that has; residuals are then those of the
+/// program so changed.
+///
+/// Each problem is solved in units of its own, so that other units of z, of rows or of the objective change
+/// nothing; there what is smaller than 1e-8 counts as 0 where it is said what is active.
 struct QpData {
   Tensor Q = {}, p = {}, G = {}, h = {}, A = {}, b = {};
 };

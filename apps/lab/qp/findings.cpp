@@ -88,7 +88,7 @@ std::string about_unsolved(const Study& s) {
     const Tensor& p = s.problem.data.p;
     double most = -HUGE_VAL;
     for (const HalfPlane& plane : planes)
-      if (plane.h < 1e30)  // else it holds nothing back
+      if (plane.h < qp_infinity)  // else it holds nothing back
         most = std::max(most, plane.a[0] * s.z[0] + plane.a[1] * s.z[1]);
     return fmt::format("{}: dual_infeasible, and proved: along z = {} the objective falls (p'z = {}){}.",
                        s.problem.title, pair_words(s.z), format_number(p.at(0) * s.z[0] + p.at(1) * s.z[1]),

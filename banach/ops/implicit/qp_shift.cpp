@@ -24,7 +24,7 @@ QpShift qp_shift(const QpParameters& given, const QpReport& report, const QpSolv
 
   // What is no constraint has a multiplier of 0, and no shift helps against -infinity.
   const Var right = cast(Var(all.h.value()), DType::f64);
-  const Var real = less(right, 1e30) * greater(right, -std::numeric_limits<double>::infinity());
+  const Var real = less(right, qp_infinity) * greater(right, -std::numeric_limits<double>::infinity());
   const Var h = where(real, cast(all.h, DType::f64), 1.0);
   const Var G = where(qp::as_column(real), cast(all.G, DType::f64), 0.0);
   const Var identity(Tensor::eye(m + e, DType::f64));

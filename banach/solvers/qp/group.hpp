@@ -15,7 +15,7 @@ struct Group {
   int max_steps;
   double rounding;  ///< see Limits
   double* start;    ///< an active set to begin with: m entries 1 or 0, or NaN; null if none has one
-  // The answer, of the same layout; `residuals`: primal, dual, gap, objective, largest, steps, convex (or 0).
+  // The answer, of the same layout; `residuals`: primal, dual, gap, objective, scaled, steps, convex (or 0).
   double *x, *y, *z, *s, *residuals;
 };
 

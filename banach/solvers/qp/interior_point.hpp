@@ -21,11 +21,19 @@ namespace {
 template <class N>
 struct Residuals {
   N primal, dual, gap, objective;
+  N scaled;  // the largest of them all in the units that equilibrate chose, relative to the numbers they are
+             // differences of where these are above 1
 
   /// The largest, the gap beside max(1, |objective|); infinite if one is not finite.
   N largest() const {
     const N all = larger(larger(primal, dual), gap / larger(number<N>(1.0), magnitude(objective)));
     return select(finite(primal + dual + gap + objective), all, number<N>(1e300));
+  }
+  /// Small in either units; or so small in those of equilibrate that rounding is all that is left.
+  Mask<N> reaches(double target) const {
+    const N own = largest();
+    return (scaled <= number<N>(target)) &
+           ((own <= number<N>(target)) | ((scaled <= number<N>(1e-13)) & (own < number<N>(1e300))));
   }
 };
 
@@ -147,7 +155,35 @@ N balancing(N x) {
   return select(fine, one, power);
 }
 
-/// Ruiz 2001: rows and columns of the KKT matrix are brought near to 1 by turns; then the objective.
+/// The power of two that brings x into [1, 2); 1 where x is between `least` and `most`, or 0, or not finite.
+template <class N>
+N normalising(N x, double least, double most) {
+  const N one = number<N>(1.0);
+  const auto as_given =
+      ((x >= number<N>(least)) & (x <= number<N>(most))) | !(x > number<N>(0.0)) | !finite(x);
+  const N power = inverse_power(smaller(larger(x, number<N>(1e-150)), number<N>(1e150)));
+  return select(as_given, one, power);
+}
+
+/// Of x, to be expected where rows and columns are near to 1: what the right-hand sides enforce; or else as
+/// far as the objective pulls and they let it. 0 if there is nothing to tell by: right-hand sides that are
+/// tiny beside the pull, or at all, may be rounding of others.
+template <class N>
+N expected_size(const Data<N>& d, N curvature, N pull) {
+  const N zero = number<N>(0.0), far = number<N>(1e300);
+  N enforced = largest(d.b, d.e), room = d.m > 0 ? zero : far;
+  for (Index i = 0; i < d.m; ++i) {
+    const N h = select(finite(d.h[i]), d.h[i], zero);
+    enforced = larger(enforced, -h), room = larger(room, magnitude(h));
+  }
+  const N reach = select(curvature > zero, pull / curvature, far);
+  N size = larger(enforced, select(room > zero, smaller(reach, room), zero));
+  size = select(size > number<N>(1e-10) * smaller(reach, number<N>(1e-4)), size, reach);
+  return select(size < far, size, zero);
+}
+
+/// Ruiz 2001: rows and columns of the KKT matrix are brought near to 1 by turns; then x and the objective,
+/// which changes nothing in A and G. Rows of G without an entry come with h infinite, which becomes 1.
 template <class N>
 void equilibrate(Data<N>& d, Scaling<N>& s, N* column, N* row_e, N* row_m) {
   const N zero = number<N>(0.0), one = number<N>(1.0);
@@ -192,10 +228,19 @@ void equilibrate(Data<N>& d, Scaling<N>& s, N* column, N* row_e, N* row_m) {
   }
   N mean = zero;
   for (Index i = 0; i < d.n; ++i) mean += largest(d.Q + i * d.n, d.n);
-  N size = larger(mean / number<N>(d.n > 0 ? static_cast<double>(d.n) : 1.0), largest(d.p, d.n));
+  mean /= number<N>(d.n > 0 ? static_cast<double>(d.n) : 1.0);
+  const N pull = largest(d.p, d.n),
+          smaller_by = normalising(expected_size(d, mean, pull), 1.0 / 16.0, 65536.0), by = one / smaller_by;
+  const N size = larger(mean * by * by, pull * by);
   s.c = balancing(size * size);
-  for (Index i = 0; i < d.n * d.n; ++i) d.Q[i] *= s.c;
-  for (Index j = 0; j < d.n; ++j) d.p[j] *= s.c;
+  s.c *= normalising(size * s.c, 0.125, 8.0);
+  for (Index i = 0; i < d.n * d.n; ++i) d.Q[i] *= s.c * by * by;
+  for (Index j = 0; j < d.n; ++j) d.p[j] *= s.c * by, s.D[j] *= by;
+  for (Index i = 0; i < d.e; ++i) d.b[i] *= smaller_by, s.E[i] *= smaller_by;
+  for (Index i = 0; i < d.m; ++i) {
+    d.h[i] = select(finite(d.h[i]), d.h[i] * smaller_by, one);
+    s.F[i] *= smaller_by;
+  }
 }
 
 // ---- The iteration ----------------------------------------------------------------------------------------
@@ -212,7 +257,7 @@ template <class N>
 struct Answer {
   Point<N> best;
   Residuals<N> residuals;
-  N largest, steps;
+  N steps;
   N convex;  // 1, or 0 where Q + 1e-9 max|Q| is not positive definite
 };
 
@@ -255,18 +300,18 @@ class InteriorPoint {
       const Flag among = left & convex & (largest(d_.Q, d_.n * d_.n) > of(0.0));
       const Flag found = multipliers_.solve(kkt_.L, among, limits_.max_steps, at_, steps_);
       keep_best(at_, measure(at_, right_), found);
-      finish(found & (lowest_ < of(1e-2)), best_, 8);
+      finish(found & (measured_.scaled < of(1e-2)), best_, 8);
       left = unsolved();
     }
     if (any(left)) {
       begin();
       iterate(left);
-      finish(left & (lowest_ < of(1e-2)), best_, 8);
+      finish(left & (measured_.scaled < of(1e-2)), best_, 8);
     }
     copy(best_.x, centre_.x, d_.n), copy(best_.y, centre_.y, d_.e);
     copy(best_.z, centre_.z, d_.m), copy(best_.s, centre_.s, d_.m);
     unscale(best_);
-    return {best_, measured_, lowest_, steps_, select(convex, of(1.0), of(0.0))};
+    return {best_, measured_, steps_, select(convex, of(1.0), of(0.0))};
   }
 
   /// Readies for derivatives at the solution: constraints with a multiplier are active, w > 0; those with
@@ -290,37 +335,19 @@ class InteriorPoint {
   }
 
   /// Solves Q a + A'c + G'd = r.x, A a = r.y, and G a = r.z for active constraints (d = 0 for the others), in
-  /// the problem's own units, in place; by proximal steps with the factor of linearise, so a solution of
-  /// least norm where the system is singular but has one. Steps end where the largest residual is `enough`
-  /// times the largest entry of r, or where it falls no further. Returns that ratio.
+  /// the problem's own units, in place. Steps end where the largest residual is `enough` times the
+  /// largest entry of r, both scaled, or where it falls no further. Returns that ratio.
   N tangent(const Point<N>& r, double enough) {
     const Index n = d_.n, e = d_.e, m = d_.m;
-    const N zero = of(0.0), c = scaling_.c;
-    for (Index j = 0; j < n; ++j) error_.x[j] = r.x[j] * c * scaling_.D[j], at_.x[j] = zero;
-    for (Index i = 0; i < e; ++i) error_.y[i] = r.y[i] * scaling_.E[i], at_.y[i] = zero;
-    for (Index i = 0; i < m; ++i)
-      error_.z[i] = select(kkt_.w[i] > zero, r.z[i] * scaling_.F[i], zero), at_.z[i] = zero;
-    const N size = larger(of(1e-300), entries(error_));
-    for (Index j = 0; j < n; ++j) right_.x[j] = zero;
-    for (Index i = 0; i < m; ++i) right_.z[i] = -kkt_.w[i] * error_.z[i];
-    subtract_gt<N, M>(d_, right_.z, right_.x);
-    N last = of(1e300);
-    Flag going = zero == zero;
-    for (int k = 0; k < 12; ++k) {
-      for (Index i = 0; i < m; ++i) error_.z[i] = select(kkt_.w[i] > zero, error_.z[i], zero);
-      const N left = entries(error_) / size;
-      const Flag better = going & (left < of(0.5) * last);
-      last = select(going, smaller(left, last), last);
-      going = better & (left > of(enough));
-      if (!any(going)) break;
-      kkt_.refine(error_, right_.x, step_);
-      const N share = select(going, of(1.0), zero);
-      add(step_.x, at_.x, n, share), add(step_.y, at_.y, e, share), add(step_.z, at_.z, m, share);
-    }
+    const N c = scaling_.c;
+    for (Index j = 0; j < n; ++j) error_.x[j] = r.x[j] * c * scaling_.D[j];
+    for (Index i = 0; i < e; ++i) error_.y[i] = r.y[i] * scaling_.E[i];
+    for (Index i = 0; i < m; ++i) error_.z[i] = r.z[i] * scaling_.F[i];
+    const N left = solve_system(enough);
     for (Index j = 0; j < n; ++j) r.x[j] = at_.x[j] * scaling_.D[j];
     for (Index i = 0; i < e; ++i) r.y[i] = at_.y[i] * scaling_.E[i] / c;
     for (Index i = 0; i < m; ++i) r.z[i] = at_.z[i] * scaling_.F[i] / c;
-    return last;
+    return left;
   }
 
  private:
@@ -328,6 +355,33 @@ class InteriorPoint {
   static N of(double x) { return number<N>(x); }
   N entries(const Point<N>& p) const {
     return larger(largest(p.x, d_.n), larger(largest(p.y, d_.e), largest(p.z, d_.m)));
+  }
+
+  // The system of tangent for the right-hand side error_, scaled, into at_; by proximal steps with the factor
+  // of linearise, so a solution of least norm where the system is singular but has one.
+  N solve_system(double enough) {
+    const Index n = d_.n, e = d_.e, m = d_.m;
+    const N zero = of(0.0);
+    for (Index i = 0; i < n + e; ++i) at_.x[i] = zero;
+    for (Index i = 0; i < m; ++i) error_.z[i] = select(kkt_.w[i] > zero, error_.z[i], zero), at_.z[i] = zero;
+    const N size = larger(of(1e-300), entries(error_));
+    for (Index j = 0; j < n; ++j) right_.x[j] = zero;
+    for (Index i = 0; i < m; ++i) right_.z[i] = -kkt_.w[i] * error_.z[i];
+    subtract_gt<N, M>(d_, right_.z, right_.x);
+    N last = of(1e300);
+    Flag going = zero == zero;
+    for (int k = 0; k < 40; ++k) {
+      for (Index i = 0; i < m; ++i) error_.z[i] = select(kkt_.w[i] > zero, error_.z[i], zero);
+      const N left = entries(error_) / size;
+      const Flag better = going & (left < of(0.9) * last);
+      last = select(going, smaller(left, last), last);
+      going = better & (left > of(enough));
+      if (!any(going)) break;
+      kkt_.refine(error_, right_.x, step_);
+      const N share = select(going, of(1.0), zero);
+      add(step_.x, at_.x, n, share), add(step_.y, at_.y, e, share), add(step_.z, at_.z, m, share);
+    }
+    return last;
   }
 
   void symmetrise() {
@@ -354,12 +408,13 @@ class InteriorPoint {
     return factor();
   }
 
-  Flag unsolved() const { return !(lowest_ <= of(limits_.target)); }
+  Flag unsolved() const { return !measured_.reaches(limits_.target); }
 
   // There is no best point yet, where `which` holds.
   void forget(Flag which) {
     const N none = of(__builtin_nan("")), infinite = of(__builtin_inf());
     lowest_ = select(which, of(1e300), lowest_);
+    measured_.scaled = select(which, infinite, measured_.scaled);
     measured_.primal = select(which, infinite, measured_.primal);
     measured_.dual = select(which, infinite, measured_.dual);
     measured_.gap = select(which, infinite, measured_.gap);
@@ -386,11 +441,9 @@ class InteriorPoint {
 
   // A right-hand side without any structure: only a regular system takes it.
   Flag takes_anything() {
-    for (Index i = 0; i < d_.n + d_.e + d_.m; ++i) {  // x, y and z lie side by side
-      const double phase = static_cast<double>(i) * 0.754877666;
-      more_.x[i] = of(0.25 + phase - static_cast<double>(static_cast<Index>(phase)));
-    }
-    return tangent(more_, 1e-8) <= of(1e-8);
+    const Index all = d_.n + d_.e + d_.m;  // x, y and z lie side by side
+    for (Index i = 0; i < all; ++i) error_.x[i] = of(irregular(i));
+    return solve_system(1e-8) <= of(1e-8);
   }
 
   // right_ = -(gradient of the Lagrangian), b - Ax, h - Gx - s; and the residuals in the problem's own units.
@@ -405,22 +458,31 @@ class InteriorPoint {
     M::subtract(e, n, d_.A, at.x, r.y);
     copy(d_.h, r.z, m);
     subtract_g<N, M>(d_, at.x, r.z);
-    Residuals<N> result{of(0.0), of(0.0), of(0.0), of(0.0)};
-    const N c = scaling_.c;
-    N quadratic = of(0.0);
+    const N c = scaling_.c, one = of(1.0);
+    Residuals<N> result{of(0.0), of(0.0), of(0.0), of(0.0), of(0.0)};
+    N quadratic = of(0.0), pulls = one, left = of(0.0);
     for (Index j = 0; j < n; ++j) {
       result.dual = larger(result.dual, magnitude(r.x[j]) / (c * scaling_.D[j]));
       quadratic -= at.x[j] * minus_qx_[j];
+      left = larger(left, magnitude(r.x[j]));
+      pulls = larger(larger(pulls, magnitude(minus_qx_[j])), magnitude(d_.p[j]));
     }
-    for (Index i = 0; i < e; ++i) result.primal = larger(result.primal, magnitude(r.y[i]) / scaling_.E[i]);
+    result.scaled = left / pulls;
+    for (Index i = 0; i < e; ++i) {
+      result.primal = larger(result.primal, magnitude(r.y[i]) / scaling_.E[i]);
+      result.scaled = larger(result.scaled, magnitude(r.y[i]) / larger(one, magnitude(d_.b[i])));
+    }
     for (Index i = 0; i < m; ++i) {
       r.z[i] -= at.s[i];
       result.primal = larger(result.primal, magnitude(r.z[i]) / scaling_.F[i]);
       result.dual = larger(result.dual, -at.z[i] * scaling_.F[i] / c);
+      result.scaled = larger(result.scaled, magnitude(r.z[i]) / larger(one, magnitude(d_.h[i])));
     }
-    const N linear = dot(d_.p, at.x, n);
-    result.gap = magnitude(quadratic + linear + dot(d_.b, at.y, e) + dot(d_.h, at.z, m)) / c;
-    result.objective = (of(0.5) * quadratic + linear) / c;
+    const N linear = dot(d_.p, at.x, n), objective = of(0.5) * quadratic + linear,
+            gap = magnitude(quadratic + linear + dot(d_.b, at.y, e) + dot(d_.h, at.z, m));
+    result.gap = gap / c;
+    result.objective = objective / c;
+    result.scaled = larger(result.scaled, gap / larger(one, magnitude(objective)));
     return result;
   }
 
@@ -503,12 +565,13 @@ class InteriorPoint {
     copy(at_.x, centre_.x, n), copy(at_.y, centre_.y, e), copy(at_.z, centre_.z, m);
   }
 
-  // Points with residuals below `enough` are as good as any before.
-  void keep_best(const Point<N>& at, const Residuals<N>& r, Flag among, N enough = of(0.0)) {
-    const N size = r.largest();
-    const Flag better = among & ((size < lowest_) | (size <= enough));
+  // Points that reach `enough` are as good as any before.
+  void keep_best(const Point<N>& at, const Residuals<N>& r, Flag among, double enough = 0.0) {
+    const N size = larger(r.largest(), r.scaled);
+    const Flag better = among & ((size < lowest_) | r.reaches(enough));
     if (!any(better)) return;
     lowest_ = select(better, size, lowest_);
+    measured_.scaled = select(better, r.scaled, measured_.scaled);
     measured_.primal = select(better, r.primal, measured_.primal);
     measured_.dual = select(better, r.dual, measured_.dual);
     measured_.gap = select(better, r.gap, measured_.gap);
@@ -537,9 +600,9 @@ class InteriorPoint {
       const Flag progress = lowest_ < of(0.9) * mark;
       mark = select(progress, lowest_, mark);
       since_mark = select(progress, of(0.0), since_mark + one);
-      const N patience = select(lowest_ < of(1e-8), of(8.0), of(40.0));
-      active = active & (lowest_ > of(limits_.target)) & (since_mark < patience) &
-               finite(dual + primal + mu) & (steps_ < of(limits_.max_steps));
+      const N patience = select((lowest_ < of(1e-8)) | (measured_.scaled < of(1e-12)), of(8.0), of(40.0));
+      active = active & unsolved() & (since_mark < patience) & finite(dual + primal + mu) &
+               (steps_ < of(limits_.max_steps));
       if (!any(active)) break;
       steps_ += select(active, one, of(0.0));
       const Flag stuck = active & (held_for >= of(6.0));
@@ -661,7 +724,7 @@ class InteriorPoint {
         at.s[i] = select(inside, zero, larger(zero, at.s[i]));
       }
       factored_ = factored_ & !changed;
-      keep_best(at, measure(at, right_), open & !changed, of(limits_.target));
+      keep_best(at, measure(at, right_), open & !changed, limits_.target);
       open = open & changed;
     }
     return taken;

@@ -58,6 +58,20 @@ inline Lanes square_root(Lanes x) {
   for (int l = 0; l < 8; ++l) x[l] = __builtin_sqrt(x[l]);
   return x;
 }
+/// 2^-k where x is in [2^k, 2^(k+1)), for normal numbers x > 0 below 2^1023.
+inline double inverse_power(double x) {
+  constexpr long exponent = 0x7ff0000000000000, twice_one = 0x7fe0000000000000;
+  return __builtin_bit_cast(double, twice_one - (__builtin_bit_cast(long, x) & exponent));
+}
+inline Lanes inverse_power(Lanes x) {
+  for (int l = 0; l < 8; ++l) x[l] = inverse_power(x[l]);
+  return x;
+}
+/// Weights between 1/4 and 5/4 without any structure.
+inline double irregular(Index i) {
+  const double phase = static_cast<double>(i) * 0.754877666;
+  return 0.25 + phase - static_cast<double>(static_cast<Index>(phase));
+}
 inline bool any(bool m) { return m; }
 inline bool any(LanesMask m) {
   long all = 0;

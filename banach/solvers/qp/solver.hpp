@@ -46,7 +46,7 @@ void solve_group(const Group& g, double* workspace, double* scratch) {
   copy(answer.best.z, numbers<N>(g.z), g.m), copy(answer.best.s, numbers<N>(g.s), g.m);
   const N about[] = {
       answer.residuals.primal, answer.residuals.dual, answer.residuals.gap, answer.residuals.objective,
-      answer.largest,          answer.steps,          answer.convex};
+      answer.residuals.scaled, answer.steps,          answer.convex};
   copy(about, numbers<N>(g.residuals), 7);
   __builtin_memcpy(workspace, &solver, sizeof solver);
 }
