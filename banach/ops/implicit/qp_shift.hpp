@@ -21,8 +21,8 @@ struct QpShift {
 /// They are unique, and are the multipliers of their problem too. So they are the solution of its dual,
 ///     min 1/2 |s|^2 + 1/2 |r|^2 + h's + b'r  subject to  G's + A'r = 0, s >= 0,
 /// the projection of -(h, b) onto the certificates of infeasibility, which qp_solve takes and differentiates,
-/// to any order, in G, h, A and b. In f64. Entries of h that are -infinity, or qp_infinity or more, are not shifted.
-/// Throws as qp_solve.
+/// to any order, in G, h, A and b. In f64. Entries of h that are -infinity, or qp_infinity or more, are not
+/// shifted. Throws as qp_solve.
 QpShift qp_shift(const QpParameters& parameters, const QpSolveOptions& options = {});
 
 /// The same where it is known which of the problems are primal_infeasible.
