@@ -464,6 +464,7 @@ class Batch {
     lambda = lambda_.mutable_data<double>(), slack = slack_.mutable_data<double>();
     reports_.resize(static_cast<std::size_t>(all.count));
     fitness_.resize(reports_.size());
+    far_.resize(reports_.size(), 0);
   }
 
   QpSolution run() {
@@ -478,9 +479,11 @@ class Batch {
         auto packed = std::make_unique<Packed>(solver, all_.n, all_.e, all_.m, std::ssize(bounds.columns),
                                                bounds.columns.data(), 1e-10, options_.max_steps, rounding(),
                                                start_.lambda.values.defined());
-        pack(*packed, first, count);
-        packed->solve();
-        for (std::int64_t lane = 0; lane < count; ++lane) unpack(*packed, lane, first + lane);
+        do {
+          pack(*packed, first, count);
+          packed->solve();
+          for (std::int64_t lane = 0; lane < count; ++lane) unpack(*packed, lane, first + lane);
+        } while (take_far_rows(first, count));
         if (options_.derivative) parts->keep(g, std::move(packed));
       }
     });
@@ -547,7 +550,10 @@ class Batch {
     for (std::int64_t k = 0; k < all_.m; ++k) {
       const std::int64_t row = bounds_.rows[static_cast<std::size_t>(k)];
       lambda[i * all_.m + row] = packed.get(g.z, k, lane);
-      slack[i * all_.m + row] = holds(i, row) ? packed.get(g.s, k, lane) : h[row];
+      double& room = slack[i * all_.m + row];
+      room = holds(i, row) ? packed.get(g.s, k, lane) : h[row];
+      if (holds(i, row) || h[row] >= qp_infinity) continue;
+      for (std::int64_t j = 0; j < all_.n; ++j) room -= all_.G.of(i)[row * all_.n + j] * z[i * all_.n + j];
     }
     const auto about = [&](int k) { return packed.get(g.residuals, k, lane); };
     QpSampleReport& r = report(i);
@@ -559,10 +565,33 @@ class Batch {
       r.status = QpStatus::solved;
   }
 
-  // Whether a row of G can hold anything back.
+  // Whether a row of G is one of the problem that is solved. Those without an entry are not, nor those with h
+  // so large beside their entries that they hardly hold anything back, until it is seen that they do.
   bool holds(std::int64_t i, std::int64_t row) const {
     const double h = all_.h.of(i)[row], *g = all_.G.of(i) + row * all_.n;
-    return h < qp_infinity && !(h > 0.0 && std::all_of(g, g + all_.n, [](double v) { return v == 0.0; }));
+    if (!(h < qp_infinity)) return false;
+    if (h <= 0.0) return true;
+    double most = 0.0;
+    for (std::int64_t j = 0; j < all_.n; ++j) most = std::max(most, std::abs(g[j]));
+    return h < (far_[static_cast<std::size_t>(i)] ? DBL_MAX : 1e9) * most;
+  }
+
+  // After unpack: whether some problem was not solved, or its solution leaves the constraints, and has rows
+  // that were left out for their large h. They are not from then on.
+  bool take_far_rows(std::int64_t first, std::int64_t count) {
+    bool again = false;
+    for (std::int64_t i = first; i < first + count; ++i) {
+      char& far = far_[static_cast<std::size_t>(i)];
+      if (far || fitness_[static_cast<std::size_t>(i)] != Fitness::good) continue;
+      bool out = report(i).status == QpStatus::max_steps, any = false;
+      for (std::int64_t row = 0; row < all_.m; ++row) {
+        if (holds(i, row) || all_.h.of(i)[row] >= qp_infinity) continue;
+        any = true, out = out || !(slack[i * all_.m + row] >= 0.0);
+      }
+      far = any && out;
+      again = again || far;
+    }
+    return again;
   }
 
   // Whether every residual is within the tolerance or within the rounding of the terms whose sum it is.
@@ -818,6 +847,7 @@ class Batch {
   double *z, *nu, *lambda, *slack;
   PoolVector<QpSampleReport> reports_;
   PoolVector<Fitness> fitness_;
+  PoolVector<char> far_;  // of a problem: whether rows with a large h are taken too
 };
 
 }  // namespace

@@ -413,6 +413,40 @@ TEST_CASE("a semidefinite Q made in f32 is convex up to rounding", "[qp]") {
   CHECK(solve_qp({.Q = Q}).report.samples[0].status == QpStatus::non_convex);
 }
 
+TEST_CASE("bounds meant for infinite ones change nothing, and far ones that bind are met", "[qp]") {
+  const std::int64_t n = 6;
+  const Tensor eye = Tensor::eye(n, DType::f64), none = Tensor::zeros({n, n}, DType::f64);
+  Tensor G = Tensor::zeros({2 * n, n}, DType::f64), lower = Tensor::zeros({n, n}, DType::f64);
+  for (std::int64_t k = 0; k < n; ++k) {
+    lower.mutable_data<double>()[k * (n + 1)] = G.mutable_data<double>()[k * (n + 1)] = -1.0;
+    G.mutable_data<double>()[(n + k) * n + k] = 1.0;
+  }
+  const Tensor p = normal({n}, 3), ones = Tensor::ones({1, n}, DType::f64),
+               one = Tensor::ones({1}, DType::f64);
+  for (const Tensor& Q : {eye, none}) {
+    const QpSolution plain = solve_qp({Q, p, lower, Tensor::zeros({n}, DType::f64), ones, one});
+    for (const double bound : {1e6, 1e8, 1e10, 1e11, 1e12, 1e14, 1e16, 1e18, 1e19, 1e20, 1e30}) {
+      Tensor h = Tensor::zeros({2 * n}, DType::f64);
+      std::fill_n(h.mutable_data<double>() + n, n, bound);
+      const QpSolution s = solve_qp({Q, p, G, h, ones, one});
+      INFO(bound << ": " << s.report.to_string());
+      CHECK(s.report.solved());
+      CHECK(largest_difference(s.z, plain.z) <= 1e-9);
+      for (std::int64_t k = 0; k < n; ++k) CHECK(s.lambda.at(n + k) == 0.0);
+    }
+  }
+  // min -x, x <= h; and x <= h that the equation x = 2 h leaves.
+  for (const double h : {1e10, 1e15, 9e19}) {
+    const Tensor row = values({1}, {1, 1}), right = values({h}, {1});
+    const QpSolution end = solve_qp({{}, values({-1}, {1}), row, right});
+    CHECK(end.report.solved());
+    CHECK(end.z.item() == Approx(h).epsilon(1e-12));
+    CHECK(end.lambda.item() == Approx(1.0).epsilon(1e-9));
+    const QpSolution off = solve_qp({row, {}, row, right, row, values({2.0 * h}, {1})});
+    CHECK(off.report.samples[0].status == QpStatus::primal_infeasible);
+  }
+}
+
 TEST_CASE("certificates prove something at the problem's own size", "[qp]") {
   // min 1/2 z'Qz with sum z = s, z >= 0: feasible and strictly convex for every s.
   for (const std::int64_t n : {2, 3, 4, 6})
