@@ -576,8 +576,8 @@ class Batch {
     return h < (far_[static_cast<std::size_t>(i)] ? DBL_MAX : 1e9) * most;
   }
 
-  // After unpack: whether some problem was not solved, or its solution leaves the constraints, and has rows
-  // that were left out for their large h. They are not from then on.
+  // After unpack: whether some problem was not solved, or its solution comes near to rows that were left
+  // out for their large h. They are not from then on.
   bool take_far_rows(std::int64_t first, std::int64_t count) {
     bool again = false;
     for (std::int64_t i = first; i < first + count; ++i) {
@@ -586,7 +586,7 @@ class Batch {
       bool out = report(i).status == QpStatus::max_steps, any = false;
       for (std::int64_t row = 0; row < all_.m; ++row) {
         if (holds(i, row) || all_.h.of(i)[row] >= qp_infinity) continue;
-        any = true, out = out || !(slack[i * all_.m + row] >= 0.0);
+        any = true, out = out || !(slack[i * all_.m + row] >= 0.5 * all_.h.of(i)[row]);
       }
       far = any && out;
       again = again || far;

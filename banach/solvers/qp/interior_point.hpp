@@ -165,9 +165,9 @@ N normalising(N x, double least, double most) {
   return select(as_given, one, power);
 }
 
-/// Of x, to be expected where rows and columns are near to 1: what the right-hand sides enforce, if anything;
-/// or else as far as the objective pulls and they let it. 0 if there is nothing to tell by: right-hand sides
-/// that are tiny beside the pull, or at all, may be rounding of others.
+/// Of x, to be expected where rows and columns are near to 1: what the right-hand sides enforce, and as far
+/// as the objective pulls and they let it (if it pulls without end, and they enforce nothing). 0 if there is
+/// nothing to tell by: right-hand sides that are tiny beside the pull, or at all, may be rounding of others.
 template <class N>
 N expected_size(const Data<N>& d, N curvature, N pull) {
   const N zero = number<N>(0.0), far = number<N>(1e300);
@@ -178,7 +178,7 @@ N expected_size(const Data<N>& d, N curvature, N pull) {
   }
   const N reach = select(curvature > zero, pull / curvature, far);
   const N allowed = select(room > zero, smaller(reach, room), zero);
-  N size = select(enforced > zero, larger(enforced, number<N>(1e-6) * smaller(allowed, far)), allowed);
+  N size = select((reach < far) | !(enforced > zero), larger(enforced, allowed), enforced);
   size = select(size > number<N>(1e-10) * smaller(reach, number<N>(1e-4)), size, reach);
   return select(size < far, size, zero);
 }
