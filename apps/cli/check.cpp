@@ -83,6 +83,12 @@ std::vector<std::string> split_choices(const std::string& option, const std::str
   return parts;
 }
 
+std::function<CLI::Option*(CLI::Option*, const std::string&)> in_group(const std::string& title) {
+  return [title](CLI::Option* option, const std::string& value) {
+    return option->option_text(value)->group(title);
+  };
+}
+
 CLI::Validator path() {
   return must_be("a name", [](const std::string& text) { return !text.empty() && !text.starts_with("--"); });
 }

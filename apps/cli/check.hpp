@@ -3,12 +3,14 @@
 // 'x'".
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
 namespace CLI {
+class Option;
 class Validator;
-}
+}  // namespace CLI
 
 namespace banach::cli {
 
@@ -23,6 +25,8 @@ std::vector<std::string> split_list(const std::string& option, const std::string
 /// The same, of which each must be one of `choices` and stand there once.
 std::vector<std::string> split_choices(const std::string& option, const std::string& what,
                                        const std::string& list, const std::vector<std::string>& choices);
+/// Puts options into a group of the help, and names their values: what(app.add_option(...), "N").
+std::function<CLI::Option*(CLI::Option*, const std::string& value)> in_group(const std::string& title);
 /// Neither empty nor the next option, which stands where the value was forgotten.
 CLI::Validator path();
 

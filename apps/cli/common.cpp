@@ -29,12 +29,23 @@ void add_common_options(CLI::App& command, CommonOptions& o, const std::string& 
       ->option_text("N")
       ->group(group)
       ->check(whole_number(0, 1024));
-  command.add_flag("--resume", o.resume, "Go on with the checkpoint in the folder for the results")
-      ->group(group)
-      ->disable_flag_override();
+  const std::string no_value = " ";  // else the help has CLI11's words on what excludes what
+  CLI::Option* resume =
+      command.add_flag("--resume", o.resume, "Go on with the checkpoint in the folder for the results")
+          ->option_text(no_value)
+          ->group(group)
+          ->disable_flag_override();
   command.add_flag("--overwrite", o.overwrite, "Start anew, whatever run's checkpoint that folder holds")
+      ->option_text(no_value)
       ->group(group)
-      ->disable_flag_override();
+      ->disable_flag_override()
+      ->excludes(resume);
+}
+
+CLI::App& new_command(CLI::App& parent, const std::string& name, const std::string& what) {
+  CLI::App* command = parent.add_subcommand(name, what);
+  command->get_formatter()->column_width(24);
+  return *command;
 }
 
 void use_threads(int n) {

@@ -1,8 +1,11 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
+
+#include <apps/cli/run.hpp>
 
 namespace CLI {
 class App;
@@ -24,5 +27,22 @@ void add_common_options(CLI::App& command, CommonOptions& options, const std::st
 
 /// Sets the number of threads, and says so on stderr if the machine has fewer processors.
 void use_threads(int n);
+
+/// A subcommand without options yet.
+CLI::App& new_command(CLI::App& parent, const std::string& name, const std::string& what);
+
+/// A subcommand whose Options have CommonOptions `common`: `declare` adds them, `job` runs with as many
+/// threads as they say.
+template <class Options>
+Subcommand command(CLI::App& parent, const std::string& name, const std::string& what,
+                   void (*declare)(CLI::App&, Options&), void (*job)(const Options&)) {
+  CLI::App& app = new_command(parent, name, what);
+  const auto options = std::make_shared<Options>();
+  declare(app, *options);
+  return {&app, [options, job] {
+            use_threads(options->common.threads);
+            job(*options);
+          }};
+}
 
 }  // namespace banach::cli

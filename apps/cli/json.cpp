@@ -10,19 +10,16 @@
 
 namespace banach::cli {
 
-nlohmann::json parse_results(const std::string& text) {
+void read_results(const std::string& text, const std::function<void(const nlohmann::json&)>& take) {
   using Json = nlohmann::json;
-  return Json::parse(text, [](int, Json::parse_event_t event, Json& parsed) {
+  const auto null_to_nan = [](int, Json::parse_event_t event, Json& parsed) {
     if (event == Json::parse_event_t::value && parsed.is_null())
       parsed = std::numeric_limits<double>::quiet_NaN();
     return true;
-  });
-}
-
-void read_results(const std::string& text, const std::function<void(const nlohmann::json&)>& take) {
+  };
   try {
-    take(parse_results(text));
-  } catch (const nlohmann::json::exception& error) {
+    take(Json::parse(text, null_to_nan));
+  } catch (const Json::exception& error) {
     fail<FileError>("checkpoint", fmt::format("its results cannot be read: {}", error.what()));
   }
 }

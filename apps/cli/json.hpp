@@ -10,9 +10,6 @@
 
 namespace banach::cli {
 
-/// Text as JSON, each null as NaN. Throws nlohmann::json::exception.
-nlohmann::json parse_results(const std::string& text);
-
 /// Reads results back that a checkpoint keeps as text; `take` copies what it needs. Throws FileError if the
 /// text is no JSON, or if `take` misses something.
 void read_results(const std::string& text, const std::function<void(const nlohmann::json&)>& take);

@@ -65,7 +65,11 @@ std::string explain(const CLI::App& app, const CLI::App& command, const CLI::Par
     if (!strays.empty()) return about_stray(command, strays.front());
   }
   if (dynamic_cast<const CLI::ArgumentMismatch*>(&error)) return about_count(command, error.what());
-  return error.what();
+  std::string text = error.what();
+  const std::string excludes = " excludes ";
+  if (const auto at = text.find(excludes); dynamic_cast<const CLI::ExcludesError*>(&error) && at != text.npos)
+    return text.replace(at, excludes.size(), " and ") + " exclude each other";
+  return text;
 }
 
 std::string help(const CLI::App& app) {

@@ -14,13 +14,8 @@
 namespace banach::copy_task {
 
 void add_options(CLI::App& app, Options& o) {
-  const auto in_group = [](const std::string& title) {
-    return [title](CLI::Option* option, const std::string& value) {
-      return option->option_text(value)->group(title);
-    };
-  };
-  const auto what = in_group("What is trained"), training = in_group("Training"),
-             solve = in_group("Equilibrium");
+  const auto what = cli::in_group("What is trained"), training = cli::in_group("Training"),
+             solve = cli::in_group("Equilibrium");
   what(app.add_option_function<std::string>(
            "--models",
            [&o](const std::string& list) {
@@ -73,8 +68,6 @@ void add_options(CLI::App& app, Options& o) {
 }
 
 Settings resolve(const Options& o) {
-  if (o.common.resume && o.common.overwrite)
-    throw cli::UsageError("--resume and --overwrite exclude each other");
   std::vector<std::int64_t> dilations = o.dilations;
   if (dilations.empty())
     dilations = o.delay == remembered ? std::vector<std::int64_t>{o.delay}

@@ -125,10 +125,9 @@ cli::RunNotes notes_of(const Settings& settings) {
 
 }  // namespace
 
-void train(const Settings& settings, const std::string& checkpoint, bool resume,
-           const std::function<bool()>& stop, Results& results) {
+void train(const Settings& settings, const training::Place& place, Results& results) {
   const cli::RunNotes notes = notes_of(settings);
-  if (resume) notes.resume(checkpoint);  // before any work
+  training::check(notes, place);  // before any work
   results.settings = describe(settings);
   results.delay = settings.delay;
   results.test = settings.test;
@@ -147,18 +146,11 @@ void train(const Settings& settings, const std::string& checkpoint, bool resume,
   }
   training::train(
       {.notes = notes,
-       .checkpoint = checkpoint,
-       .resume = resume,
-       .stop = stop,
+       .place = place,
        .models = models,
        .probe_every = settings.probe_every,
        .make = [&](std::size_t i) { return std::make_unique<Learner>(settings, test, results.models[i]); },
-       .save = [&](nn::Progress& progress) { training::put(progress, results.models); },
-       .load = [&](const nn::Progress& progress) { training::take(progress, results.models, from_text); }});
-}
-
-void check_replaceable(const std::string& checkpoint, const Settings& settings) {
-  notes_of(settings).check_replaceable(checkpoint);
+       .results = training::kept(results.models, from_text)});
 }
 
 }  // namespace banach::copy_task

@@ -1,10 +1,5 @@
 #include <apps/denoise/denoise.hpp>
 
-#include <memory>
-
-#include <CLI/CLI.hpp>
-#include <fmt/format.h>
-
 #include <apps/cli/environment.hpp>
 #include <apps/cli/interrupt.hpp>
 #include <apps/cli/output.hpp>
@@ -18,19 +13,12 @@ namespace banach::denoise {
 namespace {
 
 void compare(const Options& options) {
-  const std::string out = options.common.out.value_or("out/denoise");
   const Settings settings = resolve(options);
-  const cli::OutputFolder folder(out,
-                                 {"report.html", "summary.json", "metrics.csv", "checkpoint.safetensors"});
-  const std::string checkpoint = folder.file("checkpoint.safetensors");
-  if (!options.common.resume && !options.common.overwrite) check_replaceable(checkpoint, settings);
-
+  const cli::OutputFolder folder = training::folder_of(options.common, "out/denoise");
+  const cli::Interrupt interrupt;
   Results results;
   results.environment = cli::environment();
-  const cli::Interrupt interrupt;
-  train(
-      settings, checkpoint, options.common.resume, [&] { return interrupt.requested(); }, results);
-
+  train(settings, training::place_of(folder, options.common, interrupt), results);
   std::vector<std::string> sentences = findings(results);
   for (const std::string& text : warnings(results)) sentences.push_back(text);
   cli::conclude(folder, {.summary_json = summary_json(results),
@@ -43,17 +31,10 @@ void compare(const Options& options) {
 }  // namespace
 
 cli::Subcommand add_denoise(CLI::App& app) {
-  CLI::App* command =
-      app.add_subcommand("denoise",
-                         "Take the noise off piecewise constant signals: a learned quadratic program\n"
-                         "beside total variation, a network and a program without a start");
-  command->get_formatter()->column_width(24);
-  const auto options = std::make_shared<Options>();
-  add_options(*command, *options);
-  return {command, [options] {
-            cli::use_threads(options->common.threads);
-            compare(*options);
-          }};
+  return cli::command<Options>(app, "denoise",
+                               "Take the noise off piecewise constant signals: a learned quadratic program\n"
+                               "beside total variation, a network and a program without a start",
+                               add_options, compare);
 }
 
 }  // namespace banach::denoise

@@ -182,10 +182,9 @@ cli::RunNotes notes_of(const Settings& settings) {
 
 }  // namespace
 
-void train(const Settings& settings, const std::string& checkpoint, bool resume,
-           const std::function<bool()>& stop, Results& results) {
+void train(const Settings& settings, const training::Place& place, Results& results) {
   const cli::RunNotes notes = notes_of(settings);
-  if (resume) notes.resume(checkpoint);  // before any work
+  training::check(notes, place);  // before any work
   const Signals signals = make_signals(settings.signals, Random(settings.seed, train_stream)),
                 test_signals = make_signals(settings.held_out(), Random(settings.seed, test_stream));
   results.settings = describe(settings);
@@ -204,24 +203,16 @@ void train(const Settings& settings, const std::string& checkpoint, bool resume,
     results.methods.push_back({.name = name, .parameters = parameters});
     models.push_back({name, parameters == 0 ? 0 : settings.steps()});
   }
-  training::train(
-      {.notes = notes,
-       .checkpoint = checkpoint,
-       .resume = resume,
-       .stop = stop,
-       .models = models,
-       .probe_every = settings.steps_an_epoch(),
-       .make =
-           [&](std::size_t i) {
-             return std::make_unique<Learner>(settings, signals, test_signals, results.lambda,
-                                              results.methods[i]);
-           },
-       .save = [&](nn::Progress& progress) { training::put(progress, results.methods); },
-       .load = [&](const nn::Progress& progress) { training::take(progress, results.methods, from_text); }});
-}
-
-void check_replaceable(const std::string& checkpoint, const Settings& settings) {
-  notes_of(settings).check_replaceable(checkpoint);
+  training::train({.notes = notes,
+                   .place = place,
+                   .models = models,
+                   .probe_every = settings.steps_an_epoch(),
+                   .make =
+                       [&](std::size_t i) {
+                         return std::make_unique<Learner>(settings, signals, test_signals, results.lambda,
+                                                          results.methods[i]);
+                       },
+                   .results = training::kept(results.methods, from_text)});
 }
 
 }  // namespace banach::denoise

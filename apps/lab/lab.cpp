@@ -26,16 +26,12 @@ namespace banach::lab {
 namespace {
 
 void train_rules(const Options& options) {
-  const std::string out = options.common.out.value_or("out/lab");
   parse_rules(options.rules.empty() ? std::vector<std::string>{"jfb"}
                                     : options.rules);  // complain before loading anything
   parse_solver(options.solver);
-  const cli::OutputFolder folder(out,
-                                 {"report.html", "summary.json", "metrics.csv", "checkpoint.safetensors"});
+  const cli::OutputFolder folder = training::folder_of(options.common, "out/lab");
   const ChosenData data = choose_data(options);
   const TrainSettings settings = resolve(options, data.name, data.images.train.size());
-  const std::string checkpoint = folder.file("checkpoint.safetensors");
-  if (!options.common.resume && !options.common.overwrite) check_replaceable(checkpoint, settings);
 
   Results results;
   results.environment = cli::environment();
@@ -45,8 +41,7 @@ void train_rules(const Options& options) {
   }
   results.remarks = solver_notices(settings.rules, settings.solver);
   const cli::Interrupt interrupt;
-  const auto stop = [&] { return interrupt.requested(); };
-  train(settings, data.images, checkpoint, options.common.resume, stop, results);
+  train(settings, data.images, training::place_of(folder, options.common, interrupt), results);
 
   std::vector<std::string> sentences = results.remarks;
   for (const std::string& text : warnings(results)) sentences.push_back(text);

@@ -35,19 +35,12 @@ const std::string training_group = "What is trained", solving_group = "Rules and
                   schedule_group = "Training",
                   linear_group = "A problem with known answers, instead of training";
 
-/// Puts an option into a group and names its value.
-auto in_group(const std::string& title) {
-  return [title](CLI::Option* option, const std::string& value = " ") {
-    return option->option_text(value)->group(title);
-  };
-}
-
 CLI::Validator count() { return cli::whole_number(1, 1'000'000'000); }
 
 }  // namespace
 
 void add_model_options(CLI::App& app, Options& o) {
-  const auto what = in_group(training_group);
+  const auto what = cli::in_group(training_group);
   what(app.add_option("--data", o.data,
                       "Images: digits, fashion-mnist or mnist\n(default: fashion-mnist; digits if that is "
                       "not installed)"),
@@ -71,7 +64,7 @@ void add_model_options(CLI::App& app, Options& o) {
 }
 
 void add_solving_options(CLI::App& app, Options& o) {
-  const auto solving = in_group(solving_group);
+  const auto solving = cli::in_group(solving_group);
   solving(app.add_option("--solver", o.solver,
                          "anderson[:MEMORY], picard[:DAMPING], broyden[:MEMORY] or\nadjoint-broyden[:MEMORY] "
                          "(default: anderson:5)"),
@@ -87,7 +80,7 @@ void add_solving_options(CLI::App& app, Options& o) {
 }
 
 void add_schedule_options(CLI::App& app, Options& o) {
-  const auto training = in_group(schedule_group);
+  const auto training = cli::in_group(schedule_group);
   training(app.add_option("--epochs", o.epochs,
                           "Passes over the images for each rule (default: digits 30, mlp 6, conv 3)"),
            "N")
@@ -107,7 +100,7 @@ void add_schedule_options(CLI::App& app, Options& o) {
 
 void add_options(CLI::App& app, Options& o) {
   add_model_options(app, o);
-  in_group(solving_group)(
+  cli::in_group(solving_group)(
       app.add_option_function<std::string>(
           "--rules", [&o](const std::string& list) { o.rules = cli::split_list("--rules", "rule", list); },
           fmt::format(
@@ -119,7 +112,7 @@ void add_options(CLI::App& app, Options& o) {
   add_solving_options(app, o);
   add_schedule_options(app, o);
 
-  const auto probing = in_group(schedule_group);
+  const auto probing = cli::in_group(schedule_group);
   probing(app.add_option(
               "--probe-every", o.probe_every,
               "Steps between two comparisons with the exact gradient\n(default: a sixteenth of the steps)"),
@@ -135,12 +128,13 @@ void add_options(CLI::App& app, Options& o) {
           "N")
       ->check(cli::whole_number(1, 1000));
 
-  const auto known = in_group(linear_group);
+  const auto known = cli::in_group(linear_group);
   known(app.add_option("--problem", o.problem, "linear: z = A z + b"), "NAME")
       ->check(cli::one_of({"linear"}));
   known(app.add_option("--rho", o.rho, "Spectral radius of A (default: 0.9)"), "R")
       ->check(cli::number(false));
-  known(app.add_flag("--nonnormal", o.nonnormal, "A of blocks [[R, -10], [0, R]]"))->disable_flag_override();
+  known(app.add_flag("--nonnormal", o.nonnormal, "A of blocks [[R, -10], [0, R]]"), " ")
+      ->disable_flag_override();
   known(app.add_option("--dimension", o.dimension, "Size of z (default: 1, nonnormal 2)"), "N")
       ->check(cli::whole_number(1, 2000));
 
@@ -162,8 +156,6 @@ void check_combinations(const CLI::App& app, const Options& o) {
   }
   if (given("--epochs") && given("--steps"))
     throw cli::UsageError("--epochs and --steps exclude each other: both say how long to train");
-  if (given("--resume") && given("--overwrite"))
-    throw cli::UsageError("--resume and --overwrite exclude each other");
   if (given("--data-dir") && o.data == "digits")
     refuse("--data-dir", "--data fashion-mnist or mnist, not with the digits, which are embedded");
   for (const char* name : {"--hidden", "--bound"})

@@ -75,14 +75,12 @@ Trained train_model(const SpectrumOptions& o, const cli::OutputFolder& folder) {
   TrainSettings settings = resolve(o.training, data.name, data.images.train.size());
   settings.probe_every = settings.steps;  // at the start and at the end
   settings.probe_batches = 0;
-  const std::string checkpoint = folder.file("checkpoint.safetensors");
   const cli::CommonOptions& common = o.training.common;
-  if (!common.resume && !common.overwrite) check_replaceable(checkpoint, settings);
 
   Results trained;
   const cli::Interrupt interrupt;
-  train(
-      settings, data.images, checkpoint, common.resume, [&] { return interrupt.requested(); }, trained);
+  const training::Place place = training::place_of(folder, common, interrupt);
+  train(settings, data.images, place, trained);
   const RuleResult& rule = trained.rules.front();
   SpectrumResults results{.settings = describe(settings),
                           .rule = rule.spec,
@@ -93,7 +91,7 @@ Trained train_model(const SpectrumOptions& o, const cli::OutputFolder& folder) {
   if (!rule.failure.empty()) results.notices.push_back(rule.spec + ": " + rule.failure + ".");
   const Shape image = data.images.train.image_shape();
   auto after = make_classifier(settings, image, data.images.train.classes());
-  nn::load_checkpoint(checkpoint, *after);
+  nn::load_checkpoint(place.checkpoint, *after);
   return {make_classifier(settings, image, data.images.train.classes()), std::move(after),
           std::move(settings), std::move(results), std::move(data.images)};
 }

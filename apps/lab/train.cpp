@@ -246,8 +246,10 @@ cli::RunNotes notes_of(const TrainSettings& settings) {
 
 }  // namespace
 
-void train(const TrainSettings& settings, const nn::ImageDataset& data, const std::string& checkpoint,
-           bool resume, const std::function<bool()>& stop, Results& results) {
+void train(const TrainSettings& settings, const nn::ImageDataset& data, const training::Place& place,
+           Results& results) {
+  const cli::RunNotes notes = notes_of(settings);
+  training::check(notes, place);  // before any work
   const ProbeData probes(settings, data);
   results.settings = describe(settings);
   results.training_images = data.train.size();
@@ -270,20 +272,13 @@ void train(const TrainSettings& settings, const nn::ImageDataset& data, const st
     models.push_back({rule.spec, settings.steps});
   }
   training::train(
-      {.notes = notes_of(settings),
-       .checkpoint = checkpoint,
-       .resume = resume,
-       .stop = stop,
+      {.notes = notes,
+       .place = place,
        .models = models,
        .probe_every = settings.probe_every,
        .make =
            [&](std::size_t i) { return std::make_unique<Learner>(settings, data, probes, i, results.rules); },
-       .save = [&](nn::Progress& progress) { training::put(progress, results.rules); },
-       .load = [&](const nn::Progress& progress) { training::take(progress, results.rules, from_text); }});
-}
-
-void check_replaceable(const std::string& checkpoint, const TrainSettings& settings) {
-  notes_of(settings).check_replaceable(checkpoint);
+       .results = training::kept(results.rules, from_text)});
 }
 
 }  // namespace banach::lab

@@ -56,21 +56,17 @@ void add_sample_of(const std::string& checkpoint, Results& results) {
 void learn(const std::string& command, const Settings& settings) {
   check(settings);
   const bool several = command == "compare";
-  const std::string out = settings.common.out.value_or(several ? "out/lm-compare" : "out/lm");
-  const cli::OutputFolder folder(out,
-                                 {"report.html", "summary.json", "metrics.csv", "checkpoint.safetensors"});
-  const std::string checkpoint = folder.file("checkpoint.safetensors"), name = "lm-" + command;
-  if (!settings.common.resume && !settings.common.overwrite) check_replaceable(name, settings, checkpoint);
-
+  const cli::OutputFolder folder =
+      training::folder_of(settings.common, several ? "out/lm-compare" : "out/lm");
+  const cli::Interrupt interrupt;
+  const training::Place place = training::place_of(folder, settings.common, interrupt);
   Results results;
   results.environment = cli::environment();
-  const cli::Interrupt interrupt;
-  const auto stop = [&] { return interrupt.requested(); };
-  train(name, settings, checkpoint, settings.common.resume, stop, results);
+  train("lm-" + command, settings, place, results);
   if (several)
-    add_curves(settings, checkpoint, results);
+    add_curves(settings, place.checkpoint, results);
   else
-    add_sample_of(checkpoint, results);
+    add_sample_of(place.checkpoint, results);
   cli::conclude(folder, {.summary_json = summary_json(results),
                          .metrics_csv = metrics_csv(results),
                          .page = make_page(results, "lm " + command),

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <numbers>
-#include <numeric>
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -61,11 +60,6 @@ std::string compared(double value, double with) {
 }  // namespace
 
 double Score::perplexity() const { return std::exp(nats); }
-
-double ModelResult::seconds() const {
-  return std::accumulate(steps.begin(), steps.end(), 0.0,
-                         [](double sum, const Step& s) { return sum + s.seconds; });
-}
 
 double Results::valid_bits(const Score& s) const {
   return s.nats / std::numbers::ln2 * valid_tokens_a_character;

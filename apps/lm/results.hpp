@@ -8,6 +8,7 @@
 
 #include <apps/cli/run_notes.hpp>
 #include <apps/cli/text_table.hpp>
+#include <apps/training/results.hpp>
 #include <banach/nn/text.hpp>
 
 namespace banach::lm {
@@ -55,7 +56,7 @@ struct ModelResult {
   Cost cost{};
   std::string failure{};  ///< why training stopped before its end, if it did
 
-  double seconds() const;
+  double seconds() const { return training::total_seconds(steps); }
 };
 /// All but the steps, for a checkpoint.
 std::string to_text(const ModelResult& model);

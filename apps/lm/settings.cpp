@@ -18,12 +18,6 @@
 namespace banach::lm {
 namespace {
 
-auto in_group(const std::string& title) {
-  return [title](CLI::Option* option, const std::string& value) {
-    return option->option_text(value)->group(title);
-  };
-}
-
 CLI::Validator count() { return cli::whole_number(1, 1'000'000'000); }
 
 template <class T>
@@ -40,7 +34,7 @@ std::vector<T> whole_numbers(const std::string& option, const std::string& list)
 }
 
 void add_text_options(CLI::App& app, TextSettings& o) {
-  const auto group = in_group("Text");
+  const auto group = cli::in_group("Text");
   group(app.add_option("--data", o.data,
                        "default (Moby-Dick, part of the program), austen, brown or union;\n"
                        "scripts/get-texts fetches the last three into data/texts"),
@@ -58,7 +52,7 @@ void add_text_options(CLI::App& app, TextSettings& o) {
 }
 
 void add_model_options(CLI::App& app, Architecture& o) {
-  const auto group = in_group("Model");
+  const auto group = cli::in_group("Model");
   group(app.add_option("--cell", o.cell, "transformer (default) or trellis"), "NAME")
       ->check(cli::one_of({"transformer", "trellis"}));
   group(app.add_option("--d", o.d, "Width of embedding and cell (default: 128)"), "N")
@@ -98,7 +92,7 @@ void add_model_options(CLI::App& app, Architecture& o) {
 }
 
 void add_solve_options(CLI::App& app, SolveSettings& o) {
-  const auto group = in_group("Depth");
+  const auto group = cli::in_group("Depth");
   group(app.add_option("--solver", o.solver,
                        "anderson[:MEMORY], picard[:DAMPING], broyden[:MEMORY] or\n"
                        "adjoint-broyden[:MEMORY] (default: anderson:5)"),
@@ -115,7 +109,7 @@ void add_solve_options(CLI::App& app, SolveSettings& o) {
 }
 
 void add_training_options(CLI::App& app, TrainSettings& o) {
-  const auto group = in_group("Training");
+  const auto group = cli::in_group("Training");
   group(app.add_option("--steps", o.steps, "Windows (default: 4000)"), "N")->check(count());
   group(app.add_option("--batch-size", o.batch, "Rows read side by side (default: 16)"), "N")->check(count());
   group(app.add_option("--length", o.length, "Tokens in a window (default: 64)"), "N")->check(count());
@@ -149,7 +143,7 @@ void add_training_options(CLI::App& app, TrainSettings& o) {
 void add_train_options(CLI::App& app, Settings& o, bool several) {
   add_text_options(app, o.text);
   add_model_options(app, o.architecture);
-  const auto depth = in_group("Depth");
+  const auto depth = cli::in_group("Depth");
   std::string syntax =
       "  explicit:L[:M]  so many layers; with M, every M-th is kept and the others are taken again";
   for (const std::string& rule : lab::rule_syntax()) syntax += "\n  " + rule;
@@ -177,8 +171,6 @@ void add_train_options(CLI::App& app, Settings& o, bool several) {
 }
 
 void check(const Settings& o) {
-  if (o.common.resume && o.common.overwrite)
-    throw cli::UsageError("--resume and --overwrite exclude each other");
   lab::parse_solver(o.solve.solver);
   for (std::size_t i = 0; i < o.depths.size(); ++i) {
     parse_depth(o.depths[i], o.solve);

@@ -161,10 +161,10 @@ cli::RunNotes notes_of(const std::string& command, const Settings& settings) {
 
 }  // namespace
 
-void train(const std::string& command, const Settings& settings, const std::string& checkpoint, bool resume,
-           const std::function<bool()>& stop, Results& results) {
+void train(const std::string& command, const Settings& settings, const training::Place& place,
+           Results& results) {
   const cli::RunNotes notes = notes_of(command, settings);
-  if (resume) notes.resume(checkpoint);  // before any work
+  training::check(notes, place);  // before any work
   const nn::Corpus corpus = load_corpus(settings.text);
   results.settings = describe(settings);
   note_text(results, corpus);
@@ -181,22 +181,12 @@ void train(const std::string& command, const Settings& settings, const std::stri
     }
   training::train(
       {.notes = notes,
-       .checkpoint = checkpoint,
-       .resume = resume,
-       .stop = stop,
+       .place = place,
        .models = models,
        .probe_every = std::max<std::int64_t>(1, settings.train.steps / settings.train.probes),
        .make = [&](std::size_t i) { return std::make_unique<Learner>(settings, corpus, results.models[i]); },
-       .save = [&](nn::Progress& progress) { training::put(progress, results.models); },
-       .load =
-           [&](const nn::Progress& progress) {
-             training::take(progress, results.models, from_text_result);
-           }});
+       .results = training::kept(results.models, from_text_result)});
   results.resident_bytes = static_cast<double>(memory::peak_resident_bytes());
-}
-
-void check_replaceable(const std::string& command, const Settings& settings, const std::string& checkpoint) {
-  notes_of(command, settings).check_replaceable(checkpoint);
 }
 
 Trained load_trained(const std::string& checkpoint) {

@@ -13,12 +13,7 @@
 namespace banach::sudoku {
 
 void add_options(CLI::App& app, Options& o) {
-  const auto in_group = [](const std::string& title) {
-    return [title](CLI::Option* option, const std::string& value) {
-      return option->option_text(value)->group(title);
-    };
-  };
-  const auto what = in_group("What is trained"), training = in_group("Training");
+  const auto what = cli::in_group("What is trained"), training = cli::in_group("Training");
   what(app.add_option_function<std::string>(
            "--models",
            [&o](const std::string& list) {
@@ -53,8 +48,6 @@ void add_options(CLI::App& app, Options& o) {
 }
 
 Settings resolve(const Options& o) {
-  if (o.common.resume && o.common.overwrite)
-    throw cli::UsageError("--resume and --overwrite exclude each other");
   if (o.batch_size > o.train)
     throw cli::UsageError(
         fmt::format("--batch-size {}: there are only {} boards to train on", o.batch_size, o.train));

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <limits>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -38,9 +39,10 @@ struct ModelResult {
   std::int64_t parameters = 0;
   std::vector<Step> steps{};
   std::vector<Probe> probes{};
-  Tally solves{}, gradients{};       ///< problems of all training steps, by status
-  std::vector<Board> predictions{};  ///< for the held-out puzzles, at the end
-  std::string failure{};             ///< why training stopped before its end, if it did
+  Tally solves{}, gradients{};              ///< problems of all training steps, by status
+  std::vector<Board> predictions{};         ///< for the held-out puzzles, at the end
+  std::map<std::string, Tensor> learned{};  ///< of optnet: see Equalities
+  std::string failure{};                    ///< why training stopped before its end, if it did
 
   double seconds() const;
   /// At the end.
@@ -64,7 +66,7 @@ struct Results {
   }
 };
 
-/// All of a model but its steps, to keep in a checkpoint; numbers survive exactly.
+/// All of a model but its steps and tensors, to keep in a checkpoint; numbers survive exactly.
 std::string to_text(const ModelResult& result);
 /// Throws FileError if the text is not what to_text wrote.
 ModelResult from_text(const std::string& text);

@@ -1,10 +1,5 @@
 #include <apps/sudoku/sudoku.hpp>
 
-#include <memory>
-
-#include <CLI/CLI.hpp>
-#include <fmt/format.h>
-
 #include <apps/cli/environment.hpp>
 #include <apps/cli/interrupt.hpp>
 #include <apps/cli/output.hpp>
@@ -18,18 +13,11 @@ namespace {
 
 void learn(const Options& options) {
   const Settings settings = resolve(options);
-  const std::string out = options.common.out.value_or("out/sudoku");
-  const cli::OutputFolder folder(out,
-                                 {"report.html", "summary.json", "metrics.csv", "checkpoint.safetensors"});
-  const std::string checkpoint = folder.file("checkpoint.safetensors");
-  if (!options.common.resume && !options.common.overwrite) check_replaceable(checkpoint, settings);
-
+  const cli::OutputFolder folder = training::folder_of(options.common, "out/sudoku");
+  const cli::Interrupt interrupt;
   Results results;
   results.environment = cli::environment();
-  const cli::Interrupt interrupt;
-  const auto stop = [&] { return interrupt.requested(); };
-  train(settings, checkpoint, options.common.resume, stop, results);
-
+  train(settings, training::place_of(folder, options.common, interrupt), results);
   cli::conclude(folder, {.summary_json = summary_json(results),
                          .metrics_csv = metrics_csv(results),
                          .page = make_page(results),
@@ -40,18 +28,11 @@ void learn(const Options& options) {
 }  // namespace
 
 cli::Subcommand add_sudoku(CLI::App& app) {
-  CLI::App* command =
-      app.add_subcommand("sudoku",
-                         "Learn 4x4 Sudoku from solved boards: a quadratic program that learns the rules\n"
-                         "as its constraints, beside two networks");
-  command->get_formatter()->column_width(24);
-  const auto options = std::make_shared<Options>();
-  add_options(*command, *options);
-  const auto job = [options] {
-    cli::use_threads(options->common.threads);
-    learn(*options);
-  };
-  return {command, job};
+  return cli::command<Options>(
+      app, "sudoku",
+      "Learn 4x4 Sudoku from solved boards: a quadratic program that learns the rules\n"
+      "as its constraints, beside two networks",
+      add_options, learn);
 }
 
 }  // namespace banach::sudoku

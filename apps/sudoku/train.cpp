@@ -110,7 +110,7 @@ class Learner : public training::Trainee {
     at.train = evaluate(*model_, trained, nullptr);
     at.test = evaluate(*model_, data.test, &result_.predictions);
     result_.probes.push_back(at);
-    if (auto now = equalities(*model_)) results_.learned = std::move(now);
+    if (const auto now = equalities(*model_)) result_.learned = {{"A", now->A}, {"z0", now->z0}};
   }
 
  private:
@@ -124,30 +124,15 @@ class Learner : public training::Trainee {
   nn::CosineSchedule schedule_;
 };
 
-void save(const Results& results, nn::Progress& progress) {
-  training::put(progress, results.models);
-  if (!results.learned) return;
-  progress.extra["A"] = results.learned->A;
-  progress.extra["z0"] = results.learned->z0;
-}
-
-void load(const nn::Progress& progress, Results& results) {
-  training::take(progress, results.models, from_text);
-  const auto A = progress.extra.find("A"), z0 = progress.extra.find("z0");
-  if (A != progress.extra.end() && z0 != progress.extra.end())
-    results.learned = Equalities{A->second, z0->second};
-}
-
 cli::RunNotes notes_of(const Settings& settings) {
   return {"sudoku", describe(settings), settings.models.size()};
 }
 
 }  // namespace
 
-void train(const Settings& settings, const std::string& checkpoint, bool resume,
-           const std::function<bool()>& stop, Results& results) {
+void train(const Settings& settings, const training::Place& place, Results& results) {
   const cli::RunNotes notes = notes_of(settings);
-  if (resume) notes.resume(checkpoint);  // before any work
+  training::check(notes, place);  // before any work
   results.settings = describe(settings);
   results.steps_per_epoch = settings.train / settings.batch_size;
   results.train_probed = std::min(settings.train, settings.test);
@@ -163,18 +148,13 @@ void train(const Settings& settings, const std::string& checkpoint, bool resume,
   }
   training::train(
       {.notes = notes,
-       .checkpoint = checkpoint,
-       .resume = resume,
-       .stop = stop,
+       .place = place,
        .models = models,
        .probe_every = settings.probe_every,
        .make = [&](std::size_t i) { return std::make_unique<Learner>(settings, results, results.models[i]); },
-       .save = [&](nn::Progress& progress) { save(results, progress); },
-       .load = [&](const nn::Progress& progress) { load(progress, results); }});
-}
-
-void check_replaceable(const std::string& checkpoint, const Settings& settings) {
-  notes_of(settings).check_replaceable(checkpoint);
+       .results = training::kept(results.models, from_text)});
+  for (const ModelResult& model : results.models)
+    if (!model.learned.empty()) results.learned = {model.learned.at("A"), model.learned.at("z0")};
 }
 
 }  // namespace banach::sudoku

@@ -1,23 +1,13 @@
 #pragma once
 
-#include <functional>
-#include <string>
-
 #include <apps/sudoku/options.hpp>
 #include <apps/sudoku/results.hpp>
+#include <apps/training/training.hpp>
 
 namespace banach::sudoku {
 
-/// Trains each model on the same batches, mean squared error by Adam, and looks at its errors along the way.
-/// The checkpoint is written at every look and at every end; with `resume`, the run goes on from it and finds
-/// bit for bit what an uninterrupted one finds (times apart). `stop` is asked before each step: once it says
-/// so, the checkpoint is written and Error thrown. Throws FileError if the checkpoint cannot be used,
-/// ValueError if there are not as many boards.
-void train(const Settings& settings, const std::string& checkpoint, bool resume,
-           const std::function<bool()>& stop, Results& results);
-
-/// Throws FileError if a new run would destroy a checkpoint that is not that of a finished run of these
-/// settings.
-void check_replaceable(const std::string& checkpoint, const Settings& settings);
+/// Trains each model on the same batches, mean squared error by Adam, and looks at its errors along the way:
+/// see training::train. Throws ValueError if there are not as many boards.
+void train(const Settings& settings, const training::Place& place, Results& results);
 
 }  // namespace banach::sudoku

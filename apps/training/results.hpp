@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <functional>
 #include <map>
 #include <string>
 #include <string_view>
@@ -95,6 +96,18 @@ void take(const nn::Progress& progress, std::vector<Result>& results,
         if (name.starts_with(prefix)) result.learned[name.substr(prefix.size())] = values;
     }
   }
+}
+
+/// How results get into a checkpoint and back.
+struct Kept {
+  std::function<void(nn::Progress&)> save;
+  std::function<void(const nn::Progress&)> load;
+};
+
+template <class Result>
+Kept kept(std::vector<Result>& results, Result (*from_text)(const std::string&)) {
+  return {[&results](nn::Progress& progress) { put(progress, results); },
+          [&results, from_text](const nn::Progress& progress) { take(progress, results, from_text); }};
 }
 
 }  // namespace banach::training

@@ -14,6 +14,8 @@
 namespace banach::training {
 namespace {
 
+const char* const checkpoint_name = "checkpoint.safetensors";
+
 class Training {
  public:
   explicit Training(const Run& run) : run_(run), first_(take()), bar_(steps_of(run.models.size()), done_) {}
@@ -31,9 +33,9 @@ class Training {
 
   /// The model to begin with; of a resumed run, reads where that one is and what was found so far.
   std::size_t take() {
-    if (!run_.resume) return 0;
-    auto [progress, place] = run_.notes.resume(run_.checkpoint);
-    run_.load(progress);
+    if (!run_.place.resume) return 0;
+    auto [progress, place] = run_.notes.resume(run_.place.checkpoint);
+    run_.results.load(progress);
     done_ = steps_of(place);
     const auto model = progress.notes.find(run_.notes.model_key());
     const bool begun = place < run_.models.size() && model != progress.notes.end() &&
@@ -50,7 +52,7 @@ class Training {
     const std::unique_ptr<Trainee> trainee = run_.make(index);
     std::int64_t step = 0;
     if (begun_) {
-      nn::load_checkpoint(run_.checkpoint, *trainee, trainee->optimizer());
+      nn::load_checkpoint(run_.place.checkpoint, *trainee, trainee->optimizer());
       trainee->go_on(*begun_);
       step = begun_->step;
       begun_.reset();
@@ -61,10 +63,10 @@ class Training {
     std::int64_t probed = step - step % run_.probe_every;
 
     while (step < steps) {
-      if (run_.stop()) {
+      if (run_.place.stop()) {
         save(*trainee, index, step);
         throw Error(fmt::format("interrupted in step {} of {}; --resume goes on from {}", step + 1, name,
-                                run_.checkpoint));
+                                run_.place.checkpoint));
       }
       if (const std::string why = trainee->step(step); !why.empty()) {
         cli::note(fmt::format("{}: {}", name, why));
@@ -84,9 +86,9 @@ class Training {
   void save(Trainee& trainee, std::size_t index, std::int64_t step, std::size_t ended = 0) const {
     nn::Progress progress{.step = step};
     run_.notes.put(progress.notes, index + ended, run_.models[index].name);
-    run_.save(progress);
+    run_.results.save(progress);
     trainee.save(progress);
-    nn::save_checkpoint(run_.checkpoint, trainee, trainee.optimizer(), progress);
+    nn::save_checkpoint(run_.place.checkpoint, trainee, trainee.optimizer(), progress);
   }
 
   const Run& run_;
@@ -97,6 +99,25 @@ class Training {
 };
 
 }  // namespace
+
+cli::OutputFolder folder_of(const cli::CommonOptions& options, const std::string& default_out) {
+  return {options.out.value_or(default_out), {"report.html", "summary.json", "metrics.csv", checkpoint_name}};
+}
+
+Place place_of(const cli::OutputFolder& folder, const cli::CommonOptions& options,
+               const cli::Interrupt& interrupt) {
+  return {.checkpoint = folder.file(checkpoint_name),
+          .resume = options.resume,
+          .stop = [&interrupt] { return interrupt.requested(); },
+          .overwrite = options.overwrite};
+}
+
+void check(const cli::RunNotes& notes, const Place& place) {
+  if (place.resume)
+    notes.resume(place.checkpoint);
+  else if (!place.overwrite)
+    notes.check_replaceable(place.checkpoint);
+}
 
 void seek(nn::Loader& loader, std::int64_t step) {
   loader.seek({step / loader.batches(), step % loader.batches()});

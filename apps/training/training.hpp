@@ -2,23 +2,22 @@
 // The loop of the commands that train: several models one after another, each probed along the way, with a
 // checkpoint from which a run goes on bit for bit. A new command
 //
-//   - has one result a model: an aggregate with `steps` (rows of doubles such as Step), with to_text and
-//     from_text for the rest of it (cli/json.hpp);
+//   - has one result a model: an aggregate with `steps` (rows of doubles such as Step), and with to_text and
+//     from_text for the rest of it (see cli/json.hpp);
 //   - derives a Trainee that holds a model, its optimiser and its data, refers to the model's result, and
-//   adds
-//     to it in step() and probe();
-//   - calls train() with a Run, whose RunNotes are its name, its settings and the number of its models:
+//     adds to it in step() and probe();
+//   - calls check(), so that a checkpoint that cannot be used is refused before any work, and train():
 //
-//       training::train({.notes = notes_of(settings), .checkpoint = checkpoint, .resume = resume, .stop =
-//       stop,
-//                        .models = {{"optnet", steps}, {"mlp", steps}}, .probe_every = settings.probe_every,
-//                        .make = [&](std::size_t i) { return std::make_unique<Learner>(results.models[i]); },
-//                        .save = [&](nn::Progress& p) { training::put(p, results.models); },
-//                        .load = [&](const nn::Progress& p) { training::take(p, results.models, from_text);
-//                        }});
+//       const cli::RunNotes notes("sudoku", describe(settings), settings.models.size());
+//       training::check(notes, place);
+//       training::train({.notes = notes,
+//                        .place = place,
+//                        .models = {{"optnet", steps}, {"mlp", steps}},
+//                        .probe_every = settings.probe_every,
+//                        .make = [&](std::size_t i) { return make_learner(i, results); },
+//                        .results = training::kept(results.models, from_text)});
 //
-// Before that, and before any work, it calls RunNotes::resume or RunNotes::check_replaceable, so that a
-// checkpoint that cannot be used or must not be replaced is refused at once.
+// The command itself has a folder (folder_of) and a place in it (place_of), and ends by cli::conclude.
 
 #include <cstddef>
 #include <cstdint>
@@ -27,6 +26,9 @@
 #include <string>
 #include <vector>
 
+#include <apps/cli/common.hpp>
+#include <apps/cli/interrupt.hpp>
+#include <apps/cli/output.hpp>
 #include <apps/cli/run_notes.hpp>
 #include <apps/training/results.hpp>
 #include <banach/nn/checkpoint.hpp>
@@ -62,6 +64,23 @@ void seek(nn::Loader& loader, std::int64_t step);
 /// are.
 std::string fault(std::int64_t step, const Vars& gradients, double loss = 0.0);
 
+/// A checkpoint, and what is wanted of it.
+struct Place {
+  std::string checkpoint;
+  bool resume = false;                                ///< go on from it
+  std::function<bool()> stop = [] { return false; };  ///< whether to stop; asked before each step
+  bool overwrite = false;                             ///< start anew, whatever run's it is
+};
+
+/// report.html, summary.json, metrics.csv and checkpoint.safetensors in the folder that was asked for.
+cli::OutputFolder folder_of(const cli::CommonOptions& options, const std::string& default_out);
+/// The checkpoint there; to stop when interrupted.
+Place place_of(const cli::OutputFolder& folder, const cli::CommonOptions& options,
+               const cli::Interrupt& interrupt);
+
+/// Throws FileError if the run cannot go on from the checkpoint, or if a new one would destroy it.
+void check(const cli::RunNotes& notes, const Place& place);
+
 struct Run {
   struct Model {
     std::string name;  ///< no two alike
@@ -69,20 +88,16 @@ struct Run {
   };
 
   cli::RunNotes notes;  ///< which run it is
-  std::string checkpoint;
-  bool resume = false;
-  std::function<bool()> stop;  ///< whether to stop; asked before each step
+  Place place;
   std::vector<Model> models;
   std::int64_t probe_every = 1;
   std::function<std::unique_ptr<Trainee>(std::size_t model)> make;  ///< afresh, when its turn comes
-  /// To the checkpoint and from it: what was found so far of all models.
-  std::function<void(nn::Progress&)> save;
-  std::function<void(const nn::Progress&)> load;
+  Kept results;                                                     ///< of all models
 };
 
 /// Trains the models, with a progress bar. The checkpoint is written at every probe and at every end; with
-/// `resume`, the run goes on from it. Throws Error, the checkpoint written, once it is to stop; FileError if
-/// the checkpoint cannot be used.
+/// `resume`, the run goes on from it and finds bit for bit what an uninterrupted one finds (times apart).
+/// Throws Error, the checkpoint written, once it is to stop; FileError if the checkpoint cannot be used.
 void train(const Run& run);
 
 }  // namespace banach::training

@@ -70,7 +70,7 @@ bool never() { return false; }
 Results small_run(const Settings& settings, const std::string& checkpoint, bool resume = false,
                   const std::function<bool()>& stop = never) {
   Results results;
-  train(settings, checkpoint, resume, stop, results);
+  train(settings, {checkpoint, resume, stop}, results);
   return results;
 }
 
@@ -239,9 +239,7 @@ TEST_CASE("a stopped denoising goes on to the very same results", "[denoise]") {
   CHECK(metrics_csv(small_run(settings, checkpoint, true)) == metrics_csv(resumed));
 
   Results untouched;
-  CHECK_THROWS_AS(train(
-                      settings, folder / "none", true, [] { return false; }, untouched),
-                  FileError);
+  CHECK_THROWS_AS(train(settings, {folder / "none", true}, untouched), FileError);
   CHECK(untouched.candidates.empty());  // refused before any work
 }
 

@@ -43,7 +43,7 @@ TrainSettings small_settings() {
 Results train_small(const TrainSettings& settings, const std::string& checkpoint, bool resume = false,
                     const std::function<bool()>& stop = never) {
   Results results;
-  train(settings, nn::load_digits(), checkpoint, resume, stop, results);
+  train(settings, nn::load_digits(), {checkpoint, resume, stop}, results);
   return results;
 }
 

@@ -43,7 +43,7 @@ Settings small_settings(const std::string& file, const std::vector<std::string>&
 Results train_small(const Settings& settings, const std::string& checkpoint, bool resume = false,
                     const std::function<bool()>& stop = never) {
   Results results;
-  train("lm-train", settings, checkpoint, resume, stop, results);
+  train("lm-train", settings, {checkpoint, resume, stop}, results);
   return results;
 }
 

@@ -99,17 +99,15 @@ using Results = std::vector<Result>;
 Results run(const std::string& checkpoint, bool resume = false,
             std::int64_t patience = std::numeric_limits<std::int64_t>::max()) {
   Results results{{.name = "bad"}, {.name = "still"}, {.name = "good"}};
+  const training::Place place{checkpoint, resume, [&] { return patience-- == 0; }};
   training::train(
       {.notes = {"toy", {{"--seed", "1"}}, results.size()},
-       .checkpoint = checkpoint,
-       .resume = resume,
-       .stop = [&] { return patience-- == 0; },
+       .place = place,
        .models = {{"bad", 20}, {"still", 0}, {"good", 11}},
        .probe_every = 3,
        .make =
            [&](std::size_t i) { return std::make_unique<Learner>(results[i], i == 0 ? std::nan("") : 0.0); },
-       .save = [&](nn::Progress& progress) { training::put(progress, results); },
-       .load = [&](const nn::Progress& progress) { training::take(progress, results, from_text); }});
+       .results = training::kept(results, from_text)});
   return results;
 }
 
