@@ -165,7 +165,7 @@ cli::Subcommand add_learning(CLI::App& app, const std::string& name, const std::
   command->get_formatter()->column_width(26);
   const auto settings = std::make_shared<Settings>();
   if (name == "compare")
-    settings->depths = {"implicit",          "jfb",         "phantom:5:0.8", "phantom-neumann:5:0.8",
+    settings->depths = {"implicit",          "jfb",         "phantom:5:0.5", "phantom-neumann:5:0.5",
                         "reversible:0.8:12", "explicit:12", "explicit:24",   "explicit:48",
                         "explicit:48:7"};
   add_train_options(*command, *settings, name == "compare");

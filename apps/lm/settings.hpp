@@ -57,7 +57,7 @@ struct Settings {
   Architecture architecture;
   SolveSettings solve;
   TrainSettings train;
-  std::vector<std::string> depths = {"phantom-neumann:5:0.8"};  ///< how deep the cell is run: see depth.hpp
+  std::vector<std::string> depths = {"phantom-neumann:5:0.5"};  ///< how deep the cell is run: see depth.hpp
   std::vector<std::uint64_t> seeds = {};                        ///< none: that of `common`
 };
 

@@ -9,6 +9,7 @@
 #include <tests/apps/command.hpp>
 
 #include <cmath>
+#include <filesystem>
 #include <regex>
 #include <set>
 
@@ -80,10 +81,11 @@ TEST_CASE("lm: a depth is an equilibrium with its rule, or layers") {
 
 TEST_CASE("lm: a text that is missing says how it is fetched") {
   const files::Folder folder;
-  for (const char* name : {"austen", "brown", "union"}) {
-    // The tests run where no such folder is.
+  const std::filesystem::path before = std::filesystem::current_path();
+  std::filesystem::current_path(folder.path());  // where there is no data/texts
+  for (const char* name : {"austen", "brown", "union"})
     CHECK_THROWS_WITH(load_corpus({.data = name}), Contains("scripts/get-texts " + std::string(name)));
-  }
+  std::filesystem::current_path(before);
   CHECK_THROWS_WITH(load_corpus({.file = folder / "none"}), Contains(folder / "none"));
   CHECK_THROWS_WITH(load_corpus({.file = folder.write("empty", {})}), Contains("must have words"));
   CHECK(load_corpus({.unit = "word"}).vocabulary.size() == 10'000);
