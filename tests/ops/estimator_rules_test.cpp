@@ -548,3 +548,24 @@ TEST_CASE("Phantom's path takes memory for its states and one evaluation", "[fix
   const std::int64_t state = b.size() * 8;
   CHECK(peak(12) - peak(4) < 8 * 2 * state);  // an evaluation takes 20 states
 }
+
+TEST_CASE("a series summed tile by tile is the one that a tape records", "[fixed_point][rules]") {
+  const Tensor a = normal({5, 5}, 1, 0.3), b = normal({90, 5}, 2), g = normal({90, 5}, 3);
+  for (const int terms : {1, 3, 4, 9})
+    for (const BackwardRule& rule :
+         {BackwardRule(Neumann{terms}),
+          BackwardRule(Phantom{.steps = terms, .damping = 0.3, .form = Phantom::Form::neumann})}) {
+      INFO(rule.name() << ", " << terms);
+      const auto gradients = [&](bool create_graph) {
+        const Tape tape;
+        const Var at_a = leaf(a), at_b = leaf(b);
+        const FixedPoint solved = fixed_point([&](const Var& z) { return tanh(matmul(z, at_a) + at_b); },
+                                              zeros_like(at_b), with_rule(rule));
+        Vars result = grad(solved.z, {at_a, at_b}, {.create_graph = create_graph, .cotangent = Var(g)});
+        CHECK(solved.adjoint.last().evaluations == terms);
+        return result;
+      };
+      const Vars got = gradients(false), expected = gradients(true);
+      for (std::size_t i = 0; i < 2; ++i) CHECK(largest_difference(got[i], expected[i]) < 1e-13);
+    }
+}

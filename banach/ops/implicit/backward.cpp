@@ -23,12 +23,8 @@ Adjoint JacobianFree::solve(const Linearized& f, const Var& g) const {
 
 Adjoint Neumann::solve(const Linearized& f, const Var& g) const {
   check_count(name, "terms", terms);
-  Var lambda = g, term = g;
-  for (int i = 1; i < terms; ++i) {
-    term = f.vjp_state(term);
-    lambda = lambda + term;
-  }
-  return {.lambda = lambda, .last_term = term};
+  const Linearized::Series series = f.series(g, terms);
+  return {.lambda = series.sum, .last_term = series.last};
 }
 
 Adjoint Phantom::solve(const Linearized& f, const Var& g) const {
@@ -38,12 +34,8 @@ Adjoint Phantom::solve(const Linearized& f, const Var& g) const {
   const double tau = damping;
 
   if (form == Form::neumann) {
-    Var sum = g, term = g;
-    for (int i = 1; i < steps; ++i) {
-      term = tau * f.vjp_state(term) + (1.0 - tau) * term;
-      sum = sum + term;
-    }
-    return {.lambda = tau * sum, .last_term = term};
+    const Linearized::Series series = f.series(g, steps, tau);
+    return {.lambda = tau * series.sum, .last_term = series.last};
   }
 
   PoolVector<Linearized> path{f};

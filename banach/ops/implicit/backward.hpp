@@ -122,7 +122,8 @@ struct Shine {
 /// Phantom gradients: Geng, Zhang, Bai, Wang, Lin 2021, "On training implicit models". With damping tau,
 ///   unrolled (eq. 6 there): the derivative of `steps` iterations z <- (1 - tau) z + tau f(z) started at the
 ///   solution; Neumann (eq. 7): lambda = tau sum_{i < steps} (tau J^T + (1 - tau) I)^i g.
-/// At an exact solution both are the same. Their second derivatives are those of the estimate.
+/// At an exact solution both are the same. Their second derivatives are those of the estimate. The states of
+/// the path are kept, and f is evaluated at them once more in the sweep, one at a time.
 struct Phantom {
   enum class Form : std::uint8_t { unrolled, neumann };
   int steps = 5;

@@ -1,4 +1,5 @@
 #include <banach/engine/program/program.hpp>
+#include <banach/engine/simd.hpp>
 #include <banach/ops/elementwise.hpp>
 #include <banach/ops/implicit/linearized.hpp>
 #include <banach/ops/implicit/replay.hpp>
@@ -213,6 +214,46 @@ Var Linearized::vjp_state(const Var& u) const {
   // To record the sweep costs about as much as one more.
   if (!replayed_ && ++unreplayed_ < 3) return pulled_state(u).detach();
   return Var(replayed(u).run(u.value()));
+}
+
+Linearized::Series Linearized::series(const Var& u, int terms, double damping) const {
+  constexpr int few = 3;  // not worth a program
+  if (recording() || terms <= few || u.size() == 0) {
+    Series result{u, u};
+    for (int i = 1; i < terms; ++i) {
+      const Var pulled = vjp_state(result.last);
+      result.last = damping == 1.0 ? pulled : damping * pulled + (1.0 - damping) * result.last;
+      result.sum = result.sum + result.last;
+    }
+    return result;
+  }
+
+  const program::Program& program = replayed(u);
+  *evaluations_ += terms - 1;
+  const Tensor start = u.value().reshape(rows());
+  Tensor sum = start.clone(), last = Tensor::empty(start.shape(), start.dtype());
+  dispatch_floating(start.dtype(), [&](auto zero) {
+    using T = decltype(zero);
+    const simd::Kernels<T>& kernels = simd::kernels<T>();
+    T *all_sum = sum.mutable_data<T>(), *all_last = last.mutable_data<T>();
+    program.for_tiles([&](program::Tile& tile, std::int64_t) {
+      const bool all = program.tiles() == 1;
+      Tensor term = all ? start : start.rows(tile.begin(), tile.end());
+      const std::int64_t n = term.size(), offset = all ? 0 : tile.begin() * start.shape()[1];
+      for (int i = 1; i < terms; ++i) {
+        Tensor next = tile.run(term);
+        T* data = next.mutable_data<T>();
+        if (damping != 1.0) {
+          kernels.scale_add(data, static_cast<T>(damping), T{-0.0}, data, n);
+          kernels.axpy(static_cast<T>(1.0 - damping), term.data<T>(), data, n);
+        }
+        kernels.add_to(data, all_sum + offset, n);
+        term = std::move(next);
+      }
+      std::copy_n(term.data<T>(), n, all_last + offset);
+    });
+  });
+  return {Var(sum.reshape(z_.shape())), Var(last.reshape(z_.shape()))};
 }
 
 Var Linearized::pulled_state(const Var& u) const {

@@ -67,6 +67,13 @@ class Linearized {
   /// J^T u, of the state's shape.
   Var vjp_state(const Var& u) const;
 
+  struct Series {
+    Var sum, last;
+  };
+  /// sum_{i < terms} (damping J^T + (1 - damping) I)^i u, and its last term. Outside of tapes each tile of
+  /// the batch sums all of it by itself.
+  Series series(const Var& u, int terms, double damping = 1.0) const;
+
   struct Pulled {
     Var state;   ///< J^T u
     Vars theta;  ///< u^T df/dtheta, one each; undefined where not needed
