@@ -1,5 +1,6 @@
 #include <apps/qp/qp.hpp>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <filesystem>
@@ -14,6 +15,7 @@
 #include <apps/cli/common.hpp>
 #include <apps/cli/output.hpp>
 #include <apps/qp/file.hpp>
+#include <banach/engine/blas.hpp>
 #include <banach/engine/error.hpp>
 #include <banach/nn/safetensors.hpp>
 #include <banach/solvers/qp.hpp>
@@ -47,6 +49,23 @@ std::string not_finite(const QpData& data, std::int64_t problem) {
     }
   }
   return "";
+}
+
+// How far Q of one problem is from convex.
+std::string not_convex(const QpData& data, std::int64_t problem) {
+  const std::int64_t n = data.Q.shape()[data.Q.rank() - 1], from = data.Q.rank() == 3 ? problem * n * n : 0;
+  PoolVector<double> matrix(static_cast<std::size_t>(n * n)), values(static_cast<std::size_t>(n));
+  double most = 0.0;
+  for (std::int64_t r = 0; r < n; ++r)
+    for (std::int64_t c = 0; c < n; ++c) {
+      const double entry = 0.5 * (data.Q.at(from + r * n + c) + data.Q.at(from + c * n + r));
+      matrix[static_cast<std::size_t>(r * n + c)] = entry;
+      most = std::max(most, std::abs(entry));
+    }
+  if (blas::symmetric_eigen(n, matrix.data(), values.data(), false) != 0) return "Q is not convex";
+  return fmt::format(
+      "Q has the eigenvalue {:.3g}: none below {:.3g}, -1e-8 of its largest entry, was expected", values[0],
+      -1e-8 * most);
 }
 
 // What the system of derivatives leaves of a right-hand side for z, relative, of each problem: much, where z
@@ -103,8 +122,10 @@ void solve(const Options& o) {
         {"steps", r.steps},
         {"residuals", {{"primal", r.primal}, {"dual", r.dual}, {"gap", r.gap}}},
         {"gradient_status", gradient_status(r, solution.derivative->problems()[i], left[i])}};
-    if (r.status == QpStatus::non_finite) {
-      const std::string reason = not_finite(data, static_cast<std::int64_t>(i));
+    if (r.status == QpStatus::non_finite || r.status == QpStatus::non_convex) {
+      const auto problem = static_cast<std::int64_t>(i);
+      const std::string reason =
+          r.status == QpStatus::non_finite ? not_finite(data, problem) : not_convex(data, problem);
       line["reason"] = reason;
       cli::note(fmt::format("{}: problem {}: {}", o.file, i, reason));
     }

@@ -43,6 +43,10 @@ QpParameters OptNet::problem(const Var& p) const {
   if (p.rank() < 1 || p.rank() > 2 || p.size(-1) != features)
     fail<ShapeError>("optnet", fmt::format("input must be (batch,{}) or ({}): got {}", features, features,
                                            p.shape().to_string()));
+  for (const auto* part : {&L, &G, &A, &z0, &log_z0})
+    if (*part && (*part)->dtype() != p.dtype())
+      fail<DTypeError>("optnet", fmt::format("input must be {}, as the parameters are: got {}",
+                                             name((*part)->dtype()), name(p.dtype())));
   const Var identity(Tensor::eye(features, p.dtype()));
   QpParameters all{.Q = eps * identity, .p = p};
   if (L) {

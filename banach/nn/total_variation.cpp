@@ -38,6 +38,9 @@ TotalVariation::Output TotalVariation::operator()(const Var& y) const {
   if (y.rank() < 1 || y.rank() > 2 || y.size(-1) != n)
     fail<ShapeError>("total_variation",
                      fmt::format("input must be (batch,{}) or ({}): got {}", n, n, y.shape().to_string()));
+  if (y.dtype() != D.dtype())
+    fail<DTypeError>("total_variation", fmt::format("input must be {}, as the parameters are: got {}",
+                                                    name(D.dtype()), name(y.dtype())));
   if (y.rank() == 1) {
     Output one = (*this)(reshape(y, {1, n}));
     return {reshape(one.z, {n}), reshape(one.w, {rows}), one.report, one.adjoint};

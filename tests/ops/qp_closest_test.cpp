@@ -142,6 +142,10 @@ TEST_CASE("closest problems stay with themselves, and say what they are", "[qp]"
     const QpShift shift = qp_shift({one, Var(number(0.0)), G, Var(values({-2e30, 0}, {2}))});
     CHECK(shift.length[0] == Approx(std::sqrt(2.0) * 1e30));
     for (std::int64_t i = 0; i < 2; ++i) CHECK(shift.h.value().at(i) == Approx(1e30));
+    const QpSolved s = qp_solve({one, Var(number(0.0)), G, Var(values({-2e30, 0}, {2}))}, closest);
+    CHECK(s.report.solved());
+    CHECK(s.z.item() == Approx(-1e30));  // half way
+    CHECK(s.report.samples[0].shift == Approx(std::sqrt(2.0) * 1e30));
   }
   {  // A bound that has room on neither side: the next h moves it or not.
     const Tape tape;
