@@ -465,6 +465,7 @@ class Batch {
     reports_.resize(static_cast<std::size_t>(all.count));
     fitness_.resize(reports_.size());
     far_.resize(reports_.size(), 0);
+    taken_.resize(reports_.size() * static_cast<std::size_t>(all.m), 0);
   }
 
   QpSolution run() {
@@ -524,7 +525,8 @@ class Batch {
       const std::int64_t row = bounds_.rows[static_cast<std::size_t>(k)];
       for (std::int64_t lane = 0; lane < width; ++lane) {
         const double* h = good[lane] ? all_.h.of(first + lane) : nullptr;
-        const bool real = h && holds(first + lane, row);
+        const bool real = h && can_hold(first + lane, row);
+        if (h) taken_[static_cast<std::size_t>((first + lane) * all_.m + row)] = real;
         from[lane] = real ? all_.G.of(first + lane) + row * n : nullptr;
         packed.put(g.h, k, lane, real ? h[row] : infinity);
         if (k < bounds) packed.put(g.bound, k, lane, real ? from[lane][g.column[k]] : 0.0);
@@ -567,13 +569,18 @@ class Batch {
 
   // Whether a row of G is one of the problem that is solved. Those without an entry are not, nor those with h
   // so large beside their entries that they hardly hold anything back, until it is seen that they do.
-  bool holds(std::int64_t i, std::int64_t row) const {
+  bool can_hold(std::int64_t i, std::int64_t row) const {
     const double h = all_.h.of(i)[row], *g = all_.G.of(i) + row * all_.n;
     if (!(h < qp_infinity)) return false;
     if (h <= 0.0) return true;
     double most = 0.0;
     for (std::int64_t j = 0; j < all_.n; ++j) most = std::max(most, std::abs(g[j]));
     return h < (far_[static_cast<std::size_t>(i)] ? DBL_MAX : 1e9) * most;
+  }
+
+  // What can_hold said when the problem was packed.
+  bool holds(std::int64_t i, std::int64_t row) const {
+    return taken_[static_cast<std::size_t>(i * all_.m + row)] != 0;
   }
 
   // After unpack: whether some problem was not solved, or its solution comes near to rows that were left
@@ -847,7 +854,8 @@ class Batch {
   double *z, *nu, *lambda, *slack;
   PoolVector<QpSampleReport> reports_;
   PoolVector<Fitness> fitness_;
-  PoolVector<char> far_;  // of a problem: whether rows with a large h are taken too
+  PoolVector<char> taken_;  // of each row of G: whether it is one of the problem that is solved
+  PoolVector<char> far_;    // of a problem: whether rows with a large h are taken too
 };
 
 }  // namespace
