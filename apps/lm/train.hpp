@@ -19,6 +19,8 @@ void train(const std::string& command, const Settings& settings, const training:
 struct Trained {
   Settings settings;  ///< of text, architecture and solve
   std::string depth;
+  std::string text;             ///< the identity of what it was trained on
+  bool one_of_several = false;  ///< of `banach lm compare`
   std::unique_ptr<nn::Vocabulary> vocabulary;
   std::unique_ptr<LanguageModel> model;
 };

@@ -114,6 +114,15 @@ std::size_t word_end(std::string_view text, std::size_t at) {
   return at;
 }
 
+/// A place to cut at: behind `at` where a word ends. A text of characters may have no blanks, and is
+/// cut between any two where no blank is near.
+std::size_t cut_at(std::string_view text, std::size_t at, std::size_t near, TextUnit unit) {
+  const std::size_t end = word_end(text, at);
+  if (unit == TextUnit::word || end - at <= near) return end;
+  while (at < text.size() && (static_cast<unsigned char>(text[at]) & 0xC0) == 0x80) ++at;
+  return at;
+}
+
 TextPart make_part(std::string name, std::string_view text, const Vocabulary& vocabulary) {
   auto tokens = vocabulary.encode(text);
   if (tokens.empty())
@@ -130,20 +139,22 @@ struct Parts {
   std::string_view train, valid, test;
 };
 
-Parts cut(std::string_view text, std::string_view name, const CorpusOptions& o) {
+Parts cut(std::string_view text, std::string_view name, TextUnit unit, const CorpusOptions& o) {
   if (!(o.valid > 0 && o.test > 0 && o.valid + o.test < 1))
     fail<ValueError>("text", fmt::format("shares of valid and test must be positive and sum to less than 1: "
                                          "got {} and {}",
                                          o.valid, o.test));
   const auto size = static_cast<double>(text.size());
-  const std::size_t first = word_end(text, static_cast<std::size_t>(size * (1 - o.valid - o.test)));
-  const std::size_t second = word_end(text, std::max(first, static_cast<std::size_t>(size * (1 - o.test))));
+  const auto near = static_cast<std::size_t>(size * std::min(o.valid, o.test) / 2);
+  const std::size_t first = cut_at(text, static_cast<std::size_t>(size * (1 - o.valid - o.test)), near, unit);
+  const std::size_t second =
+      cut_at(text, std::max(first, static_cast<std::size_t>(size * (1 - o.test))), near, unit);
   const Parts parts{text.substr(0, first), text.substr(first, second - first), text.substr(second)};
   if (split_text(parts.train, TextUnit::word).empty() || split_text(parts.valid, TextUnit::word).empty() ||
       split_text(parts.test, TextUnit::word).empty())
     fail<ValueError>("text",
-                     fmt::format("{} must have words for train, valid and test: got {} bytes, too few "
-                                 "to be cut in three",
+                     fmt::format("{} must have words for train, valid and test: got {} bytes, too few, or "
+                                 "with too few blanks, to be cut in three",
                                  name, text.size()));
   return parts;
 }
@@ -271,7 +282,7 @@ double TextPart::bits_per_character(double nats) const {
 
 Corpus make_corpus(std::string_view text, std::string_view name, Vocabulary vocabulary,
                    const CorpusOptions& options) {
-  const Parts parts = cut(text, name, options);
+  const Parts parts = cut(text, name, vocabulary.unit(), options);
   const auto part = [&](const char* what, std::string_view t) {
     return make_part(fmt::format("{} ({})", name, what), t, vocabulary);
   };
@@ -281,8 +292,9 @@ Corpus make_corpus(std::string_view text, std::string_view name, Vocabulary voca
 }
 
 Corpus make_corpus(std::string_view text, std::string_view name, const CorpusOptions& options) {
-  return make_corpus(text, name, Vocabulary(cut(text, name, options).train, options.unit, options.vocabulary),
-                     options);
+  return make_corpus(
+      text, name, Vocabulary(cut(text, name, options.unit, options).train, options.unit, options.vocabulary),
+      options);
 }
 
 TextStream::TextStream(TextPart part, const TextStreamOptions& options)

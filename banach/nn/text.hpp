@@ -85,7 +85,8 @@ struct CorpusOptions {
   double valid = 0.05, test = 0.05;  ///< shares of the text, at its end
 };
 
-/// A text in three contiguous parts, cut between words, with the vocabulary of the first one.
+/// A text in three contiguous parts, cut between words (of characters: between any two where no blank is
+/// near), with the vocabulary of the first one.
 struct Corpus {
   Vocabulary vocabulary;
   TextPart train, valid, test;

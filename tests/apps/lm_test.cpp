@@ -137,6 +137,28 @@ TEST_CASE("lm: every depth learns, and a training that is cut off goes on to the
   CHECK_THROWS_WITH(train_small(other, folder / "whole", true), Contains("--steps"));
 }
 
+TEST_CASE("lm: a rule that draws goes on with the same draws") {
+  const files::Folder folder;
+  const Settings settings = small_settings(write_text(folder), {"random-neumann:0.8"});
+  train_small(settings, folder / "whole");
+  int left = 6;  // between two looks
+  CHECK_THROWS_AS(train_small(settings, folder / "cut", false, [&] { return left-- == 0; }), Error);
+  train_small(settings, folder / "cut", true);
+  CHECK(weights(folder / "cut") == weights(folder / "whole"));
+}
+
+TEST_CASE("lm: a run goes on with its own text, by whatever path, and with no other") {
+  const files::Folder folder;
+  Settings settings = small_settings(write_text(folder), {"jfb"});
+  train_small(settings, folder / "checkpoint");
+  std::filesystem::rename(folder / "text.txt", folder / "moved.txt");
+  settings.text.file = folder / "moved.txt";
+  CHECK_NOTHROW(train_small(settings, folder / "checkpoint", true));
+  settings.text.file = write_text(folder, 399);
+  CHECK_THROWS_WITH(train_small(settings, folder / "checkpoint", true),
+                    Contains("--text of") && Contains("checksum"));
+}
+
 TEST_CASE("lm: the threads do not change the bits") {
   const files::Folder folder;
   const Settings settings = small_settings(write_text(folder), {"phantom-neumann:5:0.5"});
@@ -250,6 +272,10 @@ TEST_CASE("lm: the commands train, measure, write and compare") {
   CHECK_THAT(sampled.out, Catch::Matchers::StartsWith("the"));
   CHECK_THAT(sampled.err, Contains("from a cold start"));
 
+  write_text(folder, 410);
+  CHECK_THAT(command::run("lm eval --windows 1" + checkpoint).err, Contains("is not what"));
+  write_text(folder);
+
   const command::Outcome compared =
       command::run("lm compare --depths implicit,explicit:3 --seeds 0,1" + what + "--out '" + out + "2'");
   INFO(compared.err);
@@ -261,6 +287,8 @@ TEST_CASE("lm: the commands train, measure, write and compare") {
     CHECK(outcome.code == code);
     CHECK_THAT(outcome.err, Contains(why));
   };
+  for (const char* use : {"eval", "sample"})
+    fails(use + (" --checkpoint '" + out) + "2/checkpoint.safetensors'", 1, "'banach lm compare'");
   fails("train --depth none --out '" + out + "3'", 2, "there is no rule 'none'");
   fails("train --d 10 --heads 4 --out '" + out + "3'", 2, "must divide");
   fails("train --text '" + out + "none' --out '" + out + "3'", 1, "none");

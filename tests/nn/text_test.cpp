@@ -109,6 +109,18 @@ TEST_CASE("A vocabulary survives a checkpoint") {
   CHECK_THROWS_AS(Vocabulary::from_text(""), FileError);
 }
 
+TEST_CASE("A text of characters without blanks is cut between characters") {
+  std::string text;
+  for (int i = 0; i < 1000; ++i) text += "\u8bed";
+  const Corpus corpus = make_corpus(text, "t");
+  CHECK(corpus.train.size() + corpus.valid.size() + corpus.test.size() == 1000);
+  CHECK(corpus.train.size() == 900);
+  CHECK(corpus.valid.size() == 50);
+  CHECK(corpus.vocabulary.size() == 2);  // no character was cut in two
+  CHECK(corpus.test.unknown == 0);
+  CHECK_THROWS_AS(make_corpus(text, "t", {.unit = TextUnit::word}), ValueError);
+}
+
 TEST_CASE("A corpus is cut in three between words, with the vocabulary of the first part") {
   std::string text;
   for (int i = 0; i < 100; ++i) text += "wörd" + std::to_string(i) + " ";
