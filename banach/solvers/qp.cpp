@@ -575,7 +575,7 @@ class Batch {
     if (h <= 0.0) return true;
     double most = 0.0;
     for (std::int64_t j = 0; j < all_.n; ++j) most = std::max(most, std::abs(g[j]));
-    return h < (far_[static_cast<std::size_t>(i)] ? DBL_MAX : 1e9) * most;
+    return h < (far_[static_cast<std::size_t>(i)] ? DBL_MAX : 1e5) * most;
   }
 
   // What can_hold said when the problem was packed.

@@ -35,7 +35,8 @@ std::string_view name(QpStatus status);
 /// program so changed.
 ///
 /// Each problem is solved in units of its own, so that other units of z, of rows or of the objective change
-/// nothing; there what is smaller than 1e-8 counts as 0 where it is said what is active.
+/// nothing, as long as numbers stay between 1e-100 and 1e100; there what is smaller than 1e-8 counts as 0
+/// where it is said what is active.
 struct QpData {
   Tensor Q = {}, p = {}, G = {}, h = {}, A = {}, b = {};
 };

@@ -447,6 +447,30 @@ TEST_CASE("bounds meant for infinite ones change nothing, and far ones that bind
   }
 }
 
+TEST_CASE("a constraint almost far enough to be left out does not spoil the others", "[qp]") {
+  const Tensor G = values({-1.1960773081844385, 1.7348661267414336}, {2, 1});
+  for (const double far : {1e4, 1e5, 1e6, 208811621.80597922, 1e9, 1e10}) {
+    const QpSolution s = solve_qp({values({2.451533802752802}, {1, 1}), values({0.045399493919779772}, {1}),
+                                   G, values({far, 0.40391037027251409}, {2})});
+    INFO(far << ": " << s.report.to_string());
+    CHECK(s.report.solved());
+    CHECK(s.z.item() == Approx(-0.045399493919779772 / 2.451533802752802).epsilon(1e-9));
+  }
+}
+
+TEST_CASE("tiny and huge objectives are those of the same solution", "[qp]") {
+  const Tensor G = Tensor::eye(2, DType::f64), h = values({0.5, 1.0}, {2});
+  for (const double unit : {1e-280, 1e-200, 1e-170, 1e-150, 1e-50, 1.0, 1e50, 1e100}) {
+    const QpSolution s =
+        solve_qp({values({2 * unit, 0, 0, 2 * unit}, {2, 2}), values({-2 * unit, -5 * unit}, {2}), G, h});
+    INFO(unit << ": " << s.report.to_string());
+    CHECK(s.report.solved());
+    CHECK(largest_difference(s.z, h) <= 1e-9);
+    CHECK(s.lambda.at(0) == Approx(unit).epsilon(1e-9));
+    CHECK(s.lambda.at(1) == Approx(3 * unit).epsilon(1e-9));
+  }
+}
+
 TEST_CASE("certificates prove something at the problem's own size", "[qp]") {
   // min 1/2 z'Qz with sum z = s, z >= 0: feasible and strictly convex for every s.
   for (const std::int64_t n : {2, 3, 4, 6})

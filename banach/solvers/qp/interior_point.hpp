@@ -161,7 +161,7 @@ N normalising(N x, double least, double most) {
   const N one = number<N>(1.0);
   const auto as_given =
       ((x >= number<N>(least)) & (x <= number<N>(most))) | !(x > number<N>(0.0)) | !finite(x);
-  const N power = inverse_power(smaller(larger(x, number<N>(1e-150)), number<N>(1e150)));
+  const N power = inverse_power(smaller(larger(x, number<N>(1e-290)), number<N>(1e290)));
   return select(as_given, one, power);
 }
 
