@@ -87,7 +87,8 @@ report::PictureGrid recalled(const Results& results) {
 std::vector<report::KeyFigure> key_figures(const Results& results) {
   std::vector<report::KeyFigure> figures;
   for (const ModelResult& model : results.models)
-    figures.push_back({"Held-out loss, " + model.name, report::format_number(model.last().loss),
+    figures.push_back({"Held-out loss, " + model.name,
+                       model.failure.empty() ? report::format_number(model.last().loss) : "diverged",
                        fmt::format("{} parameters, {} of training", report::format_count(model.parameters),
                                    report::format_duration(model.seconds()))});
   figures.push_back({"Without memory", report::format_number(results.memoryless),

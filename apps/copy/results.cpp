@@ -1,5 +1,7 @@
 #include <apps/copy/results.hpp>
 
+#include <cmath>
+
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
@@ -27,7 +29,7 @@ double mean_of(const std::vector<Step>& steps, double Step::*field) {
 std::string at_the_end(const Results& results, const ModelResult& model) {
   std::string text = fmt::format(
       "{} ({} parameters) ends at a loss of {} nats on {} held-out sequences, {} of what is reached without "
-      "memory ({}); it recalls {} of the symbols wrong.",
+      "memory ({}); it says {} of the symbols wrong.",
       model.name, report::format_count(model.parameters), format_number(model.last().loss), results.test,
       report::format_percent(model.last().loss / results.memoryless, 2), format_number(results.memoryless),
       report::format_percent(model.last().wrong, 2));
@@ -126,7 +128,8 @@ cli::SummaryTable summary_table(const Results& results) {
   for (const ModelResult& model : results.models) {
     const Probe* p = model.below(goal);
     table.rows.push_back(
-        {model.name, report::format_count(model.parameters), format_number(model.last().loss),
+        {model.name, report::format_count(model.parameters),
+         model.failure.empty() ? format_number(model.last().loss) : "diverged",
          report::format_percent(model.last().wrong, 2), p ? report::format_duration(p->seconds) : "-",
          model.solves.empty()
              ? "-"
@@ -139,8 +142,9 @@ cli::SummaryTable summary_table(const Results& results) {
 std::vector<std::string> findings(const Results& results) {
   std::vector<std::string> found;
   for (const ModelResult& model : results.models) {
-    if (!model.failure.empty()) found.push_back(fmt::format("{}: {}.", model.name, model.failure));
-    found.push_back(at_the_end(results, model));
+    found.emplace_back();
+    if (!model.failure.empty()) found.back() = fmt::format("{} diverged: {}. ", model.name, model.failure);
+    if (std::isfinite(model.last().loss)) found.back() += at_the_end(results, model);
     if (!model.solves.empty()) found.back() += " " + how_solves_ended(model);
   }
   return found;

@@ -232,8 +232,8 @@ std::vector<std::string> rule_syntax() {
   return lines;
 }
 
-Rule parse_rule(const std::string& text) {
-  const Spec spec("--rules", text, allowed_rules());
+Rule parse_rule(const std::string& text, const std::string& option, const std::string& allowed) {
+  const Spec spec(option, text, allowed.empty() ? allowed_rules() : allowed);
   for (const Family& family : families())
     if (family.name() == hyphenated(spec.name())) {
       Rule rule = family.read(spec);

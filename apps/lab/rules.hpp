@@ -31,8 +31,10 @@ struct Rule {
   std::function<Dual(Dual r, int steps)> closed_form{};
 };
 
-/// Reads one rule. Throws cli::UsageError naming the bad part and what is allowed.
-Rule parse_rule(const std::string& spec);
+/// Reads one rule. Throws cli::UsageError naming the option, the bad part and what is allowed (empty: all
+/// rules).
+Rule parse_rule(const std::string& spec, const std::string& option = "--rules",
+                const std::string& allowed = {});
 
 /// Reads several; none may stand twice. "all" stands for one of each family.
 std::vector<Rule> parse_rules(const std::vector<std::string>& specs);

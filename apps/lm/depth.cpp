@@ -1,5 +1,9 @@
 #include <apps/lm/depth.hpp>
 
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <apps/cli/run.hpp>
 #include <apps/lab/rules.hpp>
 #include <apps/lab/spec.hpp>
 
@@ -17,10 +21,14 @@ nn::Depth parse_depth(const std::string& text, const SolveSettings& settings, st
   if (is_explicit(text)) {
     const lab::Spec spec("--depth", text, "explicit:L[:M]");
     spec.expect_parts(1, 2);
-    return nn::WeightTied{.layers = spec.count(1, "L"),
-                          .checkpoint_every = spec.has(2) ? spec.count(2, "M") : 0};
+    const int layers = spec.count(1, "L"), every = spec.has(2) ? spec.count(2, "M") : 0;
+    if (every > layers) spec.refuse(fmt::format("M must be at most L, not {}", every));
+    return nn::WeightTied{.layers = layers, .checkpoint_every = every};
   }
-  const lab::Rule rule = lab::parse_rule(text);
+  if (text.find(',') != text.npos)
+    throw cli::UsageError(
+        fmt::format("--depth {}: takes one; 'banach lm compare --depths' trains several", text));
+  const lab::Rule rule = lab::parse_rule(text, "--depth", fmt::format("{}", fmt::join(depth_syntax(), ", ")));
   return FixedPointOptions{.solver = lab::forward_solver(rule, settings.solver),
                            .backward = rule.backward(settings.adjoint_tolerance, seed),
                            .tolerance = settings.tolerance,

@@ -21,7 +21,7 @@ Score evaluate(LanguageModel& model, const nn::TextPart& part, std::int64_t batc
   const std::int64_t rows = std::clamp<std::int64_t>(part.size() / (length + 1), 1, batch);
   nn::TextStream stream(part, {.batch = rows, .length = length, .drop_last = false});
   const std::int64_t count = windows == 0 ? stream.windows() : std::min(windows, stream.windows());
-  double nats = 0, tokens = 0, evaluations = 0;
+  double nats = 0, tokens = 0, evaluations = 0, converged = 0;
   nn::SegmentMemory memory;
   for (std::int64_t i = 0; i < count; ++i) {
     const nn::TextWindow window = stream.next();
@@ -29,12 +29,16 @@ Score evaluate(LanguageModel& model, const nn::TextPart& part, std::int64_t batc
     const auto here = static_cast<double>(window.targets.size());
     nats += here * model.loss(reading.features, window.targets).item();
     tokens += here;
-    evaluations += mean_evaluations(reading.solution.report);
+    const SolveReport& report = reading.solution.report;
+    evaluations += mean_evaluations(report);
+    converged +=
+        report.count(Status::converged) / std::max<double>(1, static_cast<double>(report.samples.size()));
     memory = std::move(reading.memory);
   }
   nn::train(model);
   return {nats / tokens, evaluations / static_cast<double>(count),
-          std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count()};
+          std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(),
+          converged / static_cast<double>(count)};
 }
 
 }  // namespace banach::lm

@@ -66,17 +66,20 @@ void learn(const std::string& command, const Settings& settings) {
   train("lm-" + command, settings, place, results);
   if (several)
     add_curves(settings, place.checkpoint, results);
-  else
+  else if (results.models.front().divergence().empty())
     add_sample_of(place.checkpoint, results);
   cli::conclude(folder, {.summary_json = summary_json(results),
                          .metrics_csv = metrics_csv(results),
                          .page = make_page(results, "lm " + command),
                          .table = cli::text_table(summary_table(results)),
                          .sentences = findings(results)});
+  if (!several && !results.models.front().divergence().empty())
+    throw Error(fmt::format("{} diverged", results.models.front().name));
 }
 
 struct UseOptions {
   std::string checkpoint = "out/lm/checkpoint.safetensors";
+  std::string text = {};  // of one's own, to measure on
   std::vector<double> tolerances = {};
   int threads = 0;
   std::int64_t windows = 0;
@@ -130,37 +133,90 @@ Trained load_single(const std::string& checkpoint) {
   return trained;
 }
 
+void check_tolerance(const UseOptions& options, const Trained& trained) {
+  if (is_explicit(trained.depth) && !options.tolerances.empty())
+    throw cli::UsageError(
+        fmt::format("--tolerance: goes with an equilibrium; {} is {}", options.checkpoint, trained.depth));
+}
+
+struct NamedPart {
+  std::string name;
+  nn::TextPart part;
+};
+
+/// What eval reads: --text, or the parts of the checkpoint's own text that it was not trained on.
+std::vector<NamedPart> held_out(const UseOptions& options, const Trained& trained) {
+  if (!options.text.empty()) {
+    const Text text = load_text({.file = options.text});
+    return {{"text", nn::make_part(text.name, text.content, *trained.vocabulary)}};
+  }
+  try {
+    const Text text = load_text(trained.settings.text);
+    if (text.identity() != trained.text)
+      cli::note(fmt::format("the text {} is not what {} was trained on: {}, not {}", text.name,
+                            options.checkpoint, text.identity(), trained.text));
+    nn::Corpus corpus = nn::make_corpus(text.content, text.name, *trained.vocabulary);
+    return {{"valid", std::move(corpus.valid)}, {"test", std::move(corpus.test)}};
+  } catch (const FileError& error) {
+    throw FileError(
+        fmt::format("{}; {} was trained on it: --text FILE takes another", error.what(), options.checkpoint));
+  }
+}
+
 void evaluate_checkpoint(const UseOptions& options) {
   const Trained trained = load_single(options.checkpoint);
-  if (const Text text = load_text(trained.settings.text); text.identity() != trained.text)
-    cli::note(fmt::format("the text {} is not what {} was trained on: {}, not {}", text.name,
-                          options.checkpoint, text.identity(), trained.text));
-  const nn::Corpus corpus = load_corpus(trained.settings.text, *trained.vocabulary);
-  Results results;
-  note_text(results, corpus);
+  const bool layers = is_explicit(trained.depth);
+  check_tolerance(options, trained);
+  const std::vector<NamedPart> parts = held_out(options, trained);
+  std::vector<std::string> head{"tolerance", "evaluations", "converged"};
+  for (const char* unit : {"bits/char", "perplexity"})
+    for (const NamedPart& p : parts) head.push_back(fmt::format("{} ({})", p.name, unit));
+  head.emplace_back("seconds");
+  for (const auto& [name, part] : parts)
+    if (100 * part.unknown > part.size())
+      cli::note(fmt::format(
+          "{}: {} of the tokens are unknown and count as one symbol: bits and perplexity are "
+          "too low",
+          part.name,
+          report::format_percent(static_cast<double>(part.unknown) / static_cast<double>(part.size()), 1)));
   std::vector<double> tolerances = options.tolerances;
-  if (tolerances.empty() || is_explicit(trained.depth)) tolerances = {trained.settings.solve.tolerance};
+  if (tolerances.empty()) tolerances = {trained.settings.solve.tolerance};
   std::vector<std::vector<std::string>> rows;
   for (const double tolerance : tolerances) {
-    const auto score = [&](const nn::TextPart& part) {
-      return evaluate(*trained.model, part, trained.settings.train.batch, trained.settings.train.length,
-                      depth_of(trained, tolerance), options.windows);
-    };
-    const Score valid = score(corpus.valid), test = score(corpus.test);
-    rows.push_back(
-        {is_explicit(trained.depth) ? trained.depth : report::format_number(tolerance),
-         report::format_fixed(test.evaluations, 2), report::format_fixed(results.valid_bits(valid), 4),
-         report::format_fixed(results.test_bits(test), 4), report::format_fixed(valid.perplexity(), 4),
-         report::format_fixed(test.perplexity(), 4), report::format_fixed(valid.seconds + test.seconds, 2)});
+    std::vector<std::string> bits, perplexities;
+    double seconds = 0;
+    Score score;
+    for (const auto& [name, part] : parts) {
+      score = evaluate(*trained.model, part, trained.settings.train.batch, trained.settings.train.length,
+                       depth_of(trained, tolerance), options.windows);
+      bits.push_back(report::format_fixed(part.bits_per_character(score.nats), 4));
+      perplexities.push_back(report::format_fixed(score.perplexity(), 4));
+      seconds += score.seconds;
+    }
+    std::vector<std::string> row{layers ? trained.depth : report::format_number(tolerance),
+                                 report::format_fixed(score.evaluations, 2),
+                                 layers ? "-" : report::format_percent(score.converged, 1)};
+    row.insert(row.end(), bits.begin(), bits.end());
+    row.insert(row.end(), perplexities.begin(), perplexities.end());
+    row.push_back(report::format_fixed(seconds, 2));
+    rows.push_back(std::move(row));
   }
-  fmt::print("{}", cli::text_table({"tolerance", "evaluations", "valid (bits/char)", "test (bits/char)",
-                                    "valid (perplexity)", "test (perplexity)", "seconds"},
-                                   rows));
+  fmt::print("{}", cli::text_table(head, rows));
 }
 
 void sample_checkpoint(const UseOptions& options) {
   if (options.tolerances.size() > 1) throw cli::UsageError("--tolerance: sample takes one");
   const Trained trained = load_single(options.checkpoint);
+  check_tolerance(options, trained);
+  if (options.sample.compare && is_explicit(trained.depth))
+    throw cli::UsageError(fmt::format("--compare-starts: goes with an equilibrium; {} is {}",
+                                      options.checkpoint, trained.depth));
+  const std::string& prompt = options.sample.prompt;
+  nn::parse_text(nn::Bytes(prompt.begin(), prompt.end()), "--prompt");  // complains if it is not UTF-8
+  const std::vector<std::int64_t> tokens = trained.vocabulary->encode(prompt);
+  if (const auto strange = std::count(tokens.begin(), tokens.end(), nn::Vocabulary::unknown); strange > 0)
+    cli::note(fmt::format("--prompt: {} of its {} characters or words are not in the vocabulary", strange,
+                          tokens.size()));
   const double tolerance =
       options.tolerances.empty() ? trained.settings.solve.tolerance : options.tolerances.front();
   SampleCost cost;
@@ -184,7 +240,8 @@ cli::Subcommand add_learning(CLI::App& app, const std::string& name, const std::
                         "reversible:0.8:12", "explicit:12", "explicit:24",   "explicit:48",
                         "explicit:48:7"};
   add_train_options(*command, *settings, name == "compare");
-  return {command, [settings, name] {
+  return {command, [settings, name, command] {
+            check_given(*command, *settings);
             cli::use_threads(settings->common.threads);
             learn(name, *settings);
           }};
@@ -196,6 +253,10 @@ cli::Subcommand add_eval(CLI::App& app) {
   command->get_formatter()->column_width(26);
   const auto options = std::make_shared<UseOptions>();
   add_use_options(*command, *options, true);
+  command->add_option("--text", options->text, "A text of your own, all of it (default: what was held out)")
+      ->option_text("FILE")
+      ->group("Model")
+      ->check(cli::path());
   command->add_option("--windows", options->windows, "Only the first so many of each text (default: all)")
       ->option_text("N")
       ->group("Model")

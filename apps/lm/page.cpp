@@ -165,14 +165,21 @@ std::vector<report::KeyFigure> key_figures(const Results& results) {
   }
   for (const ModelResult& m : results.models) {
     if (figures.size() == 3) break;
+    if (const std::string why = m.divergence(); !why.empty()) {
+      figures.push_back({m.name, "diverged", why});
+      continue;
+    }
+    const std::string unknown_ones = unknown_in_words(results);
     figures.push_back({m.name, report::format_fixed(results.test_bits(m.test), 3),
-                       fmt::format("bits a character on the test text; perplexity {} a token",
-                                   report::format_fixed(m.test.perplexity(), 2))});
+                       fmt::format("bits a character on the test text; perplexity {} a token{}{}",
+                                   report::format_fixed(m.test.perplexity(), 2),
+                                   unknown_ones.empty() ? "" : "; ", unknown_ones)});
   }
   if (results.models.size() != 1) return figures;
   const ModelResult& m = results.models.front();
-  figures.push_back({"Memory of one step", report::format_bytes(m.cost.peak_bytes),
-                     "of the cell, without embedding, output layer and optimiser"});
+  if (m.failure.empty())
+    figures.push_back({"Memory of one step", report::format_bytes(m.cost.peak_bytes),
+                       "of the cell, without embedding, output layer and optimiser"});
   figures.push_back({"Training", report::format_duration(m.seconds()),
                      fmt::format("{} steps, {} parameters", report::format_count(std::ssize(m.steps)),
                                  report::format_count(m.parameters))});

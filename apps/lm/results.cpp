@@ -13,7 +13,7 @@
 
 namespace banach::lm {
 
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Score, nats, evaluations, seconds)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Score, nats, evaluations, seconds, converged)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Probe, step, seconds, valid)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Cost, forward_seconds, backward_seconds, forward, backward, tape_bytes,
                                    history_bytes, peak_bytes)
@@ -52,12 +52,26 @@ std::string of(const DepthMean& d, double (*figure)(const ModelResult&), int dec
              : fmt::format("{} ± {}", mean, report::format_fixed(d.deviation(figure), decimals));
 }
 
-std::string compared(double value, double with) {
-  const double more = 100 * (value / with - 1);
-  return fmt::format("{:.2f} % {}", std::abs(more), more < 0 ? "lower" : "higher");
+/// Of perplexities.
+std::string compared(const DepthMean& d, const DepthMean& with) {
+  const double mean = d.mean(perplexity_of), other = with.mean(perplexity_of),
+               more = 100 * (mean / other - 1);
+  const double spread = std::hypot(d.deviation(perplexity_of), with.deviation(perplexity_of));
+  return fmt::format("{:.2f} % {}{}", std::abs(more), more < 0 ? "lower" : "higher",
+                     std::abs(mean - other) <= spread ? " (no difference beyond that of the seeds)" : "");
+}
+
+/// Of what was not measured, a dash.
+std::string measured(double value, int decimals) {
+  return std::isfinite(value) ? report::format_fixed(value, decimals) : "-";
 }
 
 }  // namespace
+
+std::string ModelResult::divergence() const {
+  if (!failure.empty() || std::isfinite(test.perplexity())) return failure;
+  return "the perplexity on the test text is not finite";
+}
 
 double Score::perplexity() const { return std::exp(nats); }
 
@@ -68,12 +82,21 @@ double Results::test_bits(const Score& s) const {
   return s.nats / std::numbers::ln2 * test_tokens_a_character;
 }
 
+std::string unknown_in_words(const Results& results) {
+  if (results.test_unknown <= 0.01) return {};
+  return fmt::format(
+      "{} of the tokens of the test text are unknown and count as one symbol, which makes bits a "
+      "character and perplexity too low",
+      report::format_percent(results.test_unknown, 1));
+}
+
 void note_text(Results& results, const nn::Corpus& corpus) {
   const auto rate = [](const nn::TextPart& part) {
     return static_cast<double>(part.size()) / static_cast<double>(part.characters);
   };
   results.valid_tokens_a_character = rate(corpus.valid);
   results.test_tokens_a_character = rate(corpus.test);
+  results.test_unknown = static_cast<double>(corpus.test.unknown) / static_cast<double>(corpus.test.size());
   const bool words = corpus.vocabulary.unit() == nn::TextUnit::word;
   results.text = {{"unit", words ? "word" : "character"},
                   {"vocabulary", report::format_count(corpus.vocabulary.size())}};
@@ -153,12 +176,12 @@ cli::SummaryTable summary_table(const Results& results) {
   constexpr double mib = 1024.0 * 1024.0;
   for (const ModelResult& m : results.models) {
     const Cost& c = m.cost;
-    table.rows.push_back(
-        {m.name, report::format_fixed(results.test_bits(m.test), 3),
-         report::format_fixed(m.test.perplexity(), 3), report::format_fixed(m.test.evaluations, 1),
-         report::format_fixed(1e3 * c.forward_seconds, 1), report::format_fixed(1e3 * c.backward_seconds, 1),
-         report::format_fixed(c.history_bytes / mib, 1), report::format_fixed(c.tape_bytes / mib, 1),
-         report::format_fixed(c.peak_bytes / mib, 1), report::format_duration(m.seconds())});
+    table.rows.push_back({m.name,
+                          m.divergence().empty() ? measured(results.test_bits(m.test), 3) : "diverged",
+                          measured(m.test.perplexity(), 3), measured(m.test.evaluations, 1),
+                          measured(1e3 * c.forward_seconds, 1), measured(1e3 * c.backward_seconds, 1),
+                          measured(c.history_bytes / mib, 1), measured(c.tape_bytes / mib, 1),
+                          measured(c.peak_bytes / mib, 1), report::format_duration(m.seconds())});
   }
   return table;
 }
@@ -199,15 +222,16 @@ Standing standing(const Results& results) {
 std::vector<std::string> findings(const Results& results) {
   std::vector<std::string> found;
   for (const ModelResult& m : results.models)
-    if (!m.failure.empty()) found.push_back(fmt::format("{}: {}.", m.name, m.failure));
+    if (const std::string why = m.divergence(); !why.empty())
+      found.push_back(fmt::format("{} diverged: {}.", m.name, why));
   const Standing s = standing(results);
   if (s.equilibrium && s.layers) {
     found.push_back(fmt::format(
         "The best equilibrium, {}, has a perplexity of {} a token on the test text, {} than the best "
         "explicit network, {}, with {}; all have {} parameters and read the same text.",
-        s.equilibrium->depth, of(*s.equilibrium, perplexity_of, 3),
-        compared(s.equilibrium->mean(perplexity_of), s.layers->mean(perplexity_of)), s.layers->depth,
-        of(*s.layers, perplexity_of, 3), report::format_count(results.models.front().parameters)));
+        s.equilibrium->depth, of(*s.equilibrium, perplexity_of, 3), compared(*s.equilibrium, *s.layers),
+        s.layers->depth, of(*s.layers, perplexity_of, 3),
+        report::format_count(results.models.front().parameters)));
     std::string shares;
     for (const DepthMean& d : s.depths)
       if (is_explicit(d.depth))
@@ -218,21 +242,23 @@ std::vector<std::string> findings(const Results& results) {
                                 report::format_bytes(s.equilibrium->mean(peak_of)), shares));
   } else {
     for (const DepthMean& d : s.depths)
-      found.push_back(fmt::format("{}: perplexity {} a token on the test text, after {} of training.",
-                                  d.depth, of(d, perplexity_of, 3),
-                                  report::format_duration(d.mean(seconds_of))));
+      if (std::isfinite(d.mean(perplexity_of)))
+        found.push_back(fmt::format("{}: perplexity {} a token on the test text, after {} of training.",
+                                    d.depth, of(d, perplexity_of, 3),
+                                    report::format_duration(d.mean(seconds_of))));
   }
   if (s.exact) {
     for (const DepthMean& d : s.depths)
-      if (&d != s.exact && !is_explicit(d.depth))
+      if (&d != s.exact && !is_explicit(d.depth) && std::isfinite(d.mean(perplexity_of)) &&
+          std::isfinite(s.exact->mean(perplexity_of)))
         found.push_back(fmt::format(
             "{}: its backward pass is {} times as fast as that of the exact rule, {} against {}; its "
             "perplexity is {} than that rule's.",
             d.depth, report::format_number(s.exact->mean(backward_time) / d.mean(backward_time)),
             report::format_si(d.mean(backward_time), "s"),
-            report::format_si(s.exact->mean(backward_time), "s"),
-            compared(d.mean(perplexity_of), s.exact->mean(perplexity_of))));
+            report::format_si(s.exact->mean(backward_time), "s"), compared(d, *s.exact)));
   }
+  if (const std::string text = unknown_in_words(results); !text.empty()) found.push_back(text + ".");
   if (std::isfinite(results.resident_bytes))
     found.push_back(
         fmt::format("The process had {} in RAM at most.", report::format_bytes(results.resident_bytes)));

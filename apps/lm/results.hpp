@@ -28,6 +28,7 @@ struct Score {
   double nats = unknown;         ///< a token
   double evaluations = unknown;  ///< of the cell, mean over samples
   double seconds = unknown;
+  double converged = unknown;  ///< share of the samples that met the tolerance
   double perplexity() const;
 };
 
@@ -57,6 +58,8 @@ struct ModelResult {
   std::string failure{};  ///< why training stopped before its end, if it did
 
   double seconds() const { return training::total_seconds(steps); }
+  /// In what its training ended badly: the failure, or a perplexity that is not finite; else empty.
+  std::string divergence() const;
 };
 /// All but the steps, for a checkpoint.
 std::string to_text(const ModelResult& model);
@@ -72,6 +75,7 @@ struct CostCurve {
 
 struct Results {
   cli::Entries settings, environment, text;
+  double test_unknown = 0;  ///< share of the tokens
   double valid_tokens_a_character = unknown, test_tokens_a_character = unknown;
   std::vector<ModelResult> models;
   std::vector<CostCurve> curves;
@@ -81,6 +85,8 @@ struct Results {
   double valid_bits(const Score& score) const;  ///< a character
   double test_bits(const Score& score) const;
 };
+/// "3.1 % of the words of the test text are unknown...", where it is more than 1 %; else empty.
+std::string unknown_in_words(const Results& results);
 /// Takes down what the text is.
 void note_text(Results& results, const nn::Corpus& corpus);
 

@@ -141,6 +141,7 @@ void add_training_options(CLI::App& app, TrainSettings& o) {
 }  // namespace
 
 void add_train_options(CLI::App& app, Settings& o, bool several) {
+  o.several = several;
   add_text_options(app, o.text);
   add_model_options(app, o.architecture);
   const auto depth = cli::in_group("Depth");
@@ -185,25 +186,47 @@ void check(const Settings& o) {
   const Architecture& a = o.architecture;
   if (a.cell == "transformer" && a.d % a.heads != 0)
     throw cli::UsageError(fmt::format("--heads {}: must divide --d {}", a.heads, a.d));
+  if (o.train.pretrain >= o.train.steps)
+    throw cli::UsageError(
+        fmt::format("--pretrain {}: must be less than --steps {}, or no equilibrium is trained",
+                    o.train.pretrain, o.train.steps));
+}
+
+void check_given(const CLI::App& app, const Settings& o) {
+  const auto given = [&](const char* name) {
+    const CLI::Option* option = app.get_option_no_throw(name);
+    return option && option->count() > 0;
+  };
+  if (given("--text") && given("--data"))
+    throw cli::UsageError("--text and --data exclude each other: both say what is read");
+  if (given("--seeds") && given("--seed"))
+    throw cli::UsageError("--seeds and --seed exclude each other: --seeds has them all");
+  const bool trellis = o.architecture.cell == "trellis";
+  for (const char* name : {"--heads", "--hidden", "--memory", "--pre-norm"})
+    if (trellis && given(name))
+      throw cli::UsageError(fmt::format("{} goes with --cell transformer, not trellis", name));
+  if (!trellis && given("--dilations"))
+    throw cli::UsageError("--dilations goes with --cell trellis, not transformer");
 }
 
 cli::Entries describe(const Settings& s) {
   const Architecture& a = s.architecture;
   const TrainSettings& t = s.train;
   const auto number = [](double x) { return fmt::format("{:g}", x); };
-  cli::Entries entries{{"--depths", fmt::format("{}", fmt::join(s.depths, ","))},
-                       {"--seeds", s.seeds.empty() ? std::to_string(s.common.seed)
-                                                   : fmt::format("{}", fmt::join(s.seeds, ","))},
-                       {"--data", s.text.file.empty() ? s.text.data : ""},
-                       {"--text", s.text.file},
-                       {"--unit", s.text.unit},
-                       {"--vocabulary", std::to_string(s.text.vocabulary)},
-                       {"--cell", a.cell},
-                       {"--d", std::to_string(a.d)},
-                       {"--weight-norm", a.weight_norm ? "yes" : "no"},
-                       {"--dropout", number(a.dropout)},
-                       {"--cutoffs", fmt::format("{}", fmt::join(a.cutoffs, ","))},
-                       {"--untied", a.tied ? "no" : "yes"}};
+  cli::Entries entries{
+      {s.several ? "--depths" : "--depth", fmt::format("{}", fmt::join(s.depths, ","))},
+      {s.several ? "--seeds" : "--seed",
+       s.seeds.empty() ? std::to_string(s.common.seed) : fmt::format("{}", fmt::join(s.seeds, ","))},
+      {"--data", s.text.file.empty() ? s.text.data : ""},
+      {"--text", s.text.file},
+      {"--unit", s.text.unit},
+      {"--vocabulary", std::to_string(s.text.vocabulary)},
+      {"--cell", a.cell},
+      {"--d", std::to_string(a.d)},
+      {"--weight-norm", a.weight_norm ? "yes" : "no"},
+      {"--dropout", number(a.dropout)},
+      {"--cutoffs", fmt::format("{}", fmt::join(a.cutoffs, ","))},
+      {"--untied", a.tied ? "no" : "yes"}};
   if (a.cell == "trellis")
     entries.emplace_back("--dilations", fmt::format("{}", fmt::join(a.dilations, ",")));
   else

@@ -59,6 +59,7 @@ struct Settings {
   TrainSettings train;
   std::vector<std::string> depths = {"phantom-neumann:5:0.5"};  ///< how deep the cell is run: see depth.hpp
   std::vector<std::uint64_t> seeds = {};                        ///< none: that of `common`
+  bool several = false;                                         ///< as compare takes them
 };
 
 /// Declares what trains; `several`: lists of depths and seeds, as compare takes them.
@@ -66,6 +67,8 @@ void add_train_options(CLI::App& app, Settings& settings, bool several);
 
 /// Throws cli::UsageError for settings that contradict one another.
 void check(const Settings& settings);
+/// The same for options that were given and would be ignored.
+void check_given(const CLI::App& app, const Settings& settings);
 
 /// All settings that decide what is computed, by the name of their option.
 cli::Entries describe(const Settings& settings);

@@ -123,18 +123,6 @@ std::size_t cut_at(std::string_view text, std::size_t at, std::size_t near, Text
   return at;
 }
 
-TextPart make_part(std::string name, std::string_view text, const Vocabulary& vocabulary) {
-  auto tokens = vocabulary.encode(text);
-  if (tokens.empty())
-    fail<ValueError>(
-        "text", fmt::format("{} must have at least one character or word: got {} bytes", name, text.size()));
-  const auto unknown = std::count(tokens.begin(), tokens.end(), Vocabulary::unknown);
-  return {.name = std::move(name),
-          .tokens = std::make_shared<const std::vector<std::int64_t>>(std::move(tokens)),
-          .characters = count_characters(text),
-          .unknown = unknown};
-}
-
 struct Parts {
   std::string_view train, valid, test;
 };
@@ -278,6 +266,18 @@ Vocabulary Vocabulary::from_text(std::string_view text) {
 
 double TextPart::bits_per_character(double nats) const {
   return nats / std::numbers::ln2 * static_cast<double>(size()) / static_cast<double>(characters);
+}
+
+TextPart make_part(std::string name, std::string_view text, const Vocabulary& vocabulary) {
+  auto tokens = vocabulary.encode(text);
+  if (tokens.empty())
+    fail<ValueError>(
+        "text", fmt::format("{} must have at least one character or word: got {} bytes", name, text.size()));
+  const auto unknown = std::count(tokens.begin(), tokens.end(), Vocabulary::unknown);
+  return {.name = std::move(name),
+          .tokens = std::make_shared<const std::vector<std::int64_t>>(std::move(tokens)),
+          .characters = count_characters(text),
+          .unknown = unknown};
 }
 
 Corpus make_corpus(std::string_view text, std::string_view name, Vocabulary vocabulary,

@@ -79,6 +79,9 @@ struct TextPart {
   double bits_per_character(double nats) const;
 };
 
+/// A whole text. Throws ValueError naming it if it is empty.
+TextPart make_part(std::string name, std::string_view text, const Vocabulary& vocabulary);
+
 struct CorpusOptions {
   TextUnit unit = TextUnit::character;
   std::int64_t vocabulary = 0;       ///< most entries; 0: all that the training part has

@@ -76,6 +76,10 @@ TEST_CASE("lm: a depth is an equilibrium with its rule, or layers") {
   CHECK(std::get<FixedPointOptions>(parse_depth("reversible:0.8:5", {})).max_steps == 5);
   CHECK_THROWS_AS(parse_depth("explicit", {}), cli::UsageError);
   CHECK_THROWS_AS(parse_depth("explicit:0", {}), cli::UsageError);
+  CHECK_THROWS_WITH(parse_depth("explicit:3:4", {}), Contains("M must be at most L"));
+  CHECK_THROWS_WITH(parse_depth("implicit,jfb", {}), Contains("lm compare"));
+  CHECK_THROWS_WITH(parse_depth("all", {}), Contains("--depth all") && Contains("explicit:L[:M]") &&
+                                                !Contains("truncated:K, reversible:B[:STEPS], all"));
   CHECK_THROWS_AS(parse_depth("nonsense", {}), cli::UsageError);
 }
 
@@ -157,6 +161,28 @@ TEST_CASE("lm: a run goes on with its own text, by whatever path, and with no ot
   settings.text.file = write_text(folder, 399);
   CHECK_THROWS_WITH(train_small(settings, folder / "checkpoint", true),
                     Contains("--text of") && Contains("checksum"));
+}
+
+TEST_CASE("lm: a comparison says where seeds differ as much, and what share of the text is unknown") {
+  Results results;
+  const auto add = [&](const std::string& depth, double nats) {
+    ModelResult model{.name = depth, .depth = depth};
+    model.test.nats = nats;
+    results.models.push_back(model);
+  };
+  for (const double nats : {1.0, 1.2}) add("jfb", nats);
+  for (const double nats : {1.05, 1.3}) add("explicit:3", nats);
+  const auto text = [&] {
+    std::string all;
+    for (const std::string& sentence : findings(results)) all += sentence;
+    return all;
+  };
+  CHECK_THAT(text(), Contains("no difference beyond") && !Contains("unknown"));
+  results.models[0].failure = "it stopped";
+  CHECK_THAT(text(), Contains("jfb diverged: it stopped."));
+  results.models[2].test.nats = results.models[3].test.nats = 2.0;
+  results.test_unknown = 0.05;
+  CHECK_THAT(text(), !Contains("no difference beyond") && Contains("5.0 % of the tokens"));
 }
 
 TEST_CASE("lm: the threads do not change the bits") {
@@ -289,6 +315,33 @@ TEST_CASE("lm: the commands train, measure, write and compare") {
   };
   for (const char* use : {"eval", "sample"})
     fails(use + (" --checkpoint '" + out) + "2/checkpoint.safetensors'", 1, "'banach lm compare'");
+  CHECK_THAT(scores.out, Contains("converged") && Contains("%"));
+  const command::Outcome own = command::run("lm eval --text '" + text + "'" + checkpoint);
+  CHECK(own.code == 0);
+  CHECK_THAT(own.out, Contains("text (bits/char)"));
+  CHECK_THAT(command::run("lm sample --tokens 2 --prompt 'the §§'" + checkpoint).err, Contains("2 of its 6"));
+  CHECK(command::run("lm sample --tokens 2 --prompt \"$(printf 'a\\377')\"" + checkpoint).code == 1);
+  std::filesystem::rename(text, folder / "moved.txt");
+  fails("eval" + checkpoint, 1, "was trained on it: --text FILE");
+  std::filesystem::rename(folder / "moved.txt", text);
+
+  const command::Outcome lost =
+      command::run("lm train --learning-rate 1e9 --warmup 0" + what + "--out '" + out + "4'");
+  CHECK(lost.code == 1);
+  CHECK_THAT(lost.out, Contains("diverged") && !Contains("nan"));
+  CHECK(!nn::read_file(out + "4/report.html").empty());
+
+  REQUIRE(command::run("lm train --depth explicit:2" + what + "--out '" + out + "5'").code == 0);
+  const std::string layers = " --checkpoint '" + out + "5/checkpoint.safetensors'";
+  fails("sample --compare-starts" + layers, 2, "--compare-starts");
+  fails("eval --tolerance 0.1" + layers, 2, "--tolerance");
+  fails("train --seed 1 --resume" + what + "--out '" + out + "'", 1, "--seed 0, not 1");
+
+  fails("train --data austen --text '" + text + "'", 2, "exclude each other");
+  fails("train --steps 5 --pretrain 5", 2, "--pretrain 5: must be less");
+  fails("compare --seed 1 --seeds 1,2", 2, "exclude each other");
+  fails("train --dilations 1,2", 2, "--dilations goes with --cell trellis");
+  fails("train --cell trellis --heads 2", 2, "--heads goes with --cell transformer");
   fails("train --depth none --out '" + out + "3'", 2, "there is no rule 'none'");
   fails("train --d 10 --heads 4 --out '" + out + "3'", 2, "must divide");
   fails("train --text '" + out + "none' --out '" + out + "3'", 1, "none");
