@@ -34,7 +34,8 @@ using SequenceBody = std::function<Var(const Var& z)>;
 ///   memory, dropout masks, normalised weights) is computed here, once.
 /// - start(x): z0.
 /// - output(z): (batch, length, d_model), what a head reads.
-/// - remember(old, z, x): the memory of the next segment, from that of this one and what was found.
+/// - remember(old, z, x): the memory of the next segment, from that of this one and what was found. An
+///   explicit network has one memory too, the states of its last layer, which all its layers see.
 template <class C>
 concept SequenceCell = Module<C> &&
     requires(const C& cell, const Var& x, const SegmentMemory& memory, const Tensor& values) {

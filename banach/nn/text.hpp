@@ -113,8 +113,8 @@ struct TextStreamOptions {
 };
 
 /// Cuts a part into `batch` contiguous rows and reads all of them from left to right, a window at a time: row
-/// b of a window goes on where row b of the last one ended. After the last window it begins anew. Less than
-/// one token a row is left over at the end.
+/// b of a window goes on where row b of the last one ended. After the last window it begins anew. What
+/// does not fill the rows evenly is left over at the end: less than `batch` tokens.
 class TextStream {
  public:
   /// Throws ValueError naming the part and the tokens needed if it is too short for one window.

@@ -21,11 +21,10 @@ struct Lag {
       : distance(positions) {
     const std::int64_t length = like.size(1), entering = std::min(distance, length);
     const Tensor seen = before.defined() ? last_positions({}, before, distance) : Tensor();
-    const std::int64_t missing = distance - (seen.defined() ? seen.shape()[1] : 0);
+    const std::int64_t zeros = std::min(entering, distance - (seen.defined() ? seen.shape()[1] : 0));
     const NoGrad off;
-    front = Var(Tensor::zeros({like.size(0), missing, width}, like.dtype()));
-    if (seen.defined()) front = concat({front, Var(seen)}, 1);
-    front = slice(front, 1, 0, entering);
+    front = Var(Tensor::zeros({like.size(0), zeros, width}, like.dtype()));
+    if (zeros < entering) front = concat({front, slice(Var(seen), 1, 0, entering - zeros)}, 1);
   }
   Var operator()(const Var& v) const {
     const std::int64_t staying = v.size(1) - front.size(1);

@@ -20,9 +20,10 @@ struct AttentionOptions {
 /// With h heads, q is (..., l, h d), head i having columns i d to (i + 1) d, and so on: the result, (..., l,
 /// h e), is that of each head alone.
 ///
-/// A hidden key (causal, or -infinity in the mask) has no influence, whatever it holds, NaN included. A query
-/// that sees no key gets zeros, and gives none of its cotangent on. Throws ShapeError if the shapes do not
-/// fit.
+/// A hidden key (causal, or -infinity in the mask) has no influence on values and first derivatives, whatever
+/// it holds, NaN included. A query that sees no key gets zeros, and gives none of its cotangent on. Throws
+/// ShapeError if the shapes do not fit, DTypeError for mixed dtypes, ValueError unless heads >= 1 and the
+/// scale is finite.
 Var scaled_dot_product_attention(const Var& q, const Var& k, const Var& v,
                                  const AttentionOptions& options = {});
 
@@ -46,7 +47,7 @@ struct RelativeAttentionOptions {
 ///
 /// Heads, hidden keys and memory are as above: the scores of all distances are never held either, and those
 /// of content and of distance are added up without being moved. In a solve at fixed r, r is packed once.
-/// Throws ShapeError if the shapes do not fit.
+/// Throws as above.
 Var relative_attention(const Var& q, const Var& k, const Var& v, const Var& r, const Var& content_bias,
                        const Var& position_bias, const RelativeAttentionOptions& options = {});
 
