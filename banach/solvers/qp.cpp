@@ -125,7 +125,7 @@ Bounds bounds_of(const Problems& all) {
     for (std::int64_t i = 0; i < all.m; ++i) {
       const auto row = static_cast<std::size_t>(i);
       for (std::int64_t j = 0; j < all.n && single[row]; ++j) {
-        if (G[i * all.n + j] == 0.0) continue;
+        if (G[i * all.n + j] == 0.0 || !std::isfinite(G[i * all.n + j])) continue;
         if (column[row] >= 0 && column[row] != j) single[row] = 0;
         column[row] = j;
       }
@@ -308,7 +308,7 @@ class QpDerivative::Parts {
  public:
   Parts(const Problems& all, const Bounds& bounds, std::int64_t groups) : all_(all), bounds_(bounds) {
     groups_.resize(static_cast<std::size_t>(groups));
-    if (groups == 0) return;
+    if (groups == 0 && all_.count > 0) return;
     active_ = Tensor::empty({all_.count, all_.m}, DType::f64);
     holds_ = active_.mutable_data<double>();
     regularity_.resize(static_cast<std::size_t>(all_.count));
@@ -563,8 +563,17 @@ class Batch {
     if (about(6) == 0.0 && !convex(i))
       r = {QpStatus::non_convex, r.steps, nan, nan, nan, nan};
     else if (about(4) <= std::max(options_.tolerance, 1e-9) &&
-             (r.largest() <= options_.tolerance || rounded(i)))
+             (r.largest() <= options_.tolerance || rounded(i)) && representable(i))
       r.status = QpStatus::solved;
+  }
+
+  // Whether the solution has values in the dtype that it was asked for in.
+  bool representable(std::int64_t i) const {
+    if (all_.dtype == DType::f64) return true;
+    const auto fit = [](const double* v, std::int64_t count) {
+      return std::all_of(v, v + count, [](double x) { return std::abs(x) <= FLT_MAX; });
+    };
+    return fit(z + i * all_.n, all_.n) && fit(nu + i * all_.e, all_.e) && fit(lambda + i * all_.m, all_.m);
   }
 
   // Whether a row of G is one of the problem that is solved. Those without an entry are not, nor those with h
@@ -670,8 +679,7 @@ class Batch {
       impossible(i);
       return;
     } else if (r.status == QpStatus::max_steps) {
-      const bool primal_first = r.primal > r.dual;
-      if (primal_first ? cannot_be_met(i) || has_no_end(i) : has_no_end(i) || cannot_be_met(i)) return;
+      if (cannot_be_met(i) || has_no_end(i)) return;
     }
     if (r.status != QpStatus::non_finite && r.status != QpStatus::non_convex) return;
     std::fill_n(z + i * all_.n, all_.n, nan), std::fill_n(nu + i * all_.e, all_.e, nan);
@@ -740,13 +748,14 @@ class Batch {
       }
     Single::Answer a = s.solve(options_.max_steps);
     const double* b = all_.b.of(i);
-    double value = 0.0, most = 0.0, entry = 0.0, weight = 0.0;
-    Numbers left(static_cast<std::size_t>(n), 0.0);
+    double value = 0.0, weight = 0.0;
+    Numbers left(static_cast<std::size_t>(n), 0.0), entry(static_cast<std::size_t>(n), 0.0);
     const auto take = [&](const double* row, double w) {
       weight = std::max(weight, std::abs(w));
       for (std::int64_t j = 0; j < n; ++j) {
-        left[static_cast<std::size_t>(j)] += row[j] * w;
-        entry = std::max(entry, std::abs(row[j]));
+        const auto column = static_cast<std::size_t>(j);
+        left[column] += row[j] * w;
+        entry[column] = std::max(entry[column], std::abs(row[j]));
       }
     };
     for (std::int64_t k = 0; k < e; ++k) {
@@ -759,8 +768,10 @@ class Batch {
       value -= h[rows[static_cast<std::size_t>(k)]] * w;
       take(G + rows[static_cast<std::size_t>(k)] * n, w);
     }
-    for (double x : left) most = std::max(most, std::abs(x));
-    if (!proves(value, most, entry * weight)) return false;
+    if (!proves(value, 0.0, 0.0)) return false;
+    // Each variable beside its own entries: others may be in other units.
+    for (std::size_t j = 0; j < left.size(); ++j)
+      if (!proves(value, std::abs(left[j]), entry[j] * weight)) return false;
     for (std::int64_t k = 0; k < e; ++k) nu[i * e + k] = a.y[static_cast<std::size_t>(k)] / value;
     std::fill_n(lambda + i * all_.m, all_.m, 0.0);
     for (std::int64_t k = 0; k < m; ++k)

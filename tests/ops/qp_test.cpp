@@ -412,6 +412,17 @@ TEST_CASE("gradients have the same bits with any number of threads", "[qp]") {
   });
 }
 
+TEST_CASE("a batch of no problems has gradients of no problems", "[qp]") {
+  const Tape tape;
+  const Var p = leaf(Tensor::zeros({0, 2}, DType::f64)), G = leaf(Tensor::ones({1, 2}, DType::f64));
+  const QpSolved s = qp_solve({Var(Tensor::eye(2, DType::f64)), p, G, Var(values({1}, {1}))});
+  for (const Var& out : {s.z, s.lambda, s.slack}) {
+    const Vars g = grad(sum(out), {p, G});
+    CHECK(g[0].shape() == p.shape());
+    CHECK(max(abs(g[1])).item() == 0.0);
+  }
+}
+
 TEST_CASE("qp_solve from an earlier solution has the same gradients", "[qp]") {
   const Tensor Q = tensor({2.0, 0.5, 0.5, 1.0}, {2, 2}), G = tensor({1.0, 1.0, -1.0, 0.0}, {2, 2}),
                h = tensor({0.5, 0.25}, {2}), p = normal({5, 2}, 3);

@@ -471,6 +471,53 @@ TEST_CASE("tiny and huge objectives are those of the same solution", "[qp]") {
   }
 }
 
+TEST_CASE("a variable in tiny units does not make a feasible problem infeasible", "[qp]") {
+  const QpSolution s = solve_qp(
+      {values({3.1222599441182051e-24, -8.6847875860182982e-13, 7.1577944437059527e-13,
+               -8.6847875860182982e-13, 0.38562126774331462, 0.1710540009586824, 7.1577944437059527e-13,
+               0.1710540009586824, 1.4582558405904522},
+              {3, 3}),
+       values({-1.1818815722741583e-12, 0.2403071783021683, -0.4323873413682745}, {3}),
+       values({-1.2793978741726083e-12, 0, 0.63666854803965134, -3.4152409870758132e-13, 0, 0, 0,
+               3.2829817238857673, 0, 1.5867387181687358e-12, 0, 0},
+              {4, 3}),
+       values({-0.98857727594837808, 0.51392222956596689, 4.0470173507432072, 1.9559418562915094}, {4}),
+       values({0, 0, -0.74407342999314841}, {1, 3}), values({0.058672291510760866}, {1})});
+  CHECK(s.report.samples[0].status != QpStatus::primal_infeasible);
+}
+
+TEST_CASE("what has no feasible point is primal infeasible, unbounded or not", "[qp]") {
+  for (const double unit : {1.0, 1e-3, 1e-6}) {
+    const QpSolution s =
+        solve_qp({{}, values({0, -1}, {2}), values({1, 0, -1, 0}, {2, 2}), values({-unit, -unit}, {2})});
+    CHECK(s.report.samples[0].status == QpStatus::primal_infeasible);
+  }
+}
+
+TEST_CASE("bits do not depend on a neighbour that is not finite", "[qp]") {
+  const Tensor Q = values({3.5, 0, 2.25, .25, 0, 3.25, 0, .25, 2.25, 0, 14.75, 2, .25, .25, 2, 6}, {4, 4}),
+               p = values({-2.25, -1, -3.75, -2}, {4}), h = values({.25, .5, .5, 1}, {4});
+  const auto solved = [&](double beside) {
+    Tensor G = Tensor::zeros({2, 4, 4}, DType::f64);
+    const double diagonal[] = {3.5, 1.5, 2.5, 3.0};
+    for (std::int64_t k = 0; k < 4; ++k)
+      G.mutable_data<double>()[5 * k] = G.mutable_data<double>()[16 + 5 * k] = diagonal[k];
+    if (std::isnan(beside)) std::fill_n(G.mutable_data<double>() + 16, 16, beside);
+    return solve_qp({Q, p, G, h});
+  };
+  const QpSolution good = solved(0.0), bad = solved(std::nan(""));
+  CHECK(bad.report.samples[1].status == QpStatus::non_finite);
+  for (std::int64_t k = 0; k < 4; ++k) {
+    CHECK(bad.z.at(k) == good.z.at(k));
+    CHECK(bad.lambda.at(k) == good.lambda.at(k));
+  }
+}
+
+TEST_CASE("a solution beyond f32 is not called solved there", "[qp]") {
+  const QpSolution s = solve_qp({values({1e-10}, {1, 1}).to(DType::f32), values({1e30}, {1}).to(DType::f32)});
+  CHECK(s.report.samples[0].status != QpStatus::solved);
+}
+
 TEST_CASE("certificates prove something at the problem's own size", "[qp]") {
   // min 1/2 z'Qz with sum z = s, z >= 0: feasible and strictly convex for every s.
   for (const std::int64_t n : {2, 3, 4, 6})
