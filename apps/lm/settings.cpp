@@ -225,7 +225,7 @@ cli::Entries describe(const Settings& s) {
       {"--d", std::to_string(a.d)},
       {"--weight-norm", a.weight_norm ? "yes" : "no"},
       {"--dropout", number(a.dropout)},
-      {"--cutoffs", fmt::format("{}", fmt::join(a.cutoffs, ","))},
+      {"--cutoffs", a.cutoffs.empty() ? "none" : fmt::format("{}", fmt::join(a.cutoffs, ","))},
       {"--untied", a.tied ? "no" : "yes"}};
   if (a.cell == "trellis")
     entries.emplace_back("--dilations", fmt::format("{}", fmt::join(a.dilations, ",")));
