@@ -31,8 +31,10 @@
 #include <banach/ops/implicit/fixed_point.hpp>
 #include <banach/ops/implicit/linear_solve.hpp>
 #include <banach/ops/implicit/linearized.hpp>
+#include <banach/ops/implicit/log_det.hpp>
 #include <banach/ops/implicit/minimize.hpp>
 #include <banach/ops/implicit/monotone.hpp>
+#include <banach/ops/implicit/probe.hpp>
 #include <banach/ops/implicit/qp.hpp>
 #include <banach/ops/implicit/qp_admm.hpp>
 #include <banach/ops/implicit/qp_shift.hpp>

@@ -1,4 +1,3 @@
-#include <banach/engine/random.hpp>
 #include <banach/ops/elementwise.hpp>
 #include <banach/ops/implicit/node.hpp>
 #include <banach/ops/implicit/regularization.hpp>
@@ -10,18 +9,6 @@ namespace banach {
 namespace {
 
 constexpr std::string_view op_name = "jacobian_regularization";
-
-Tensor drawn(Random& random, Probe probe, const Var& like) {
-  Tensor v = Tensor::empty(like.shape(), like.dtype());
-  dispatch_floating(v.dtype(), [&](auto zero) {
-    using T = decltype(zero);
-    T* out = v.mutable_data<T>();
-    random.fill_normal(out, v.size());
-    if (probe == Probe::rademacher)
-      for (std::int64_t i = 0; i < v.size(); ++i) out[i] = out[i] < 0 ? T(-1) : T(1);
-  });
-  return v;
-}
 
 }  // namespace
 
@@ -40,7 +27,7 @@ Var jacobian_regularization(FunctionRef<Var(const Var&)> f, const Var& z,
   Random random(options.seed);
   Var total;
   for (int i = 0; i < options.probes; ++i) {
-    const Var pulled = at.pull({Var(drawn(random, options.probe, z))}).front();
+    const Var pulled = at.pull({Var(draw(random, options.probe, z.shape(), z.dtype()))}).front();
     const Var one = mean(square(pulled));
     total = total.defined() ? total + one : one;
   }

@@ -2,13 +2,9 @@
 // A penalty on the Jacobian of an equilibrium model's body.
 
 #include <banach/engine/grad.hpp>
+#include <banach/ops/implicit/probe.hpp>
 
 namespace banach {
-
-enum class Probe : std::uint8_t {
-  gaussian,    ///< standard normal entries
-  rademacher,  ///< -1 and 1, equally likely: the smaller variance, none at all for a diagonal J
-};
 
 struct JacobianRegularizationOptions {
   Probe probe = Probe::gaussian;
