@@ -120,3 +120,25 @@ TEST_CASE("the sensitivity of a gradient tells how far it is off") {
     if (std::abs(gradient - truth) < 0.1 * truth) CHECK(status.kind == GradientKind::exact);
   }
 }
+
+TEST_CASE("looking for a singular root beside costs no more than the adjoint did") {
+  // (I - J) has eigenvalues of 0.003 to 1: Krylov solves of it take hundreds of steps.
+  const std::int64_t n = 300;
+  Tensor slope = Tensor::empty({1, n}, DType::f64);
+  for (std::int64_t i = 0; i < n; ++i)
+    slope.mutable_data<double>()[i] =
+        std::pow(10.0, -2.5 * static_cast<double>(i) / static_cast<double>(n - 1));
+  const Tape tape;
+  const Var a = leaf(Tensor::zeros({1, n}, DType::f64));
+  const auto body = [&](const Var& z) { return z - Var(slope) * (z - 1.0) - 0.3 * square(z - 1.0) - a; };
+  const auto solved = fixed_point(body, Var(normal({1, n}, 5)) + 1.0,
+                                  {.solver = Anderson{},
+                                   .backward = Implicit{Gmres{.tolerance = 0.3}},
+                                   .tolerance = 1e-2,
+                                   .max_steps = 100000});
+  grad(sum(solved.z), {a});
+  INFO(solved.report.to_string() << "; " << solved.adjoint.last().to_string());
+  REQUIRE(solved.report.samples[0].status == Status::converged);
+  CHECK_FALSE(solved.adjoint.last().exact());
+  CHECK(solved.adjoint.last().evaluations <= 45);
+}

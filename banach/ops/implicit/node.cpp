@@ -3,6 +3,7 @@
 #include <banach/ops/implicit/iteration.hpp>
 #include <banach/ops/implicit/node.hpp>
 #include <banach/ops/implicit/replay.hpp>
+#include <banach/solvers/derivatives.hpp>
 #include <banach/solvers/vector.hpp>
 
 #include <fmt/format.h>
@@ -175,20 +176,42 @@ void check_sensitivity(const NodeAttrs& attrs, const VjpContext& c, const Var& l
   report.evaluations += f.evaluations();
   if (!any()) return;
 
+  // The others take two linear solves, each of at most half the products that the adjoint took, or 10:
+  // Newton's step by difference quotients, which keep nothing, and lambda's change there. What they cannot
+  // settle stays in doubt.
   const int before = f.evaluations();
-  const auto solve = [&](const Linearized& at, const Var& rhs, bool transposed) {
-    const auto product = [&](const Tensor& v) { return at.product(v, transposed); };
-    const Var b = choose_rows(f.rows(), is_doubted, rhs, Var(Tensor::zeros(rhs.shape(), rhs.dtype())));
-    return solve_linear(Gmres{.tolerance = 1e-2}, std::ref(product), b.value().reshape(f.rows())).x;
+  const Gmres gmres{.max_steps = std::max(10, report.evaluations / 2), .tolerance = 1e-2};
+  const auto chosen_rows = [&](const Var& rhs) {
+    return choose_rows(f.rows(), is_doubted, rhs, Var(Tensor::zeros(rhs.shape(), rhs.dtype())));
   };
-  const Tensor newton = solve(f, residual, false);
-  const Linearized there = f.at(f.state() + Var(newton.reshape(c.out.shape())));
-  const PoolVector<double> change = vec::row_norms(solve(there, there.vjp_state(adjoint) - pulled, true));
-  for (std::size_t i = 0; i < problems; ++i) {
-    if (!doubted[i]) continue;
-    GradientStatus& sample = report.samples[i];
-    sample.sensitivity = change[i] / scale[i];
-    if (!(sample.sensitivity <= sensitivity_limit)) sample.kind = GradientKind::approximate;
+  const auto give_up = [&](const PoolVector<Status>& status) {
+    for (std::size_t i = 0; i < problems; ++i)
+      if (doubted[i] && status[i] != Status::converged) {
+        report.samples[i].kind = GradientKind::approximate;
+        doubted[i] = 0;
+      }
+  };
+  const FixedPointProblem problem{[&](const Tensor& rows) {
+    const Var z(rows.reshape(c.out.shape()));
+    return attrs.body->trace.replay({&z, 1}, theta).front().value().reshape(f.rows());
+  }};
+  const StateMap product =
+      Derivatives(attrs.name(), problem)
+          .jvp_at(f.state().value().reshape(f.rows()), f.value().value().reshape(f.rows()));
+  const LinearSolution newton = solve_linear(gmres, product, chosen_rows(residual).value().reshape(f.rows()));
+  report.evaluations += newton.evaluations;
+  give_up(newton.status);
+  if (any()) {
+    const Linearized there = f.at(f.state() + Var(newton.x.reshape(c.out.shape())));
+    const AdjointSolve change = there.solve(gmres, chosen_rows(there.vjp_state(adjoint) - pulled));
+    give_up(change.status);
+    const PoolVector<double> changed = f.norms(change.solution);
+    for (std::size_t i = 0; i < problems; ++i) {
+      if (!doubted[i]) continue;
+      GradientStatus& sample = report.samples[i];
+      sample.sensitivity = changed[i] / scale[i];
+      if (!(sample.sensitivity <= sensitivity_limit)) sample.kind = GradientKind::approximate;
+    }
   }
   report.evaluations += f.evaluations() - before;
 }
