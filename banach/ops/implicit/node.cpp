@@ -180,7 +180,8 @@ void check_sensitivity(const NodeAttrs& attrs, const VjpContext& c, const Var& l
   // Newton's step by difference quotients, which keep nothing, and lambda's change there. What they cannot
   // settle stays in doubt.
   const int before = f.evaluations();
-  const Gmres gmres{.max_steps = std::max(10, report.evaluations / 2), .tolerance = 1e-2};
+  const int budget = std::max(10, report.evaluations / 2);
+  const Gmres gmres{.restart = std::min(budget, Gmres{}.restart), .max_steps = budget, .tolerance = 1e-2};
   const auto chosen_rows = [&](const Var& rhs) {
     return choose_rows(f.rows(), is_doubted, rhs, Var(Tensor::zeros(rhs.shape(), rhs.dtype())));
   };
