@@ -91,6 +91,9 @@ std::vector<Case> cases() {
   add("cumsum", "rows_1e6", [](In x) { return cumsum(x[0], 1); }, {million});
   add("sort", "rows_1e6", [](In x) { return sort(x[0]).values; }, {million});
   add("topk", "10_of_rows_1e6", [](In x) { return topk(x[0], 10).values; }, {million});
+  add("isotonic_regression", "rows_1e6", [](In x) { return isotonic_regression(x[0]).values; }, {million});
+  add("block_ratio", "rows_1e6", [](In x) { return block_ratio(x[0], x[1], x[2]); },
+      {million, positive, indices({1000, 1000}, 2)});
   add("broadcast_to", "row_1e6", [](In x) { return broadcast_to(x[0], {1000, 1000}); }, {row});
   add("broadcast_to", "column_1e6", [](In x) { return broadcast_to(x[0], {1000, 1000}); }, {column});
   add("sum_to", "row_1e6", [](In x) { return sum_to(x[0], {1000}); }, {million});

@@ -1,11 +1,11 @@
 #pragma once
 // Isotonic regression, and sorting and ranking made differentiable by it: Blondel, Teboul, Berthet and
-// Djolonga 2020, "Fast differentiable sorting and ranking". Each is a quadratic program a row, solved in its
-// dual by qp_solve, and its constraints are independent, so that the derivative is exact; where blocks with
-// equal means meet there are two, and it is the one of merging them. Made for rows of up to some hundred
-// entries: time grows with n^3. These functions return no report, so a row whose program was not solved
-// (too few max_steps; a NaN or an infinity in it) is NaN, with its derivatives, under every Policy but raise,
-// which throws SolveError.
+// Djolonga 2020, "Fast differentiable sorting and ranking". Each is a quadratic program a row, solved and
+// differentiated directly (ops/isotonic.hpp): in the time of a sort, in f32 and f64, to any order. Where
+// blocks with equal means meet there are two derivatives, and it is the one of merging them. These functions
+// return no report: a row with a NaN or an infinity is NaN, with its derivatives. Of the QpSolveOptions that
+// they take, the policy alone counts, as nothing is iterated: under Policy::raise such a row throws
+// SolveError.
 
 #include <banach/ops/implicit/qp.hpp>
 
@@ -26,13 +26,13 @@ struct SoftSortOptions {
 /// orders of its entries) nearest to (1, ..., n) / eps (the paper, equation 5 with the quadratic
 /// regularisation). Its sum is that of x. It is the hard sort where neighbours in it are at most 1 / eps
 /// apart, and the mean in every place for eps -> infinity. Throws ShapeError, and ValueError unless eps is
-/// positive.
+/// positive in the dtype of x.
 Var soft_sort(const Var& x, const SoftSortOptions& options = {});
 
 /// The soft rank of each entry in its row, from 1 (the smallest, or the largest if descending) to n: the
 /// point of the permutahedron of (1, ..., n) nearest to x / eps (the paper, equation 6). It is the hard rank
 /// where entries are at least eps apart, and (n + 1) / 2 for eps -> infinity. Entries that are equal have
-/// equal ranks.
+/// equal ranks, to the last bit. Throws as soft_sort.
 Var soft_rank(const Var& x, const SoftSortOptions& options = {});
 
 }  // namespace banach::nn

@@ -1,3 +1,4 @@
+#include <banach/ops/isotonic.hpp>
 #include <banach/ops/ops.hpp>
 
 namespace banach {
@@ -44,6 +45,7 @@ const Function one_of_each_source[] = {
     keep(inverse),
     keep(eigh),
     keep(upsample_bilinear),
+    keep(isotonic_regression),
 };
 
 std::vector<const Op*> ops() { return registered_ops(); }

@@ -139,6 +139,18 @@ TEST_CASE("a soft sort of two numbers has a closed form", "[soft_sort]") {
         1e-10);
 }
 
+TEST_CASE("soft sorts and ranks have the values of the paper's own implementation", "[soft_sort]") {
+  // The example in the README of google-research/fast-soft-sort.
+  const Var x(tensor({5.0, 1.0, 2.0, 2.0, 1.0, 5.0}, {2, 3}));
+  const double third = 1.0 / 3;
+  CHECK(largest_difference(soft_sort(x, {.eps = 1.0}),
+                           Var(tensor({5 * third, 8 * third, 11 * third, 5 * third, 8 * third, 11 * third},
+                                      {2, 3}))) <= 1e-15);
+  CHECK(same_bits(soft_sort(x, {.eps = 0.1}), Var(tensor({1.0, 2.0, 5.0, 1.0, 2.0, 5.0}, {2, 3}))));
+  CHECK(same_bits(soft_rank(x, {.eps = 2.0}), Var(tensor({3.0, 1.25, 1.75, 1.75, 1.25, 3.0}, {2, 3}))));
+  CHECK(same_bits(soft_rank(x, {.eps = 1.0}), Var(tensor({3.0, 1.0, 2.0, 2.0, 1.0, 3.0}, {2, 3}))));
+}
+
 TEST_CASE("soft sorts ignore the order of their input, and soft ranks follow it", "[soft_sort]") {
   const std::vector<double> order{3, 0, 4, 1, 2, 5};
   const Var x(normal({5, 6}, 8));
@@ -164,6 +176,62 @@ TEST_CASE("equal entries share their soft rank, and have derivatives", "[soft_so
   // Pulling them apart costs 1 / eps each way, until they are eps apart.
   const Var g = grad(sum(r * Var(tensor({1.0, 0.0, 0.0, 0.0}))), {x})[0];
   CHECK(largest_difference(g, Var(tensor({5.0, 0.0, -5.0, 0.0}))) <= 1e-8);
+}
+
+TEST_CASE("equal entries have the same soft rank, to the last bit", "[soft_sort]") {
+  const double eps = GENERATE(1e-12, 0.1, 1.0, 3.0, 1e9);
+  const bool descending = GENERATE(false, true);
+  const DType dtype = GENERATE(DType::f32, DType::f64);
+  Random random(11);
+  Tensor x = Tensor::empty({4, 30}, DType::f64);
+  for (std::int64_t i = 0; i < x.size(); ++i)
+    x.mutable_data<double>()[i] = 0.1 * std::floor(7.0 * random.uniform()) - 0.3;
+  const Tensor r = soft_rank(Var(x.to(dtype)), {.eps = eps, .descending = descending}).value();
+  for (std::int64_t i = 0; i < x.size(); ++i)
+    for (std::int64_t j = i / 30 * 30; j < i; ++j)
+      if (x.at(i) == x.at(j)) CHECK(r.at(i) == r.at(j));
+  const Var equal = soft_rank(Var(Tensor::full({5}, 0.1, dtype)), {.eps = eps, .descending = descending});
+  CHECK(same_bits(equal, Var(Tensor::full({5}, 3.0, dtype))));
+}
+
+TEST_CASE("small entries keep their soft ranks and places beside large ones", "[soft_sort]") {
+  const Var x(tensor({1e20, 1e-15, 3.0, -1e20}));
+  CHECK(same_bits(soft_rank(x), Var(tensor({4.0, 2.0, 3.0, 1.0}))));
+  CHECK(same_bits(soft_sort(x, {.eps = 1e-21}), Var(tensor({-1e20, 1e-15, 3.0, 1e20}))));
+  CHECK(largest_difference(soft_rank(Var(tensor({1e20, 0.5, 0.0, 1e20}))),
+                           Var(tensor({3.5, 1.75, 1.25, 3.5}))) <= 1e-15);
+}
+
+TEST_CASE("soft sorts and ranks are the projections that they are defined as", "[soft_sort]") {
+  // The permutahedron of b is P b over the doubly stochastic matrices P: a quadratic program in P.
+  const std::int64_t n = GENERATE(2, 3, 4);
+  const double eps = GENERATE(0.3, 1.0, 2.5);
+  const auto nearest = [&](const Var& target, const Var& b) {  // (n) and (n)
+    Tensor products = Tensor::zeros({n, n * n}, DType::f64),
+           sums = Tensor::zeros({2 * n - 1, n * n}, DType::f64);
+    for (std::int64_t i = 0; i < n; ++i)
+      for (std::int64_t j = 0; j < n; ++j) {
+        products.mutable_data<double>()[i * n * n + i * n + j] = b.value().at(j);
+        sums.mutable_data<double>()[i * n * n + i * n + j] = 1.0;
+        if (j + 1 < n) sums.mutable_data<double>()[(n + j) * n * n + i * n + j] = 1.0;
+      }
+    const Var K(products), row = reshape(target, {1, n});
+    const QpSolved found = qp_solve({.Q = matmul(K, K, {.transpose_a = true}),
+                                     .p = -reshape(matmul(row, K), {n * n}),
+                                     .G = -Var(Tensor::eye(n * n, DType::f64)),
+                                     .h = Var(Tensor::zeros({n * n}, DType::f64)),
+                                     .A = Var(sums),
+                                     .b = Var(Tensor::ones({2 * n - 1}, DType::f64))});
+    REQUIRE(found.report.solved());
+    return reshape(matmul(K, reshape(found.z, {n * n, 1})), {n});
+  };
+  Tensor counted = Tensor::empty({n}, DType::f64);
+  for (std::int64_t i = 0; i < n; ++i) counted.mutable_data<double>()[i] = static_cast<double>(i + 1);
+  for (std::uint64_t seed = 0; seed < 4; ++seed) {
+    const Var x(normal({n}, 20 + seed, 2.0)), places{counted};
+    CHECK(largest_difference(soft_rank(x, {.eps = eps}), nearest(x / eps, places)) <= 1e-7);
+    CHECK(largest_difference(soft_sort(x, {.eps = eps}), nearest(places / eps, x)) <= 1e-7);
+  }
 }
 
 TEST_CASE("soft sorts and ranks serve inside the body of a fixed point", "[soft_sort]") {
@@ -196,27 +264,33 @@ TEST_CASE("rows that are empty, of one entry, or not finite", "[soft_sort]") {
   CHECK_THROWS_AS(soft_sort(broken, {.solve = {.policy = Policy::raise}}), SolveError);
 }
 
-TEST_CASE("a row whose program was not solved is NaN, with its gradient, under every policy", "[soft_sort]") {
-  const Tensor y = normal({2, 6}, 3);
+TEST_CASE("a row that is not finite is NaN, with its gradient, under every policy but raise", "[soft_sort]") {
   using Rows = std::function<Var(const Var&, const QpSolveOptions&)>;
-  for (const Rows& f :
-       {Rows([](const Var&x, const QpSolveOptions&o) { return isotonic(x, {}, o); }),
-        Rows([](const Var&x, const QpSolveOptions&o) {
-          return isotonic(x, Var(Tensor::full({6}, 2.0, DType::f64)), o);
-        }),
-        Rows([](const Var&x, const QpSolveOptions&o) { return soft_sort(x, {.solve = o}); }),
-        Rows([](const Var&x, const QpSolveOptions&o) { return soft_rank(x, {.solve = o}); })}) {
-    for (const Policy policy : {Policy::report, Policy::nan}) {
-      const Tape tape;
-      const Var x = leaf(y), z = f(x, {.max_steps = 1, .policy = policy});
-      const Var g = grad(sum(z * z), {x})[0];
-      for (int i = 0; i < 12; ++i) {
-        CHECK(std::isnan(z.value().at(i)));
-        CHECK(std::isnan(g.value().at(i)));
+  const std::pair<const char*, Rows> all[] = {
+      {"isotonic", [](const Var& x, const QpSolveOptions& o) { return isotonic(x, {}, o); }},
+      {"isotonic",
+       [](const Var& x, const QpSolveOptions& o) {
+         return isotonic(x, Var(Tensor::full({6}, 2.0, DType::f64)), o);
+       }},
+      {"soft_sort", [](const Var& x, const QpSolveOptions& o) { return soft_sort(x, {.solve = o}); }},
+      {"soft_rank", [](const Var& x, const QpSolveOptions& o) { return soft_rank(x, {.solve = o}); }}};
+  for (const auto& [name, f] : all)
+    for (const double bad : {std::nan(""), std::numeric_limits<double>::infinity()}) {
+      Tensor y = normal({2, 6}, 3);
+      y.mutable_data<double>()[4] = bad;
+      for (const Policy policy : {Policy::report, Policy::nan}) {
+        const Tape tape;
+        const Var x = leaf(y), z = f(x, {.policy = policy});
+        const Var g = grad(sum(z * z), {x})[0];
+        for (int i = 0; i < 12; ++i) {
+          CHECK(std::isnan(z.value().at(i)) == (i < 6));
+          CHECK(std::isnan(g.value().at(i)) == (i < 6));
+        }
       }
+      CHECK_THROWS_WITH(f(Var(y), {.policy = Policy::raise}),
+                        Contains("[" + std::string(name) + "] rows must be finite"));
+      CHECK_NOTHROW(f(Var(normal({2, 6}, 3)), {.policy = Policy::raise}));
     }
-    CHECK_THROWS_AS(f(Var(y), {.max_steps = 1, .policy = Policy::raise}), SolveError);
-  }
 }
 
 TEST_CASE("isotonic regression and soft sorts refuse what has no meaning", "[soft_sort]") {
@@ -224,6 +298,9 @@ TEST_CASE("isotonic regression and soft sorts refuse what has no meaning", "[sof
   CHECK_THROWS_WITH(soft_sort(x, {.eps = 0.0}), Contains("[soft_sort] eps must be positive: got 0"));
   CHECK_THROWS_WITH(soft_rank(x, {.eps = -1.0}), Contains("[soft_rank] eps must be positive: got -1"));
   CHECK_THROWS_AS(soft_rank(x, {.eps = std::nan("")}), ValueError);
+  CHECK_THROWS_WITH(soft_rank(Var(x.value().to(DType::f32)), {.eps = 1e-50}),
+                    Contains("[soft_rank] eps must be positive and finite in f32"));
+  CHECK_NOTHROW(soft_rank(x, {.eps = 1e-50}));
   CHECK_THROWS_WITH(soft_sort(Var(Tensor::zeros({2, 3, 4}))),
                     Contains("input must be (batch,n) or (n): got (2,3,4)"));
   CHECK_THROWS_AS(isotonic(Var(Tensor::zeros({}, DType::f64))), ShapeError);
