@@ -53,10 +53,9 @@ const std::vector<std::string>& data_names() {
 }
 
 nn::Corpus make_corpus(const Text& text, const TextSettings& settings) {
-  const bool words = settings.unit == "word";
-  const std::int64_t limit = settings.vocabulary == 0 && words ? 10'000 : settings.vocabulary;
   return nn::make_corpus(text.content, text.name,
-                         {.unit = words ? nn::TextUnit::word : nn::TextUnit::character, .vocabulary = limit});
+                         {.unit = settings.unit == "word" ? nn::TextUnit::word : nn::TextUnit::character,
+                          .vocabulary = settings.most_entries()});
 }
 
 nn::Corpus load_corpus(const TextSettings& settings) { return make_corpus(load_text(settings), settings); }

@@ -8,6 +8,12 @@
 #include <apps/lab/spec.hpp>
 
 namespace banach::lm {
+namespace {
+
+/// "implicit" of "implicit:gmres".
+std::string family(const std::string& spec) { return spec.substr(0, spec.find(':')); }
+
+}  // namespace
 
 std::vector<std::string> depth_syntax() {
   std::vector<std::string> lines{"explicit:L[:M]"};
@@ -15,7 +21,8 @@ std::vector<std::string> depth_syntax() {
   return lines;
 }
 
-bool is_explicit(const std::string& spec) { return spec.substr(0, spec.find(':')) == "explicit"; }
+bool is_explicit(const std::string& spec) { return family(spec) == "explicit"; }
+bool is_exact(const std::string& spec) { return family(spec) == "implicit"; }
 
 nn::Depth parse_depth(const std::string& text, const SolveSettings& settings, std::uint64_t seed) {
   if (is_explicit(text)) {

@@ -21,14 +21,15 @@ constexpr double mib = 1024.0 * 1024.0;
 
 using Points = std::vector<std::pair<double, double>>;
 
-/// A curve for each depth: the mean over its seeds, in a band from the lowest to the highest. Seeds that have
-/// stopped early end it.
+/// A curve for each depth: the mean over its seeds that did not diverge, in a band from the lowest to the
+/// highest; of those that did if all did, as far as they all came.
 void add_means(Chart& chart, const Results& results,
                const std::function<Points(const ModelResult&)>& points_of) {
   for (const DepthMean& d : by_depth(results)) {
     Series series{.name = d.depth};
     std::vector<Points> seeds;
-    for (const ModelResult* m : d.models) seeds.push_back(points_of(*m));
+    for (const ModelResult* m : d.finished().empty() ? d.models : d.finished())
+      seeds.push_back(points_of(*m));
     std::size_t length = seeds.front().size();
     for (const Points& points : seeds) length = std::min(length, points.size());
     for (std::size_t i = 0; i < length; ++i) {
@@ -165,11 +166,11 @@ std::vector<report::KeyFigure> key_figures(const Results& results) {
   }
   for (const ModelResult& m : results.models) {
     if (figures.size() == 3) break;
-    if (const std::string why = m.divergence(); !why.empty()) {
-      figures.push_back({m.name, "diverged", why});
+    if (!m.failure.empty()) {
+      figures.push_back({m.name, "diverged", m.failure});
       continue;
     }
-    const std::string unknown_ones = unknown_in_words(results);
+    const std::string unknown_ones = unknown_in_words(results.test);
     figures.push_back({m.name, report::format_fixed(results.test_bits(m.test), 3),
                        fmt::format("bits a character on the test text; perplexity {} a token{}{}",
                                    report::format_fixed(m.test.perplexity(), 2),
@@ -177,7 +178,7 @@ std::vector<report::KeyFigure> key_figures(const Results& results) {
   }
   if (results.models.size() != 1) return figures;
   const ModelResult& m = results.models.front();
-  if (m.failure.empty())
+  if (std::isfinite(m.cost.peak_bytes))
     figures.push_back({"Memory of one step", report::format_bytes(m.cost.peak_bytes),
                        "of the cell, without embedding, output layer and optimiser"});
   figures.push_back({"Training", report::format_duration(m.seconds()),
@@ -188,9 +189,9 @@ std::vector<report::KeyFigure> key_figures(const Results& results) {
 
 }  // namespace
 
-report::Page make_page(const Results& results, const std::string& command) {
+report::Page make_page(const Results& results) {
   const bool several = results.models.size() > 1;
-  report::Page page{.kicker = "banach " + command,
+  report::Page page{.kicker = "banach " + results.command,
                     .title = several ? "Equilibrium and explicit language models" : "A language model"};
   page.subtitle =
       several
@@ -204,9 +205,12 @@ report::Page make_page(const Results& results, const std::string& command) {
                             cli::page_table(summary_table(results), "All of it in numbers",
                                             "Time and memory: one step of the cell alone, on one window.")}});
   if (!results.sample.empty())
-    page.sections.push_back({"What it writes",
-                             "After some words of the test text, each next one drawn at temperature 0.8.",
-                             {report::Code{.text = results.sample}}});
+    page.sections.push_back(
+        {"What it writes",
+         {},
+         {report::Code{.title = "Given: the beginning of the test text", .text = results.prompt},
+          report::Code{.title = "Added by the model, each next one drawn at temperature 0.8",
+                       .text = results.sample}}});
   std::vector<Block> learned{learning(results, false)};
   if (several) learned.push_back(learning(results, true));
   learned.push_back(of_steps(results, "Training loss",
@@ -241,8 +245,9 @@ report::Page make_page(const Results& results, const std::string& command) {
        {},
        {report::Settings{"Text", results.text}, report::Settings{"Settings", results.settings},
         report::Settings{"Environment", results.environment}}});
-  page.footer = fmt::format(
-      "Made by banach {}. The numbers behind the page: metrics.csv and summary.json beside it.", command);
+  page.footer =
+      fmt::format("Made by banach {}. The numbers behind the page: metrics.csv and summary.json beside it.",
+                  results.command);
   return page;
 }
 

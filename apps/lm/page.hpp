@@ -5,7 +5,7 @@
 
 namespace banach::lm {
 
-/// The page of `command`: "lm train" or "lm compare".
-report::Page make_page(const Results& results, const std::string& command);
+/// The report of a run.
+report::Page make_page(const Results& results);
 
 }  // namespace banach::lm

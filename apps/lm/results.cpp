@@ -2,7 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numbers>
+#include <iterator>
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -28,12 +28,6 @@ double seconds_of(const ModelResult& m) { return m.seconds(); }
 double peak_of(const ModelResult& m) { return m.cost.peak_bytes; }
 double backward_time(const ModelResult& m) { return m.cost.backward_seconds; }
 
-const DepthMean* find(const std::vector<DepthMean>& depths, const std::string& name) {
-  const auto found =
-      std::find_if(depths.begin(), depths.end(), [&](const DepthMean& d) { return d.depth == name; });
-  return found == depths.end() ? nullptr : &*found;
-}
-
 /// The one of least perplexity among those that are (or are not) explicit.
 const DepthMean* best(const std::vector<DepthMean>& depths, bool explicit_ones) {
   const DepthMean* found = nullptr;
@@ -46,10 +40,11 @@ const DepthMean* best(const std::vector<DepthMean>& depths, bool explicit_ones) 
 
 /// The mean over the seeds, with its deviation where there are several.
 std::string of(const DepthMean& d, double (*figure)(const ModelResult&), int decimals) {
-  const std::string mean = report::format_fixed(d.mean(figure), decimals);
-  return d.models.size() < 2
-             ? mean
-             : fmt::format("{} ± {}", mean, report::format_fixed(d.deviation(figure), decimals));
+  std::string text = report::format_fixed(d.mean(figure), decimals);
+  const std::size_t count = d.finished().size(), all = d.models.size();
+  if (count > 1) text += fmt::format(" ± {}", report::format_fixed(d.deviation(figure), decimals));
+  if (count < all) text += fmt::format(" ({} of {} seeds: the rest diverged)", count, all);
+  return text;
 }
 
 /// Of perplexities.
@@ -58,7 +53,9 @@ std::string compared(const DepthMean& d, const DepthMean& with) {
                more = 100 * (mean / other - 1);
   const double spread = std::hypot(d.deviation(perplexity_of), with.deviation(perplexity_of));
   return fmt::format("{:.2f} % {}{}", std::abs(more), more < 0 ? "lower" : "higher",
-                     std::abs(mean - other) <= spread ? " (no difference beyond that of the seeds)" : "");
+                     std::isnan(spread)                 ? " (one seed: what seeds differ by was not measured)"
+                     : std::abs(mean - other) <= spread ? " (no difference beyond that of the seeds)"
+                                                        : "");
 }
 
 /// Of what was not measured, a dash.
@@ -68,35 +65,20 @@ std::string measured(double value, int decimals) {
 
 }  // namespace
 
-std::string ModelResult::divergence() const {
-  if (!failure.empty() || std::isfinite(test.perplexity())) return failure;
-  return "the perplexity on the test text is not finite";
-}
-
 double Score::perplexity() const { return std::exp(nats); }
 
-double Results::valid_bits(const Score& s) const {
-  return s.nats / std::numbers::ln2 * valid_tokens_a_character;
-}
-double Results::test_bits(const Score& s) const {
-  return s.nats / std::numbers::ln2 * test_tokens_a_character;
-}
-
-std::string unknown_in_words(const Results& results) {
-  if (results.test_unknown <= 0.01) return {};
+std::string unknown_in_words(const nn::TextPart& part) {
+  if (100 * part.unknown <= part.size()) return {};
   return fmt::format(
-      "{} of the tokens of the test text are unknown and count as one symbol, which makes bits a "
-      "character and perplexity too low",
-      report::format_percent(results.test_unknown, 1));
+      "{} of the tokens of {} are unknown and count as one symbol, which makes bits a character and "
+      "perplexity too low",
+      report::format_percent(static_cast<double>(part.unknown) / static_cast<double>(part.size()), 1),
+      part.name);
 }
 
 void note_text(Results& results, const nn::Corpus& corpus) {
-  const auto rate = [](const nn::TextPart& part) {
-    return static_cast<double>(part.size()) / static_cast<double>(part.characters);
-  };
-  results.valid_tokens_a_character = rate(corpus.valid);
-  results.test_tokens_a_character = rate(corpus.test);
-  results.test_unknown = static_cast<double>(corpus.test.unknown) / static_cast<double>(corpus.test.size());
+  results.valid = corpus.valid;
+  results.test = corpus.test;
   const bool words = corpus.vocabulary.unit() == nn::TextUnit::word;
   results.text = {{"unit", words ? "word" : "character"},
                   {"vocabulary", report::format_count(corpus.vocabulary.size())}};
@@ -141,6 +123,7 @@ std::string summary_json(const Results& results) {
                               {"text", cli::object_of(results.text)},
                               {"peak_resident_bytes", results.resident_bytes},
                               {"findings", findings(results)},
+                              {"prompt", results.prompt},
                               {"sample", results.sample},
                               {"models", nlohmann::ordered_json::array()},
                               {"curves", nlohmann::json(results.curves)}};
@@ -176,8 +159,7 @@ cli::SummaryTable summary_table(const Results& results) {
   constexpr double mib = 1024.0 * 1024.0;
   for (const ModelResult& m : results.models) {
     const Cost& c = m.cost;
-    table.rows.push_back({m.name,
-                          m.divergence().empty() ? measured(results.test_bits(m.test), 3) : "diverged",
+    table.rows.push_back({m.name, m.failure.empty() ? measured(results.test_bits(m.test), 3) : "diverged",
                           measured(m.test.perplexity(), 3), measured(m.test.evaluations, 1),
                           measured(1e3 * c.forward_seconds, 1), measured(1e3 * c.backward_seconds, 1),
                           measured(c.history_bytes / mib, 1), measured(c.tape_bytes / mib, 1),
@@ -186,17 +168,25 @@ cli::SummaryTable summary_table(const Results& results) {
   return table;
 }
 
+std::vector<const ModelResult*> DepthMean::finished() const {
+  std::vector<const ModelResult*> found;
+  std::copy_if(models.begin(), models.end(), std::back_inserter(found),
+               [](const ModelResult* m) { return m->failure.empty(); });
+  return found;
+}
+
 double DepthMean::mean(double (*figure)(const ModelResult&)) const {
   double sum = 0;
-  for (const ModelResult* m : models) sum += figure(*m);
-  return sum / static_cast<double>(models.size());
+  for (const ModelResult* m : finished()) sum += figure(*m);
+  return sum / static_cast<double>(finished().size());
 }
 
 double DepthMean::deviation(double (*figure)(const ModelResult&)) const {
-  if (models.size() < 2) return unknown;
+  const std::vector<const ModelResult*> seeds = finished();
+  if (seeds.size() < 2) return unknown;
   double squares = 0;
-  for (const ModelResult* m : models) squares += std::pow(figure(*m) - mean(figure), 2);
-  return std::sqrt(squares / static_cast<double>(models.size() - 1));
+  for (const ModelResult* m : seeds) squares += std::pow(figure(*m) - mean(figure), 2);
+  return std::sqrt(squares / static_cast<double>(seeds.size() - 1));
 }
 
 std::vector<DepthMean> by_depth(const Results& results) {
@@ -215,15 +205,16 @@ Standing standing(const Results& results) {
   s.depths = by_depth(results);
   s.equilibrium = best(s.depths, false);
   s.layers = best(s.depths, true);
-  s.exact = find(s.depths, "implicit");
+  const auto exact =
+      std::find_if(s.depths.begin(), s.depths.end(), [](const DepthMean& d) { return is_exact(d.depth); });
+  s.exact = exact == s.depths.end() ? nullptr : &*exact;
   return s;
 }
 
 std::vector<std::string> findings(const Results& results) {
   std::vector<std::string> found;
   for (const ModelResult& m : results.models)
-    if (const std::string why = m.divergence(); !why.empty())
-      found.push_back(fmt::format("{} diverged: {}.", m.name, why));
+    if (!m.failure.empty()) found.push_back(fmt::format("{} diverged: {}.", m.name, m.failure));
   const Standing s = standing(results);
   if (s.equilibrium && s.layers) {
     found.push_back(fmt::format(
@@ -234,7 +225,7 @@ std::vector<std::string> findings(const Results& results) {
         report::format_count(results.models.front().parameters)));
     std::string shares;
     for (const DepthMean& d : s.depths)
-      if (is_explicit(d.depth))
+      if (is_explicit(d.depth) && !d.finished().empty())
         shares += fmt::format("{}{} of {}'s {}", shares.empty() ? "" : ", ",
                               report::format_percent(s.equilibrium->mean(peak_of) / d.mean(peak_of)), d.depth,
                               report::format_bytes(d.mean(peak_of)));
@@ -258,7 +249,7 @@ std::vector<std::string> findings(const Results& results) {
             report::format_si(d.mean(backward_time), "s"),
             report::format_si(s.exact->mean(backward_time), "s"), compared(d, *s.exact)));
   }
-  if (const std::string text = unknown_in_words(results); !text.empty()) found.push_back(text + ".");
+  if (const std::string text = unknown_in_words(results.test); !text.empty()) found.push_back(text + ".");
   if (std::isfinite(results.resident_bytes))
     found.push_back(
         fmt::format("The process had {} in RAM at most.", report::format_bytes(results.resident_bytes)));

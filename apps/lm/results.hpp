@@ -55,11 +55,9 @@ struct ModelResult {
   std::vector<Probe> probes{};
   Score valid{}, test{};
   Cost cost{};
-  std::string failure{};  ///< why training stopped before its end, if it did
+  std::string failure{};  ///< why training stopped before its end, or is of no use; else empty
 
   double seconds() const { return training::total_seconds(steps); }
-  /// In what its training ended badly: the failure, or a perplexity that is not finite; else empty.
-  std::string divergence() const;
 };
 /// All but the steps, for a checkpoint.
 std::string to_text(const ModelResult& model);
@@ -74,19 +72,19 @@ struct CostCurve {
 };
 
 struct Results {
+  std::string command;  ///< "lm train" or "lm compare"
   cli::Entries settings, environment, text;
-  double test_unknown = 0;  ///< share of the tokens
-  double valid_tokens_a_character = unknown, test_tokens_a_character = unknown;
+  nn::TextPart valid, test;
   std::vector<ModelResult> models;
   std::vector<CostCurve> curves;
-  std::string sample;               ///< what a single model writes, with its prompt
+  std::string prompt, sample;       ///< of a single model: some words of the test text, and what it adds
   double resident_bytes = unknown;  ///< the most that the process had in RAM
 
-  double valid_bits(const Score& score) const;  ///< a character
-  double test_bits(const Score& score) const;
+  double valid_bits(const Score& score) const { return valid.bits_per_character(score.nats); }
+  double test_bits(const Score& score) const { return test.bits_per_character(score.nats); }
 };
-/// "3.1 % of the words of the test text are unknown...", where it is more than 1 %; else empty.
-std::string unknown_in_words(const Results& results);
+/// "3.1 % of the tokens of moby-dick (test) are unknown...", where it is more than 1 %; else empty.
+std::string unknown_in_words(const nn::TextPart& part);
 /// Takes down what the text is.
 void note_text(Results& results, const nn::Corpus& corpus);
 
@@ -94,10 +92,11 @@ std::string metrics_csv(const Results& results);
 std::string summary_json(const Results& results);
 cli::SummaryTable summary_table(const Results& results);
 
-/// Means over the seeds of one depth.
+/// Means over those seeds of one depth that did not diverge; of what was not measured, NaN.
 struct DepthMean {
   std::string depth;
-  std::vector<const ModelResult*> models;
+  std::vector<const ModelResult*> models;  ///< of all seeds
+  std::vector<const ModelResult*> finished() const;
   double mean(double (*figure)(const ModelResult&)) const;
   double deviation(double (*figure)(const ModelResult&)) const;
 };

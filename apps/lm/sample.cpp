@@ -24,12 +24,9 @@ std::int64_t draw(std::span<const float> log_p, double temperature, Random& rand
   return first + std::min<std::int64_t>(chosen - sums.begin(), std::ssize(sums) - 1);
 }
 
-std::string sample(LanguageModel& model, const nn::Vocabulary& vocabulary, const nn::Depth& depth,
-                   const SampleSettings& settings, SampleCost& cost) {
-  const std::vector<std::int64_t> prompt = vocabulary.encode(settings.prompt);
-  if (std::all_of(prompt.begin(), prompt.end(), [](std::int64_t t) { return t == nn::Vocabulary::unknown; }))
-    fail<ValueError>("sample", "the prompt must have a character or word that the vocabulary knows: got '" +
-                                   settings.prompt + "'");
+Tokens sample(LanguageModel& model, const nn::Depth& depth, const Tokens& prompt,
+              const SampleSettings& settings, SampleCost& cost) {
+  if (prompt.empty()) fail<ValueError>("sample", "the prompt must have at least one token: got none");
   const NoGrad off;
   nn::eval(model);
   Random random(settings.seed);
@@ -37,7 +34,7 @@ std::string sample(LanguageModel& model, const nn::Vocabulary& vocabulary, const
   const auto start = std::chrono::steady_clock::now();
   double spent_on_other = 0;
 
-  std::vector<std::int64_t> next = prompt, added;
+  Tokens next = prompt, added;
   nn::SegmentMemory memory;
   Var last;  // the equilibrium of the last position
   cost = {};
@@ -71,8 +68,16 @@ std::string sample(LanguageModel& model, const nn::Vocabulary& vocabulary, const
   cost.seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count() - spent_on_other;
   nn::train(model);
+  return added;
+}
 
-  std::vector<std::int64_t> all = prompt;
+Tokens line_end(const nn::Vocabulary& vocabulary) {
+  const std::int64_t end = vocabulary.index("\n");
+  return {end == nn::Vocabulary::unknown ? nn::Vocabulary::unknown + 1 : end};
+}
+
+std::string text_behind(const nn::Vocabulary& vocabulary, const Tokens& prompt, const Tokens& added) {
+  Tokens all = prompt;
   all.insert(all.end(), added.begin(), added.end());
   return vocabulary.decode(all).substr(vocabulary.decode(prompt).size());
 }

@@ -1,8 +1,9 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
+#include <span>
 #include <string>
+#include <vector>
 
 #include <apps/lm/model.hpp>
 #include <banach/nn/text.hpp>
@@ -10,7 +11,6 @@
 namespace banach::lm {
 
 struct SampleSettings {
-  std::string prompt = "Call me ";
   std::int64_t tokens = 400;
   double temperature = 0.8;  ///< 0: the likeliest one always
   std::uint64_t seed = 0;
@@ -26,11 +26,19 @@ struct SampleCost {
   double other_evaluations = 0;  ///< from the other start, if that was asked for
 };
 
+using Tokens = std::vector<std::int64_t>;
+
 /// Goes on with the prompt, and returns what it added. Each token is a window of its own, which sees the ones
 /// before by the cell's memory, so that a position is solved once and never again. Throws ValueError if the
-/// prompt is empty, or no character or word of it is known.
-std::string sample(LanguageModel& model, const nn::Vocabulary& vocabulary, const nn::Depth& depth,
-                   const SampleSettings& settings, SampleCost& cost);
+/// prompt is empty.
+Tokens sample(LanguageModel& model, const nn::Depth& depth, const Tokens& prompt,
+              const SampleSettings& settings, SampleCost& cost);
+
+/// What to go on with where there is no prompt: the end of a line, or else the most frequent token.
+Tokens line_end(const nn::Vocabulary& vocabulary);
+
+/// What was added as text, with the blank that may part it from the prompt.
+std::string text_behind(const nn::Vocabulary& vocabulary, const Tokens& prompt, const Tokens& added);
 
 /// Draws an index from log p / temperature, the unknown token left out.
 std::int64_t draw(std::span<const float> log_p, double temperature, Random& random);

@@ -1,7 +1,7 @@
 #include <apps/lm/settings.hpp>
 
+#include <algorithm>
 #include <charconv>
-#include <limits>
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
@@ -138,6 +138,24 @@ void add_training_options(CLI::App& app, TrainSettings& o) {
       ->check(cli::whole_number(1, 100'000));
 }
 
+/// Throws cli::UsageError for options that were given and would be ignored.
+void check_given(const CLI::App& app, const Settings& o) {
+  const auto given = [&](const char* name) {
+    const CLI::Option* option = app.get_option_no_throw(name);
+    return option && option->count() > 0;
+  };
+  if (given("--text") && given("--data"))
+    throw cli::UsageError("--text and --data exclude each other: both say what is read");
+  if (given("--seeds") && given("--seed"))
+    throw cli::UsageError("--seeds and --seed exclude each other: --seeds has them all");
+  const bool trellis = o.architecture.cell == "trellis";
+  for (const char* name : {"--heads", "--hidden", "--memory", "--pre-norm"})
+    if (trellis && given(name))
+      throw cli::UsageError(fmt::format("{} goes with --cell transformer, not trellis", name));
+  if (!trellis && given("--dilations"))
+    throw cli::UsageError("--dilations goes with --cell trellis, not transformer");
+}
+
 }  // namespace
 
 void add_train_options(CLI::App& app, Settings& o, bool several) {
@@ -145,15 +163,16 @@ void add_train_options(CLI::App& app, Settings& o, bool several) {
   add_text_options(app, o.text);
   add_model_options(app, o.architecture);
   const auto depth = cli::in_group("Depth");
-  std::string syntax =
-      "  explicit:L[:M]  so many layers; with M, every M-th is kept and the others are taken again";
-  for (const std::string& rule : lab::rule_syntax()) syntax += "\n  " + rule;
-  const std::string what = "an equilibrium, by the backward rule, or layers of the same weights:\n" + syntax;
+  std::string what =
+      "an equilibrium, by the backward rule, or so many\nlayers of the same weights (with M, every "
+      "M-th is kept and the others are taken again):";
+  for (const std::string& line : depth_syntax()) what += "\n  " + line;
+  const std::string otherwise = fmt::format("\n(default: {})", fmt::join(o.depths, ","));
   if (several) {
     depth(app.add_option_function<std::string>(
               "--depths",
               [&o](const std::string& list) { o.depths = cli::split_list("--depths", "depth", list); },
-              "Which are trained, separated by commas, each " + what),
+              "Which are trained, separated by commas, each " + what + otherwise),
           "LIST");
     depth(app.add_option_function<std::string>(
               "--seeds",
@@ -162,13 +181,27 @@ void add_train_options(CLI::App& app, Settings& o, bool several) {
           "LIST");
   } else {
     depth(app.add_option_function<std::string>(
-              "--depth", [&o](const std::string& spec) { o.depths = {spec}; },
-              "Either " + what + "\n(default: " + o.depths.front() + ")"),
+              "--depth", [&o](const std::string& spec) { o.depths = {spec}; }, "Either " + what + otherwise),
           "SPEC");
   }
   add_solve_options(app, o.solve);
   add_training_options(app, o.train);
   cli::add_common_options(app, o.common, several ? "out/lm-compare" : "out/lm");
+  app.callback([&app, &o] {
+    check_given(app, o);
+    check(o);
+  });
+}
+
+void check_cutoffs(const Architecture& a, std::int64_t entries) {
+  std::int64_t last = 0;
+  for (const std::int64_t cutoff : a.cutoffs)
+    if (cutoff <= last || (entries > 0 && cutoff >= entries))
+      throw cli::UsageError(
+          fmt::format("--cutoffs {}: must ascend from 1 on{}", fmt::join(a.cutoffs, ","),
+                      entries == 0 ? "" : fmt::format(", below the {} entries of the vocabulary", entries)));
+    else
+      last = cutoff;
 }
 
 void check(const Settings& o) {
@@ -186,27 +219,19 @@ void check(const Settings& o) {
   const Architecture& a = o.architecture;
   if (a.cell == "transformer" && a.d % a.heads != 0)
     throw cli::UsageError(fmt::format("--heads {}: must divide --d {}", a.heads, a.d));
+  if (a.cell == "trellis") {
+    if (std::any_of(a.dilations.begin(), a.dilations.end(), [](std::int64_t d) { return d < 1; }))
+      throw cli::UsageError(
+          fmt::format("--dilations {}: must be at least 1 each", fmt::join(a.dilations, ",")));
+    if (a.d % std::ssize(a.dilations) != 0)
+      throw cli::UsageError(
+          fmt::format("--d {}: must be a multiple of the number of dilations, {}", a.d, a.dilations.size()));
+  }
+  check_cutoffs(a, o.text.most_entries());
   if (o.train.pretrain >= o.train.steps)
     throw cli::UsageError(
         fmt::format("--pretrain {}: must be less than --steps {}, or no equilibrium is trained",
                     o.train.pretrain, o.train.steps));
-}
-
-void check_given(const CLI::App& app, const Settings& o) {
-  const auto given = [&](const char* name) {
-    const CLI::Option* option = app.get_option_no_throw(name);
-    return option && option->count() > 0;
-  };
-  if (given("--text") && given("--data"))
-    throw cli::UsageError("--text and --data exclude each other: both say what is read");
-  if (given("--seeds") && given("--seed"))
-    throw cli::UsageError("--seeds and --seed exclude each other: --seeds has them all");
-  const bool trellis = o.architecture.cell == "trellis";
-  for (const char* name : {"--heads", "--hidden", "--memory", "--pre-norm"})
-    if (trellis && given(name))
-      throw cli::UsageError(fmt::format("{} goes with --cell transformer, not trellis", name));
-  if (!trellis && given("--dilations"))
-    throw cli::UsageError("--dilations goes with --cell trellis, not transformer");
 }
 
 cli::Entries describe(const Settings& s) {
@@ -277,7 +302,7 @@ std::string to_text(const Settings& s) {
                                 {"max_steps", s.solve.max_steps},
                                 {"batch", s.train.batch},
                                 {"length", s.train.length}}
-      .dump();
+      .dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);  // a file's name may be any bytes
 }
 
 Settings from_text(const std::string& text) {

@@ -19,6 +19,9 @@ struct TextSettings {
   std::string data = "default", file = {};
   std::string unit = "char";
   std::int64_t vocabulary = 0;  ///< most entries; 0: all characters, or 10,000 words
+
+  /// Most entries, the default of words filled in; 0: all there are.
+  std::int64_t most_entries() const { return vocabulary == 0 && unit == "word" ? 10'000 : vocabulary; }
 };
 
 /// Sizes of a model, apart from how deep its cell is run.
@@ -62,13 +65,14 @@ struct Settings {
   bool several = false;                                         ///< as compare takes them
 };
 
-/// Declares what trains; `several`: lists of depths and seeds, as compare takes them.
+/// Declares what trains; `several`: lists of depths and seeds, as compare takes them. Options that contradict
+/// one another, or would be ignored, throw cli::UsageError when they are parsed.
 void add_train_options(CLI::App& app, Settings& settings, bool several);
 
 /// Throws cli::UsageError for settings that contradict one another.
 void check(const Settings& settings);
-/// The same for options that were given and would be ignored.
-void check_given(const CLI::App& app, const Settings& settings);
+/// The same for clusters that do not fit a vocabulary of so many entries; 0: how many is not known yet.
+void check_cutoffs(const Architecture& architecture, std::int64_t entries);
 
 /// All settings that decide what is computed, by the name of their option.
 cli::Entries describe(const Settings& settings);

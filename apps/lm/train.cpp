@@ -174,13 +174,14 @@ cli::RunNotes notes_of(const std::string& command, const Settings& settings, con
 
 }  // namespace
 
-void train(const std::string& command, const Settings& settings, const training::Place& place,
-           Results& results) {
+nn::Corpus train(const std::string& command, const Settings& settings, const training::Place& place,
+                 Results& results) {
   const Text text = load_text(settings.text);
   const std::string identity = text.identity();
   const cli::RunNotes notes = notes_of(command, settings, identity);
   training::check(notes, place);  // before any work
-  const nn::Corpus corpus = make_corpus(text, settings.text);
+  nn::Corpus corpus = make_corpus(text, settings.text);
+  check_cutoffs(settings.architecture, corpus.vocabulary.size());
   results.settings = describe(settings);
   note_text(results, corpus);
 
@@ -203,7 +204,11 @@ void train(const std::string& command, const Settings& settings, const training:
                          return std::make_unique<Learner>(settings, identity, corpus, results.models[i]);
                        },
                    .results = training::kept(results.models, from_text_result)});
+  for (ModelResult& model : results.models)
+    if (model.failure.empty() && !std::isfinite(model.test.perplexity()))
+      model.failure = "the perplexity on the test text is not finite";
   results.resident_bytes = static_cast<double>(memory::peak_resident_bytes());
+  return corpus;
 }
 
 Trained load_trained(const std::string& checkpoint) {

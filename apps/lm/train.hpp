@@ -11,9 +11,9 @@
 namespace banach::lm {
 
 /// Trains a model for each depth and seed on the same windows, one after another, and measures its cost at
-/// the end: see training::train.
-void train(const std::string& command, const Settings& settings, const training::Place& place,
-           Results& results);
+/// the end: see training::train. `command` is what the checkpoint calls it. Returns the text that was read.
+nn::Corpus train(const std::string& command, const Settings& settings, const training::Place& place,
+                 Results& results);
 
 /// A model as its checkpoint has it, the last one that was trained there.
 struct Trained {

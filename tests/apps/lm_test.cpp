@@ -81,6 +81,9 @@ TEST_CASE("lm: a depth is an equilibrium with its rule, or layers") {
   CHECK_THROWS_WITH(parse_depth("all", {}), Contains("--depth all") && Contains("explicit:L[:M]") &&
                                                 !Contains("truncated:K, reversible:B[:STEPS], all"));
   CHECK_THROWS_AS(parse_depth("nonsense", {}), cli::UsageError);
+  CHECK(is_explicit("explicit:3"));
+  for (const char* exact : {"implicit", "implicit:gmres", "implicit:dense"}) CHECK(is_exact(exact));
+  for (const char* other : {"jfb", "explicit:3", "phantom:5:0.5"}) CHECK_FALSE(is_exact(other));
 }
 
 TEST_CASE("lm: a text that is missing says how it is fetched") {
@@ -168,8 +171,12 @@ TEST_CASE("lm: a comparison says where seeds differ as much, and what share of t
   const auto add = [&](const std::string& depth, double nats) {
     ModelResult model{.name = depth, .depth = depth};
     model.test.nats = nats;
+    model.cost.peak_bytes = 1024;
+    model.cost.backward_seconds = 0.1;
     results.models.push_back(model);
   };
+  const nn::Vocabulary vocabulary("the cat", nn::TextUnit::word);
+  results.test = nn::make_part("my.txt (test)", "the cat the cat", vocabulary);
   for (const double nats : {1.0, 1.2}) add("jfb", nats);
   for (const double nats : {1.05, 1.3}) add("explicit:3", nats);
   const auto text = [&] {
@@ -178,11 +185,53 @@ TEST_CASE("lm: a comparison says where seeds differ as much, and what share of t
     return all;
   };
   CHECK_THAT(text(), Contains("no difference beyond") && !Contains("unknown"));
-  results.models[0].failure = "it stopped";
-  CHECK_THAT(text(), Contains("jfb diverged: it stopped."));
   results.models[2].test.nats = results.models[3].test.nats = 2.0;
-  results.test_unknown = 0.05;
-  CHECK_THAT(text(), !Contains("no difference beyond") && Contains("5.0 % of the tokens"));
+  results.test = nn::make_part("my.txt (test)", "the cat the dog", vocabulary);
+  CHECK_THAT(text(), !Contains("no difference beyond") && Contains("25.0 % of the tokens of my.txt (test)"));
+
+  // A seed that diverged is named, and the means are those of the others.
+  results.models[0].failure = "it stopped";
+  results.models[0].test = {};
+  results.models[0].cost = {};
+  CHECK_THAT(text(), Contains("jfb diverged: it stopped.") &&
+                         Contains("jfb, has a perplexity of 3.320 (1 of 2 seeds: the rest diverged)") &&
+                         Contains("one seed: what seeds differ by was not measured"));
+  add("implicit:dense", 2.0);
+  add("implicit:dense", unknown);
+  results.models.back().failure = "it stopped, too";
+  CHECK_THAT(text(), Contains("jfb: its backward pass is 1 times as fast as that of the exact rule"));
+  for (ModelResult& model : results.models) model.failure = "it stopped";
+  CHECK_THAT(text(), !Contains("perplexity of"));
+  results.models.front().failure.clear();
+  for (const char* bad : {"nan", "inf"}) CHECK_THAT(text(), !Contains(bad));
+}
+
+TEST_CASE("lm: a text of words unlike those before is no obstacle to the end of a training") {
+  const files::Folder folder;
+  std::string text;
+  for (int i = 0; i < 3000; ++i)
+    text += i < 2900 ? (i % 3 ? "the cat sat. " : "a dog ran. ") : "весь иной текст ";
+  const std::string file = folder.write("text.txt", files::bytes_of(text)), out = folder / "out";
+  const command::Outcome trained = command::run(
+      "lm train --unit word --text '" + file +
+      "' --cell trellis --d 8 --steps 2 --batch-size 2 --length 8 --probes 1 --out '" + out + "'");
+  INFO(trained.err);
+  CHECK(trained.code == 0);
+  const nn::Bytes bytes = nn::read_file(out + "/report.html");
+  CHECK_THAT(std::string(bytes.begin(), bytes.end()),
+             Contains("Given: the beginning of the test text") && Contains("&lt;unk&gt; &lt;unk&gt;"));
+}
+
+TEST_CASE("lm: a text's file may have any name") {
+  const files::Folder folder;
+  const std::string named = folder / "caf\xE9.txt", out = folder / "out";
+  std::filesystem::rename(write_text(folder), named);
+  const command::Outcome trained = command::run(
+      "lm train --text '" + named +
+      "' --cell trellis --d 8 --steps 2 --batch-size 2 --length 8 --probes 1 --out '" + out + "'");
+  INFO(trained.err);
+  CHECK(trained.code == 0);
+  CHECK(command::run("lm sample --tokens 3 --checkpoint '" + out + "/checkpoint.safetensors'").code == 0);
 }
 
 TEST_CASE("lm: the threads do not change the bits") {
@@ -231,9 +280,9 @@ TEST_CASE("lm: sampling repeats itself, and a warm start finds the same text") {
   const nn::Depth depth =
       parse_depth("implicit", {.solver = "anderson:5", .tolerance = 1e-6, .max_steps = 100});
   const auto write = [&](SampleSettings s, SampleCost& cost) {
-    s.prompt = "the ";
     s.tokens = 30;
-    return sample(*trained.model, *trained.vocabulary, depth, s, cost);
+    const Tokens prompt = trained.vocabulary->encode("the ");
+    return trained.vocabulary->decode(sample(*trained.model, depth, prompt, s, cost));
   };
   SampleCost warm, cold, again;
   const std::string text = write({.compare = true}, warm);
@@ -243,9 +292,17 @@ TEST_CASE("lm: sampling repeats itself, and a warm start finds the same text") {
   CHECK(warm.other_evaluations == Approx(cold.evaluations));
   CHECK(write({.seed = 1}, again) != text);
   CHECK(warm.tokens == 30);
-  CHECK_THROWS_WITH(sample(*trained.model, *trained.vocabulary, depth, {.prompt = "§"}, again),
-                    Contains("the prompt must"));
-  CHECK_THROWS_AS(sample(*trained.model, *trained.vocabulary, depth, {.prompt = ""}, again), ValueError);
+  CHECK(sample(*trained.model, depth, {nn::Vocabulary::unknown}, {.tokens = 3}, again).size() == 3);
+  CHECK_THROWS_AS(sample(*trained.model, depth, {}, {}, again), ValueError);
+}
+
+TEST_CASE("lm: what is added keeps its distance from the prompt, and begins anew without one") {
+  const nn::Vocabulary words("a cat sat.\n\na dog", nn::TextUnit::word),
+      letters("aab", nn::TextUnit::character);
+  CHECK(text_behind(words, words.encode("a"), words.encode("cat.")) == " cat.");
+  CHECK(text_behind(words, line_end(words), words.encode("cat sat")) == "cat sat");
+  CHECK(words.entry(line_end(words).front()) == "\n");
+  CHECK(letters.entry(line_end(letters).front()) == "a");
 }
 
 TEST_CASE("lm: draws follow the distribution, and never the unknown one") {
@@ -297,6 +354,10 @@ TEST_CASE("lm: the commands train, measure, write and compare") {
   CHECK(sampled.code == 0);
   CHECK_THAT(sampled.out, Catch::Matchers::StartsWith("the"));
   CHECK_THAT(sampled.err, Contains("from a cold start"));
+  const command::Outcome free = command::run("lm sample --tokens 5" + checkpoint);
+  CHECK(free.code == 0);
+  CHECK(free.out.size() == 6);
+  CHECK_THAT(command::run("lm sample --prompt '§'" + checkpoint).err, Contains("the prompt must"));
 
   write_text(folder, 410);
   CHECK_THAT(command::run("lm eval --windows 1" + checkpoint).err, Contains("is not what"));
@@ -329,6 +390,7 @@ TEST_CASE("lm: the commands train, measure, write and compare") {
       command::run("lm train --learning-rate 1e9 --warmup 0" + what + "--out '" + out + "4'");
   CHECK(lost.code == 1);
   CHECK_THAT(lost.out, Contains("diverged") && !Contains("nan"));
+  CHECK_THAT(lost.err, Contains("all that was trained diverged"));
   CHECK(!nn::read_file(out + "4/report.html").empty());
 
   REQUIRE(command::run("lm train --depth explicit:2" + what + "--out '" + out + "5'").code == 0);
@@ -343,6 +405,18 @@ TEST_CASE("lm: the commands train, measure, write and compare") {
   fails("train --dilations 1,2", 2, "--dilations goes with --cell trellis");
   fails("train --cell trellis --heads 2", 2, "--heads goes with --cell transformer");
   fails("train --depth none --out '" + out + "3'", 2, "there is no rule 'none'");
+  const std::string nowhere = " --text '" + out + "none'";
+  fails("train --cutoffs 3,2" + nowhere, 2, "--cutoffs 3,2: must ascend from 1 on");
+  fails("train --cutoffs 0,5" + nowhere, 2, "must ascend from 1 on");
+  fails("train --unit word --cutoffs 100,10000" + nowhere, 2, "below the 10000 entries");
+  fails("train --cutoffs 5000 --text '" + text + "' --out '" + out + "3'", 2, "entries of the vocabulary");
+  fails("train --cell trellis --dilations 1,0" + nowhere, 2, "--dilations 1,0: must be at least 1 each");
+  fails("train --cell trellis --d 8 --dilations 1,2,4" + nowhere, 2, "number of dilations, 3");
+  CHECK_THAT(command::run("lm compare --help").out, Contains("default: implicit,jfb"));
+  const std::string broken = folder.write("broken.txt", files::bytes_of("abc\n\xFF"));
+  fails("train --text '" + broken + "' --out '" + out + "3'", 1, "broken.txt must be UTF-8: line 2");
+  CHECK_THAT(command::run("lm eval --text '" + broken + "'" + checkpoint).err, Contains("at offset 4"));
+
   fails("train --d 10 --heads 4 --out '" + out + "3'", 2, "must divide");
   fails("train --text '" + out + "none' --out '" + out + "3'", 1, "none");
   fails("train --length 100000 " + std::string("--text '") + text + "' --out '" + out + "3'", 1, "tokens");
