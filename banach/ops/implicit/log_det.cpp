@@ -39,34 +39,21 @@ const Op estimate_op{{
         },
 }};
 
-Linearized linearized(FunctionRef<Var(const Var&)> g, const Var& x) {
-  auto body = std::allocate_shared<ImplicitBody>(memory::PoolAllocator<char>());
-  body->trace = trace(
-      [&](const Vars& at) {
-        const Var value = g(at.front());
-        check_body(op_name, x, value);
-        return Vars{value};
-      },
-      {&x.value(), 1});
-  const Vars captured = body->trace.captured;
-  return Linearized(std::move(body), x, captured);
-}
-
 }  // namespace
 
 void require(bool holds, std::string_view what, double given) {
   if (!holds) fail<ValueError>(op_name, fmt::format("{}: got {}", what, given));
 }
 
-Tensor unit_vectors(const Linearized& g, std::int64_t entry) {
+Tensor unit_vectors(const ResidualMap& g, std::int64_t entry) {
   const Shape rows = g.rows();
-  Tensor unit = Tensor::zeros(rows, g.state().dtype());
+  Tensor unit = Tensor::zeros(rows, g.dtype());
   dispatch_floating(unit.dtype(), [&](auto zero) {
     using T = decltype(zero);
     T* out = unit.mutable_data<T>();
     for (std::int64_t s = 0; s < rows[0]; ++s) out[s * rows[1] + entry] = T{1};
   });
-  return unit.reshape(g.state().shape());
+  return unit.reshape(g.shape());
 }
 
 Var scaled_rows(const Var& x, const PoolVector<double>& factors) {
@@ -83,7 +70,11 @@ Var scaled_rows(const Var& x, const PoolVector<double>& factors) {
   return x * Var(column);
 }
 
-Var row_dots(const Linearized& g, const Var& u, const Var& v) {
+PoolVector<double> row_norms(const ResidualMap& g, const Var& u) {
+  return vec::row_norms(u.value().reshape(g.rows()));
+}
+
+Var row_dots(const ResidualMap& g, const Var& u, const Var& v) {
   const Ints rows = g.rows();
   return dot(reshape(u, rows), reshape(v, rows));
 }
@@ -107,12 +98,12 @@ Var with_gradient_of(const Var& surrogate, const Tensor& value) {
 
 void check(const Exact&) {}
 
-LogDetEstimate estimate_log_det(const Exact&, const Linearized& g, const LogDetOptions&) {
+LogDetEstimate estimate_log_det(const Exact&, const ResidualMap& g, const LogDetOptions&) {
   const Shape rows = g.rows();
   Vars jacobian;  // row i of each J is J^T e_i
   for (std::int64_t i = 0; i < rows[1]; ++i)
-    jacobian.push_back(reshape(g.vjp_state(Var(unit_vectors(g, i))), rows));
-  const Var eye(Tensor::eye(rows[1], g.state().dtype()));
+    jacobian.push_back(reshape(g.pull(Var(unit_vectors(g, i))), rows));
+  const Var eye(Tensor::eye(rows[1], g.dtype()));
   const auto [sign, log_abs] = slogdet(stack(jacobian, 1) + eye);
   LogDetEstimate result{log_abs, PoolVector<LogDetSample>(static_cast<std::size_t>(rows[0]))};
   for (std::size_t s = 0; s < result.samples.size(); ++s) {
@@ -133,7 +124,7 @@ LogDet log_det(FunctionRef<Var(const Var&)> g, const Var& x, const LogDetOptions
             *options.lipschitz);
   std::visit([](const auto& estimator) { check(estimator); }, options.estimator);
 
-  const Linearized at = linearized(g, x);
+  const ResidualMap at(op_name, g, x);
   LogDet result{{}, at.value(), {}};
   LogDetEstimate estimate;
   if (x.size() == 0) {
@@ -146,7 +137,7 @@ LogDet log_det(FunctionRef<Var(const Var&)> g, const Var& x, const LogDetOptions
   }
   result.value = estimate.value;
   result.report = {std::visit([](const auto& e) { return e.name; }, options.estimator),
-                   std::move(estimate.samples), at.evaluations()};
+                   std::move(estimate.samples), at.products()};
   for (std::size_t s = 0; s < result.report.samples.size(); ++s) {
     LogDetSample& sample = result.report.samples[s];
     if (sample.status != Status::singular &&

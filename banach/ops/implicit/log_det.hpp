@@ -133,10 +133,11 @@ struct LogDet {
 };
 
 /// log |det(I + dg/dx)| for each entry of axis 0 of x, which g must not mix. g takes and returns a Var of x's
-/// shape and dtype, and is called once (and replayed once while a tape records). Value and image are
-/// differentiable in x and in all that g captured, by the estimator's rule. A sample of no entries has log
-/// det 0. The same bits with any number of threads. Throws ShapeError if x has no axis or g changes the
-/// shape, ValueError for an option outside its domain (a lipschitz of 1 or more among them).
+/// shape and dtype, and is called once. Value and image are differentiable in x and in all that g captured,
+/// the value by the estimator's rule. A sample of no entries has log det 0. The same bits with any number of
+/// threads; while a tape records, SeriesGradient::series rounds differently. Throws ShapeError if x has no
+/// axis or g changes the shape, ValueError for an option outside its domain (a lipschitz of 1 or more among
+/// them).
 LogDet log_det(FunctionRef<Var(const Var&)> g, const Var& x, const LogDetOptions& options = {});
 
 }  // namespace banach

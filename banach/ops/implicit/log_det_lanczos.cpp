@@ -21,14 +21,18 @@ struct Krylov {
   PoolVector<double> diagonal, beside;  // (batch, most)
 };
 
-// A A^T u for rows u.
-Tensor normal_product(const Linearized& g, const Tensor& u) {
+// A^T u and A A^T u, for u of x's shape.
+Var transposed_product(const ResidualMap& g, const Var& u) {
   const NoGrad off;
-  const Var inner = Var(u) + Var(g.product(u, true));
-  return (inner + Var(g.product(inner.value(), false))).value();
+  return u + g.pull(u);
+}
+Tensor normal_product(const ResidualMap& g, const Tensor& u) {
+  const Var inner = transposed_product(g, Var(u));
+  const NoGrad off;
+  return (inner + Var(g.push(inner.value()))).value();
 }
 
-Krylov krylov(const Linearized& g, const Tensor& v, std::int64_t most) {
+Krylov krylov(const ResidualMap& g, const Tensor& v, std::int64_t most) {
   const Shape rows = g.rows();
   const auto batch = static_cast<std::size_t>(rows[0]);
   const std::int64_t n = rows[1];
@@ -49,7 +53,7 @@ Krylov krylov(const Linearized& g, const Tensor& v, std::int64_t most) {
       vec::divide(row, space.size[static_cast<std::size_t>(s)], row, n);
     }
     for (std::int64_t k = 0; k < most; ++k) {
-      Tensor next = normal_product(g, u);
+      Tensor next = normal_product(g, u.reshape(g.shape())).reshape(rows);
       T* all = next.mutable_data<T>();
       vec::for_pieces(rows[0], most * n, [&](std::int64_t begin, std::int64_t end) {
         PoolVector<double> overlaps(static_cast<std::size_t>(most));
@@ -152,9 +156,9 @@ void check(const LanczosQuadrature& estimator) {
   require(estimator.probes >= 1, "probes must be at least 1", estimator.probes);
 }
 
-LogDetEstimate estimate_log_det(const LanczosQuadrature& estimator, const Linearized& g,
+LogDetEstimate estimate_log_det(const LanczosQuadrature& estimator, const ResidualMap& g,
                                 const LogDetOptions& options) {
-  const Shape rows = g.rows(), shape = g.state().shape();
+  const Shape rows = g.rows(), shape = g.shape();
   const auto batch = static_cast<std::size_t>(rows[0]);
   LogDetEstimate result{{}, PoolVector<LogDetSample>(batch)};
   const TraceVectors trace =
@@ -173,15 +177,11 @@ LogDetEstimate estimate_log_det(const LanczosQuadrature& estimator, const Linear
     values.push_back(found.values);
     if (!recording()) continue;
     // The derivative is E[v^T (A A^T)^-1 dJ A^T v].
-    const Tensor right = [&] {
-      const NoGrad off;
-      return (Var(v) + Var(g.product(v, true))).value();
-    }();
-    const Var part =
-        trace.weights[i] * row_dots(g, g.vjp_state(Var(found.solution.reshape(shape))), Var(right));
+    const Var right = transposed_product(g, Var(trace.vectors[i]));
+    const Var part = trace.weights[i] * row_dots(g, g.pull(Var(found.solution.reshape(shape))), right);
     surrogate = surrogate.defined() ? surrogate + part : part;
   }
-  const Tensor value = as_tensor(mean, g.state().dtype());
+  const Tensor value = as_tensor(mean, g.dtype());
   result.value = surrogate.defined() ? with_gradient_of(surrogate, value) : Var(value);
   const PoolVector<double> errors = standard_errors(values, trace.first_random);
   for (std::size_t s = 0; s < batch; ++s) result.samples[s].standard_error = errors[s];

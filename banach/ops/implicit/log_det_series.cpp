@@ -18,6 +18,7 @@ struct Cut {
   PoolVector<double> chance;
 
   int longest() const { return *std::max_element(terms.begin(), terms.end()); }
+  int shortest() const { return *std::min_element(terms.begin(), terms.end()); }
   /// (-1)^(k+1) / P(N >= k) for the samples that take term k, 0 for others.
   PoolVector<double> weights(int k) const {
     PoolVector<double> result;
@@ -41,10 +42,10 @@ double newest_rate(const PoolVector<PoolVector<double>>& norms, int terms, std::
   return newest == 0.0 ? 0.0 : std::pow(newest / before, 1.0 / static_cast<double>(ratios));
 }
 
-Form quadratic_form(const Linearized& g, const Var& v, const Cut& cut, bool neumann) {
+Form quadratic_form(const ResidualMap& g, const Var& v, const Cut& cut, bool neumann) {
   Form form;
   Var u = v;  // (J^T)^k v
-  PoolVector<PoolVector<double>> norms{g.norms(v)};
+  PoolVector<PoolVector<double>> norms{row_norms(g, v)};
   form.gain.assign(norms.front().size(), 0.0);
   for (int k = 1; k <= cut.longest(); ++k) {
     const PoolVector<double> weights = cut.weights(k);
@@ -53,12 +54,12 @@ Form quadratic_form(const Linearized& g, const Var& v, const Cut& cut, bool neum
       const Var part = scaled_rows(u, weights);
       form.neumann = form.neumann.defined() ? form.neumann + part : part;
     }
-    u = g.vjp_state(u);
+    u = g.pull(u);
     // What a sample no longer takes must not overflow.
-    u = choose_rows(g.rows(), taken, u, zeros_like(u));
+    if (k > cut.shortest()) u = choose_rows(g.rows(), taken, u, zeros_like(u));
     const Var part = scaled_rows(row_dots(g, u, v), weights) / static_cast<double>(k);
     form.value = form.value.defined() ? form.value + part : part;
-    norms.push_back(g.norms(u));
+    norms.push_back(row_norms(g, u));
     for (std::size_t s = 0; s < form.gain.size(); ++s)
       if (norms[norms.size() - 2][s] > 0.0)
         form.gain[s] = std::max(form.gain[s], norms.back()[s] / norms[norms.size() - 2][s]);
@@ -76,7 +77,7 @@ struct SeriesOptions {
 };
 
 // The sum over random vectors. `cut` gives the number of terms for one vector after another.
-LogDetEstimate summed(const Linearized& g, const SeriesOptions& options, Random random,
+LogDetEstimate summed(const ResidualMap& g, const SeriesOptions& options, Random random,
                       FunctionRef<Cut(std::size_t)> cut) {
   const TraceVectors trace = trace_vectors(g, options.probe, options.probes, options.sketch, random.split(0));
   const bool neumann = options.gradient == SeriesGradient::neumann && recording();
@@ -94,7 +95,7 @@ LogDetEstimate summed(const Linearized& g, const SeriesOptions& options, Random 
       return quadratic_form(g, v, taken, neumann);
     }();
     if (neumann) {
-      const Var part = trace.weights[i] * row_dots(g, g.vjp_state(form.neumann), v);
+      const Var part = trace.weights[i] * row_dots(g, g.pull(form.neumann), v);
       surrogate = surrogate.defined() ? surrogate + part : part;
     }
     values.emplace_back();
@@ -196,7 +197,7 @@ void check(const Roulette& estimator) {
   check_probes(estimator.probes, estimator.sketch);
 }
 
-LogDetEstimate estimate_log_det(const PowerSeries& estimator, const Linearized& g,
+LogDetEstimate estimate_log_det(const PowerSeries& estimator, const ResidualMap& g,
                                 const LogDetOptions& options) {
   const auto [terms, probes, probe, sketch, gradient] = estimator;
   const Cut all{PoolVector<int>(static_cast<std::size_t>(g.rows()[0]), terms),
@@ -214,7 +215,7 @@ LogDetEstimate estimate_log_det(const PowerSeries& estimator, const Linearized& 
   return result;
 }
 
-LogDetEstimate estimate_log_det(const Roulette& estimator, const Linearized& g,
+LogDetEstimate estimate_log_det(const Roulette& estimator, const ResidualMap& g,
                                 const LogDetOptions& options) {
   const int limit = estimator.max_terms - estimator.min_terms;
   // One more than are allowed, to see which draws were cut.

@@ -68,9 +68,9 @@ class Spaces {
 
 }  // namespace
 
-TraceVectors trace_vectors(const Linearized& g, Probe probe, int probes, int sketch, Random random) {
+TraceVectors trace_vectors(const ResidualMap& g, Probe probe, int probes, int sketch, Random random) {
   const Shape rows = g.rows();
-  const auto drawn = [&] { return draw(random, probe, g.state().shape(), g.state().dtype()); };
+  const auto drawn = [&] { return draw(random, probe, g.shape(), g.dtype()); };
   TraceVectors result;
   if (sketch >= rows[1]) {  // all of the space: nothing is left to chance
     for (std::int64_t i = 0; i < rows[1]; ++i) result.vectors.push_back(unit_vectors(g, i));
@@ -78,10 +78,10 @@ TraceVectors trace_vectors(const Linearized& g, Probe probe, int probes, int ske
     result.first_random = result.vectors.size();
     return result;
   }
-  Spaces spaces(rows, sketch, g.state().dtype());
+  Spaces spaces(rows, sketch, g.dtype());
   for (int i = 0; i < sketch; ++i) {
     const NoGrad off;
-    result.vectors.push_back(spaces.add(g.vjp_state(Var(drawn())).value()));
+    result.vectors.push_back(spaces.add(g.pull(Var(drawn())).value()));
     result.weights.push_back(1.0);
   }
   result.first_random = result.vectors.size();
