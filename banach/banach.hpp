@@ -75,6 +75,7 @@
 #include <banach/nn/parameter.hpp>
 #include <banach/nn/power_iteration.hpp>
 #include <banach/nn/projections.hpp>
+#include <banach/nn/residual_flow.hpp>
 #include <banach/nn/safetensors.hpp>
 #include <banach/nn/schedule.hpp>
 #include <banach/nn/sequence.hpp>
