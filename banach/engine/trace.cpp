@@ -32,6 +32,14 @@ Vars Trace::replay(std::span<const Var> at, std::span<const Var> captured_values
   for (std::size_t i = 0; i < at.size(); ++i) slot(inputs[i]) = at[i];
   for (std::size_t i = 0; i < captures.size(); ++i) slot(captures[i]) = captured_values[i];
 
+  // A value is let go after its last use.
+  PoolVector<std::int32_t> last_use(values.size(), -1);
+  for (std::int32_t i = 0; i < graph.size(); ++i)
+    for (const Var& in : graph[i].inputs)
+      if (in.node() >= 0) last_use[static_cast<std::size_t>(in.node())] = i;
+  for (const std::int32_t output : outputs)
+    if (output >= 0) last_use[static_cast<std::size_t>(output)] = graph.size();
+
   Vars arguments;
   for (std::int32_t i = 0; i < graph.size(); ++i) {
     const Node& node = graph[i];
@@ -49,6 +57,8 @@ Vars Trace::replay(std::span<const Var> at, std::span<const Var> captured_values
       for (std::int32_t k = 0; k < node.outputs; ++k)
         slot(i + k) = std::move(all[static_cast<std::size_t>(k)]);
     }
+    for (const Var& in : node.inputs)
+      if (in.node() >= 0 && last_use[static_cast<std::size_t>(in.node())] == i) slot(in.node()) = {};
   }
   Vars outcome;
   for (std::size_t k = 0; k < outputs.size(); ++k)

@@ -1,8 +1,10 @@
 // The tape, the sweep and what is built on them, exercised with operations.
 #include <banach/engine/gradcheck.hpp>
+#include <banach/engine/memory_meter.hpp>
 #include <banach/engine/random.hpp>
 #include <banach/engine/trace.hpp>
 #include <banach/ops/ops.hpp>
+#include <tests/tensors.hpp>
 
 #include <catch2/catch.hpp>
 
@@ -502,4 +504,20 @@ TEST_CASE("a trace is replayed with values for each input and each capture, and 
   CHECK_THROWS_AS(traced.replay(two, one), ValueError);
   CHECK_THROWS_AS(traced.replay(one, two), ValueError);
   CHECK_THROWS_AS(traced.replay(one, {}), ValueError);
+}
+
+TEST_CASE("a replay keeps no value beyond its last use", "[trace]") {
+  const NoGrad off;
+  const auto chain = [](const Vars& in) {
+    Var x = in[0];
+    for (int i = 0; i < 50; ++i) x = tanh(x) + in[0];
+    return Vars{x};
+  };
+  const std::array<Tensor, 1> at{test::normal({1000}, 1)};
+  const Trace traced = trace(chain, at);
+  const std::array<Var, 1> start{Var(at[0])};
+  const memory::Meter meter;
+  const Vars replayed = traced.replay(start, {});
+  CHECK(meter.peak_bytes() < 6 * 1000 * 8);
+  CHECK(test::same_bits(replayed[0], chain({start[0]})[0]));
 }
