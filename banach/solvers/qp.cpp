@@ -41,17 +41,17 @@ struct Problems {
   Part Q{"Q"}, p{"p"}, G{"G"}, h{"h"}, A{"A"}, b{"b"};
 };
 
-// Shapes: `rank` counts the axes of one problem.
-void take(Part& part, const Tensor& t, int rank, Problems& all) {
+// Shapes: `rank` counts the axes of one problem. `who` refuses them.
+void take(std::string_view who, Part& part, const Tensor& t, int rank, Problems& all) {
   if (!t.defined()) return;
   const std::string given = fmt::format("{} {}", part.name, t.shape().to_string());
   if (t.rank() != rank && t.rank() != rank + 1)
-    fail<ShapeError>(op, fmt::format("{} must have {}, or one more for the batch: {}", part.name,
-                                     rank == 1 ? "1 axis" : "2 axes", given));
+    fail<ShapeError>(who, fmt::format("{} must have {}, or one more for the batch: {}", part.name,
+                                      rank == 1 ? "1 axis" : "2 axes", given));
   part.batched = t.rank() == rank + 1;
   if (part.batched) {
     if (all.batched && all.count != t.shape()[0])
-      fail<ShapeError>(op, fmt::format("batches must agree: {} after others of {}", given, all.count));
+      fail<ShapeError>(who, fmt::format("batches must agree: {} after others of {}", given, all.count));
     all.batched = true;
     all.count = t.shape()[0];
   }
@@ -60,13 +60,14 @@ void take(Part& part, const Tensor& t, int rank, Problems& all) {
   part.values = t.to(DType::f64);
 }
 
-void expect(bool holds, const Part& part, const Tensor& t, const std::string& expected) {
+void expect(std::string_view who, bool holds, const Part& part, const Tensor& t,
+            const std::string& expected) {
   if (!holds)
-    fail<ShapeError>(op,
+    fail<ShapeError>(who,
                      fmt::format("{} must have shape {}: {}", part.name, expected, t.shape().to_string()));
 }
 
-Problems problems_of(const QpData& data) {
+Problems problems_of(const QpData& data, std::string_view who) {
   Problems all;
   const Tensor* given[] = {&data.Q, &data.p, &data.G, &data.h, &data.A, &data.b};
   const Tensor* first = nullptr;
@@ -74,16 +75,16 @@ Problems problems_of(const QpData& data) {
   for (int i = 0; i < 6; ++i) {
     if (!given[i]->defined()) continue;
     if (!is_floating(given[i]->dtype()))
-      fail<DTypeError>(op, fmt::format("{} must be floating: {}", names[i], name(given[i]->dtype())));
+      fail<DTypeError>(who, fmt::format("{} must be floating: {}", names[i], name(given[i]->dtype())));
     if (!first) first = given[i];
     if (given[i]->dtype() != first->dtype())
-      fail<DTypeError>(op, fmt::format("all must have one dtype: {} is {}, others {}", names[i],
-                                       name(given[i]->dtype()), name(first->dtype())));
+      fail<DTypeError>(who, fmt::format("all must have one dtype: {} is {}, others {}", names[i],
+                                        name(given[i]->dtype()), name(first->dtype())));
   }
-  if (!first) fail<ValueError>(op, "some part of the problem must be given");
+  if (!first) fail<ValueError>(who, "some part of the problem must be given");
   all.dtype = first->dtype();
-  take(all.Q, data.Q, 2, all), take(all.p, data.p, 1, all), take(all.G, data.G, 2, all);
-  take(all.h, data.h, 1, all), take(all.A, data.A, 2, all), take(all.b, data.b, 1, all);
+  take(who, all.Q, data.Q, 2, all), take(who, all.p, data.p, 1, all), take(who, all.G, data.G, 2, all);
+  take(who, all.h, data.h, 1, all), take(who, all.A, data.A, 2, all), take(who, all.b, data.b, 1, all);
 
   const auto last = [](const Tensor& t) { return t.shape()[t.rank() - 1]; };
   const auto rows = [](const Tensor& t) { return t.shape()[t.rank() - 2]; };
@@ -91,19 +92,20 @@ Problems problems_of(const QpData& data) {
                        : data.p.defined() ? &data.p
                        : data.G.defined() ? &data.G
                                           : &data.A;
-  if (!wide->defined()) fail<ValueError>(op, "one of p, Q, G and A must be given");
+  if (!wide->defined()) fail<ValueError>(who, "one of p, Q, G and A must be given");
   all.n = last(*wide);
   const auto square = fmt::format("(...,{},{})", all.n, all.n), across = fmt::format("(...,rows,{})", all.n);
-  if (data.Q.defined()) expect(rows(data.Q) == all.n, all.Q, data.Q, square);
-  if (data.p.defined()) expect(last(data.p) == all.n, all.p, data.p, fmt::format("(...,{})", all.n));
+  if (data.Q.defined()) expect(who, rows(data.Q) == all.n, all.Q, data.Q, square);
+  if (data.p.defined()) expect(who, last(data.p) == all.n, all.p, data.p, fmt::format("(...,{})", all.n));
   const auto constraints = [&](Part& matrix, const Tensor& left, Part& vector, const Tensor& right,
                                std::int64_t& count) {
     if (left.defined() != right.defined())
-      fail<ValueError>(op, fmt::format("{} and {} must be given together", matrix.name, vector.name));
+      fail<ValueError>(who, fmt::format("{} and {} must be given together", matrix.name, vector.name));
     if (!left.defined()) return;
-    expect(last(left) == all.n, matrix, left, across);
+    expect(who, last(left) == all.n, matrix, left, across);
     count = rows(left);
-    expect(last(right) == count, vector, right, fmt::format("(...,{}), as {} has rows", count, matrix.name));
+    expect(who, last(right) == count, vector, right,
+           fmt::format("(...,{}), as {} has rows", count, matrix.name));
   };
   constraints(all.G, data.G, all.h, data.h, all.m);
   constraints(all.A, data.A, all.b, data.b, all.e);
@@ -164,7 +166,7 @@ Start start_of(const QpStart& given, const Problems& all) {
     const bool shared = t.shape() == Shape{all.m};
     const std::string expected =
         all.batched ? fmt::format("({},{}) or ({})", all.count, all.m, all.m) : fmt::format("({})", all.m);
-    expect(shared || (all.batched && t.shape() == Shape{all.count, all.m}), part, t, expected);
+    expect(op, shared || (all.batched && t.shape() == Shape{all.count, all.m}), part, t, expected);
     if (!is_floating(t.dtype()))
       fail<DTypeError>(op, fmt::format("{} must be floating: {}", part.name, name(t.dtype())));
     part.values = t.to(DType::f64), part.size = all.m, part.batched = !shared;
@@ -943,8 +945,8 @@ std::string QpReport::to_string() const {
   return text;
 }
 
-QpSizes sizes(const QpData& data) {
-  const Problems all = problems_of(data);
+QpSizes sizes(const QpData& data, std::string_view who) {
+  const Problems all = problems_of(data, who);
   return {all.count, all.n, all.m, all.e, all.batched, all.dtype};
 }
 
@@ -953,7 +955,7 @@ QpSolution solve_qp(const QpData& data, const QpOptions& options) {
     fail<ValueError>(op, fmt::format("tolerance must be positive: {}", options.tolerance));
   if (options.max_steps < 1)
     fail<ValueError>(op, fmt::format("max_steps must be at least 1: {}", options.max_steps));
-  const Problems all = problems_of(data);
+  const Problems all = problems_of(data, op);
   return Batch(all, options).run();
 }
 

@@ -147,7 +147,7 @@ struct QpSizes {
   bool batched = false;  ///< some part has a batch axis
   DType dtype = DType::f64;
 };
-/// Throws where parts do not fit together, as solve_qp does.
-QpSizes sizes(const QpData& data);
+/// Throws where parts do not fit together, as solve_qp does; errors name `who`.
+QpSizes sizes(const QpData& data, std::string_view who = "qp_solve");
 
 }  // namespace banach

@@ -220,7 +220,12 @@ TEST_CASE("ADMM without constraints, with infinite bounds, and with what it refu
   QpAdmmOptions coarse;
   coarse.fixed_point.tolerance = 1e-5;
   CHECK(qp_admm({f32(Q), f32(p)}, coarse).z.dtype() == DType::f32);
-  CHECK_THROWS_WITH(qp_admm({Q, values({1, 1, 1}, {3})}), Contains("p must have shape"));
+  CHECK_THROWS_WITH(qp_admm({Q, values({1, 1, 1}, {3})}),
+                    Contains("[qp_admm] p must have shape (...,2): (3)"));
+  CHECK_THROWS_WITH(qp_admm({Q, f32(p)}),
+                    Contains("[qp_admm] all must have one dtype: p is f32, others f64"));
+  CHECK_THROWS_WITH(qp_admm({.Q = Q, .G = Q}), Contains("[qp_admm] G and h must be given together"));
+  CHECK_THROWS_WITH(qp_admm({}), Contains("[qp_admm] some part of the problem must be given"));
   CHECK_THROWS_WITH(qp_admm({Q, p}, {.rho = 0.0}), Contains("[qp_admm] rho must be positive: 0"));
   CHECK_THROWS_WITH(qp_admm({Q, p}, {.relaxation = 2.0}), Contains("relaxation"));
 }

@@ -19,7 +19,7 @@ QpAdmm qp_admm(const QpParameters& given, const QpAdmmOptions& options) {
   positive("rho", options.rho), positive("sigma", options.sigma);
   if (!(options.relaxation > 0.0 && options.relaxation < 2.0))
     fail<ValueError>("qp_admm", fmt::format("relaxation must lie in (0, 2): {}", options.relaxation));
-  const QpSizes size = sizes(qp::data_of(given));
+  const QpSizes size = sizes(qp::data_of(given), "qp_admm");
   const std::int64_t n = size.n, m = size.m, e = size.e;
   const DType dtype = size.dtype;
   const QpParameters all = qp::complete(given, size);

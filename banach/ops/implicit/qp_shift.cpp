@@ -12,12 +12,13 @@
 
 namespace banach {
 QpShift qp_shift(const QpParameters& given, const QpSolveOptions& options) {
-  return qp_shift(given, solve_qp(qp::data_of(given), {options.tolerance, options.max_steps}).report,
-                  options);
+  const QpData data = qp::data_of(given);
+  sizes(data, "qp_shift");  // refuses in its name what does not fit together
+  return qp_shift(given, solve_qp(data, {options.tolerance, options.max_steps}).report, options);
 }
 
 QpShift qp_shift(const QpParameters& given, const QpReport& report, const QpSolveOptions& options) {
-  const QpSizes size = sizes(qp::data_of(given));
+  const QpSizes size = sizes(qp::data_of(given), "qp_shift");
   const std::int64_t count = size.count, n = size.n, m = size.m, e = size.e;
   const QpParameters all = qp::complete(given, size);
   const Var A = cast(all.A, DType::f64), b = cast(all.b, DType::f64);
