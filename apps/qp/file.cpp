@@ -1,8 +1,9 @@
 #include <apps/qp/file.hpp>
 
 #include <algorithm>
+#include <cctype>
 #include <iterator>
-#include <string_view>
+#include <vector>
 
 #include <fmt/format.h>
 
@@ -11,33 +12,70 @@
 #include <banach/nn/safetensors.hpp>
 
 namespace banach::qp_command {
-QpData read_problems(const std::string& path) {
-  static constexpr std::string_view names[] = {"Q", "p", "G", "h", "A", "b"};
-  const nn::Safetensors file = nn::load_safetensors(path);
-  const auto find = [&](const char* name) {
-    const auto found = file.tensors.find(name);
-    return found == file.tensors.end() ? Tensor() : found->second;
-  };
-  std::string unknown;
-  for (const auto& [name, tensor] : file.tensors)
-    if (std::find(std::begin(names), std::end(names), name) == std::end(names))
-      unknown += (unknown.empty() ? "'" : ", '") + name + "'";
-  const auto missing = [&](const char* name, const char* why) {
-    fail<FileError>("qp", fmt::format("{}: tensor '{}' is missing{}{}", path, name, why,
-                                      unknown.empty() ? "" : "; there is " + unknown));
-  };
-  const QpData data{find("Q"), find("p"), find("G"), find("h"), find("A"), find("b")};
-  if (!data.Q.defined()) missing("Q", ": (n,n), or (batch,n,n), was expected");
-  if (!data.p.defined()) missing("p", ": (n), or (batch,n), was expected");
-  const auto both = [&](const Tensor& matrix, const Tensor& vector, const char* m, const char* v) {
-    if (matrix.defined() && !vector.defined()) missing(v, fmt::format(": {} comes with it", m).c_str());
-    if (!matrix.defined() && vector.defined()) missing(m, fmt::format(": {} comes with it", v).c_str());
-  };
-  both(data.G, data.h, "G", "h");
-  both(data.A, data.b, "A", "b");
-  if (!unknown.empty())
-    cli::note(fmt::format("{}: {} is no part of a quadratic program (Q, p, G, h, A, b)", path, unknown));
-  return data;
-}
+namespace {
+
+struct Part {
+  char name;
+  const char* shape;
+};
+constexpr Part parts[] = {{'Q', "(n,n), or (batch,n,n)"}, {'p', "(n), or (batch,n)"},
+                          {'G', "(m,n), or (batch,m,n)"}, {'h', "(m), or (batch,m)"},
+                          {'A', "(e,n), or (batch,e,n)"}, {'b', "(e), or (batch,e)"}};
+
+// The tensors of one file, and what it says about those that it lacks.
+class ProblemFile {
+ public:
+  explicit ProblemFile(const std::string& path) : path_(path), tensors_(nn::load_safetensors(path).tensors) {
+    for (const auto& [name, tensor] : tensors_)
+      if (std::none_of(std::begin(parts), std::end(parts),
+                       [&](const Part& part) { return name == std::string{part.name}; }))
+        unknown_.push_back(name);
+  }
+
+  QpData problems() const {
+    for (const Part& part : parts)
+      if (!has(part) && spelled_otherwise(part)) missing(part);
+    const auto& [Q, p, G, h, A, b] = parts;
+    if (!has(Q) && !has(p)) missing(Q, fmt::format(", and so is '{}': {}, was", p.name, p.shape));
+    // Absent, one of them is zero; but beside unknown names it may have another one.
+    if (!has(Q) && !unknown_.empty()) missing(Q);
+    if (!has(p) && !unknown_.empty()) missing(p);
+    check_both(G, h), check_both(A, b);
+    if (!unknown_.empty())
+      cli::note(fmt::format("{}: {} is no part of a quadratic program (Q, p, G, h, A, b)", path_, others()));
+    return {find(Q), find(p), find(G), find(h), find(A), find(b)};
+  }
+
+ private:
+  Tensor find(const Part& part) const {
+    const auto found = tensors_.find(std::string{part.name});
+    return found == tensors_.end() ? Tensor() : found->second;
+  }
+  bool has(const Part& part) const { return find(part).defined(); }
+  // As an upper-case letter, say.
+  bool spelled_otherwise(const Part& part) const {
+    const auto lower = [](char c) { return std::tolower(static_cast<unsigned char>(c)); };
+    return std::any_of(unknown_.begin(), unknown_.end(), [&](const std::string& name) {
+      return name.size() == 1 && lower(name[0]) == lower(part.name);
+    });
+  }
+  std::string others() const { return fmt::format("'{}'", fmt::join(unknown_, "', '")); }
+  [[noreturn]] void missing(const Part& part, const std::string& why = "") const {
+    fail<FileError>("qp", fmt::format("{}: tensor '{}' is missing: {}, was expected{}{}", path_, part.name,
+                                      part.shape, why, unknown_.empty() ? "" : "; there is " + others()));
+  }
+  void check_both(const Part& matrix, const Part& vector) const {
+    if (has(matrix) && !has(vector)) missing(vector, fmt::format(": {} comes with it", matrix.name));
+    if (!has(matrix) && has(vector)) missing(matrix, fmt::format(": {} comes with it", vector.name));
+  }
+
+  std::string path_;
+  nn::NamedTensors tensors_;
+  std::vector<std::string> unknown_;
+};
+
+}  // namespace
+
+QpData read_problems(const std::string& path) { return ProblemFile(path).problems(); }
 
 }  // namespace banach::qp_command

@@ -6,8 +6,9 @@
 
 namespace banach::qp_command {
 
-/// The quadratic programs of a safetensors file: tensors Q, p, and G with h, A with b. Throws FileError
-/// naming the tensor that is missing; a note on stderr names those that are no part of it.
+/// The quadratic programs of a safetensors file: tensors Q, p, and G with h, A with b. One of Q and p may be
+/// absent (zero), unless the file has tensors of other names, of which one may be it, misspelled. Throws
+/// FileError naming the tensor that is missing and its shape; a note on stderr names those that are no part.
 QpData read_problems(const std::string& path);
 
 }  // namespace banach::qp_command

@@ -104,6 +104,9 @@ void solve(const Options& o) {
     written = cli::OutputFolder(folder, {name}).file(name);
   }
   const QpData data = read_problems(o.file);
+  if (!data.Q.defined())
+    cli::note(fmt::format("{}: tensor 'Q', (n,n), is absent: zero, a linear program", o.file));
+  if (!data.p.defined()) cli::note(fmt::format("{}: tensor 'p', (n), is absent: zero", o.file));
   const QpSolution solution = [&] {
     try {
       return solve_qp(
@@ -152,7 +155,7 @@ cli::Subcommand add_qp(CLI::App& app) {
   command
       ->add_option("FILE", o->file,
                    "Safetensors: Q (n,n), p (n), and G (m,n) with h (m), A (e,n) with b (e);\n"
-                   "each may have a batch axis in front")
+                   "each may have a batch axis in front; Q or p may be absent (zero)")
       ->required()
       ->option_text(" ");
   command

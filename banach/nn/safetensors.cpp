@@ -311,11 +311,16 @@ class DataReader {
   void check_layout(const std::vector<Entry>& entries) const {
     std::vector<const Entry*> in_order;
     for (const Entry& entry : entries) {
-      const std::uint64_t begin = (*entry.offsets)[0], end = (*entry.offsets)[1];
-      if (begin > end || end > data_.size())
+      const std::uint64_t begin = (*entry.offsets)[0], end = (*entry.offsets)[1], there = data_.size();
+      if (begin <= end && end > there && end - begin == expected_bytes(entry))
+        fail_entry(entry, fmt::format("is truncated: {} bytes were expected, for {} of shape ({}): the file "
+                                      "has {} of them",
+                                      end - begin, *entry.dtype, fmt::join(*entry.shape, ","),
+                                      begin < there ? there - begin : 0));
+      if (begin > end || end > there)
         fail_entry(entry,
                    fmt::format("data_offsets must lie in order inside the {} bytes of data: got [{}, {}]",
-                               data_.size(), begin, end));
+                               there, begin, end));
       if (end - begin != expected_bytes(entry))
         fail_entry(entry,
                    fmt::format("data_offsets [{}, {}] must span {} bytes, for {} of shape ({})", begin, end,

@@ -89,6 +89,39 @@ TEST_CASE("banach qp says where a solution is not unique and where its multiplie
   CHECK(found[1]["gradient_status"] == "least_squares");
 }
 
+TEST_CASE("banach qp takes an absent Q or p for zero and says so, unless a name may be misspelled", "[qp]") {
+  const files::Folder folder;
+  const std::string path = folder / "p.safetensors";
+  const Tensor Q = tensor({1.0, 0.0, 0.0, 1.0}, {2, 2}), p = tensor({-1.0, -2.0}), h = tensor({3.0, 4.0});
+  const auto solved = [&](double objective, const char* note) {
+    const command::Outcome outcome = command::run("qp '" + path + "'");
+    INFO(outcome.err);
+    REQUIRE(outcome.code == 0);
+    CHECK(contains(outcome.err, note));
+    CHECK(std::count(outcome.err.begin(), outcome.err.end(), '\n') == 1);
+    const auto found = lines(outcome.out);
+    REQUIRE(found.size() == 1);
+    CHECK(found[0]["status"] == "solved");
+    CHECK(found[0]["objective"].get<double>() == Approx(objective));
+  };
+  nn::save_safetensors(path, {{"p", p}, {"G", Q}, {"h", h}});
+  solved(-11.0, "tensor 'Q', (n,n), is absent: zero, a linear program");
+  nn::save_safetensors(path, {{"Q", Q}, {"A", Q}, {"b", h}});
+  solved(12.5, "tensor 'p', (n), is absent: zero");
+  nn::save_safetensors(path, {{"Q", Q}, {"p", p}, {"scale", h}});
+  solved(-2.5, "'scale' is no part of a quadratic program");
+
+  nn::save_safetensors(path, {{"G", Q}, {"h", h}});
+  check_refused(path,
+                {"tensor 'Q' is missing: (n,n), or (batch,n,n), was expected", "'p': (n), or (batch,n)"});
+  nn::save_safetensors(path, {{"q", Q}, {"p", p}});
+  check_refused(path, {"tensor 'Q' is missing", "there is 'q'"});
+  nn::save_safetensors(path, {{"Q", Q}, {"linear", p}});
+  check_refused(path, {"tensor 'p' is missing: (n), or (batch,n), was expected; there is 'linear'"});
+  nn::save_safetensors(path, {{"Q", Q}, {"p", p}, {"g", Q}, {"H", h}});
+  check_refused(path, {"tensor 'G' is missing: (m,n), or (batch,m,n), was expected; there is 'H', 'g'"});
+}
+
 TEST_CASE("banach qp names what is wrong with a file", "[qp]") {
   const files::Folder folder;
   const std::string path = folder / "p.safetensors";
@@ -104,7 +137,8 @@ TEST_CASE("banach qp names what is wrong with a file", "[qp]") {
   check_refused(path, {"one dtype", "p is f32"});
   nn::save_safetensors(path, {{"Q", Q}, {"p", p}});
   std::filesystem::resize_file(path, std::filesystem::file_size(path) - 3);
-  check_refused(path, {"p.safetensors"});
+  check_refused(path,
+                {"p.safetensors", "tensor \"p\"", "16 bytes were expected, for F64 of shape (2)", "has 13"});
   const command::Outcome bad = command::run("qp");
   CHECK(bad.code == 2);
   CHECK(contains(bad.err, "FILE"));

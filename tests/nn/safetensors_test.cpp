@@ -231,6 +231,10 @@ TEST_CASE("A file truncated at any offset, or longer than it should be, is an er
         "[safetensors] x: length of the header is truncated at offset 3: expected 8 bytes");
   CHECK_THAT(parse_error(Bytes(bytes.begin(), bytes.begin() + 20)),
              Contains("header is truncated at offset 20"));
+  CHECK(
+      parse_error(R"({"t":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]}})", Bytes(23)) ==
+      "[safetensors] x: tensor \"t\": is truncated: 24 bytes were expected, for F32 of shape (2,3): the file "
+      "has 23 of them");
   bytes.push_back(0);
   CHECK_THAT(parse_error(bytes), Contains("data must end where the last tensor does, at offset " +
                                           std::to_string(bytes.size() - 1)));

@@ -1,5 +1,7 @@
 #include <apps/lab/qp/problems.hpp>
 
+#include <utility>
+
 #include <fmt/format.h>
 
 #include <apps/qp/file.hpp>
@@ -204,6 +206,11 @@ const std::vector<Problem>& known_problems() {
 
 std::vector<Problem> problems_of_file(const std::string& path) {
   const QpData data = qp_command::read_problems(path);
+  for (const auto& [name, tensor] : {std::pair("Q", &data.Q), std::pair("p", &data.p)})
+    if (!tensor->defined())
+      fail<FileError>("lab qp", fmt::format("{}: tensor '{}' is missing: what is drawn has both, Q (2,2) and "
+                                            "p (2), if only as zeros",
+                                            path, name));
   const QpSolution solution = [&] {  // says what does not fit together
     try {
       return solve_qp(data);
