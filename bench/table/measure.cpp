@@ -100,6 +100,8 @@ class Race {
     all_ = {ours(line.floor(), 1), ours(work_, 1), ours(work_, 2)};
     if (const auto peer = peers.work.find(line.name); peer != peers.work.end()) {
       const Work theirs = peer->second();
+      theirs.run();  // what is made once, is there now
+      if (peers.peak_bytes) peer_bytes_ = peers.peak_bytes(theirs.run);
       for (const int threads : {1, 2})
         all_.push_back({theirs, threads, [&, threads] { peers.enter(threads); }, peers.leave});
     }
@@ -123,6 +125,7 @@ class Race {
   Result result() {
     Result result;
     result.bytes = bytes_;
+    result.peer_bytes = peer_bytes_;
     result.turns = turns_;
     if (work_.counts) result.counts = work_.counts();
     const double floors = floors_ ? floors_(result.counts) : 1.0;
@@ -147,7 +150,7 @@ class Race {
   Work work_;
   std::function<double(const Counts&)> floors_;
   std::vector<Contender> all_;
-  std::int64_t bytes_ = 0;
+  std::int64_t bytes_ = 0, peer_bytes_ = 0;
   int turns_ = 0;
 };
 

@@ -26,7 +26,8 @@ struct Result {
   Seconds ours_to_peer[2];         ///< medians of ratios
   Seconds ours_to_floor, speedup;  ///< speedup: ours by one thread / by two
   Counts counts, peer_counts;
-  std::int64_t bytes = 0;  ///< the most that ours held at once in the pool, above what it began with
+  std::int64_t bytes = 0;       ///< the most that ours held at once in the pool, above what it began with
+  std::int64_t peer_bytes = 0;  ///< and the peer, by its own count; 0: not measured
   int turns = 0;
 };
 

@@ -63,6 +63,10 @@ std::string goal(const Goal& g, const Result& r, Unit unit) {
               of_floor ? r.ours_to_floor : r.ours_to_peer[0]);
 }
 
+std::string mebibytes(std::int64_t bytes) {
+  return fmt::format("{:.2f}", static_cast<double>(bytes) / (1 << 20));
+}
+
 nlohmann::json json(const Seconds& value) { return value ? nlohmann::json(*value) : nlohmann::json(nullptr); }
 
 std::string key(const MeasuredSection& section, const Line& line) { return section.title + ": " + line.name; }
@@ -90,13 +94,21 @@ std::string table(const MeasuredSection& section, const Peers& peers) {
                                  [](const auto& l) { return l.first.goal.of != Goal::none; });
   Rows rows{{"case", "unit", "floor", "ours", theirs, "ours/" + theirs, "ours/floor", "ours, 2 threads",
              theirs + ", 2 threads", "ours/" + theirs, "1 to 2 threads", "f + vjp", theirs + "'s", "MiB"}};
+  const bool peer_bytes = std::any_of(section.lines.begin(), section.lines.end(),
+                                      [](const auto& l) { return l.second.peer_bytes > 0; });
+  if (peer_bytes) rows[0].insert(rows[0].end(), {theirs + "'s", "ours/" + theirs});
   if (goals) rows[0].push_back("goal");
   for (const auto& [line, r] : section.lines) {
     const auto cell = [unit = line.unit](const Seconds& seconds) { return time(seconds, unit); };
     rows.push_back({line.name, name(line.unit), cell(r.floor), cell(r.ours[0]), cell(r.peer[0]),
                     ratio(r.ours_to_peer[0]), ratio(r.ours_to_floor), cell(r.ours[1]), cell(r.peer[1]),
                     ratio(r.ours_to_peer[1]), ratio(r.speedup), counts(r.counts), counts(r.peer_counts),
-                    fmt::format("{:.2f}", static_cast<double>(r.bytes) / (1 << 20))});
+                    mebibytes(r.bytes)});
+    if (peer_bytes && r.peer_bytes == 0) rows.back().insert(rows.back().end(), {"not measured", "-"});
+    if (r.peer_bytes > 0)
+      rows.back().insert(
+          rows.back().end(),
+          {mebibytes(r.peer_bytes), ratio(static_cast<double>(r.bytes) / static_cast<double>(r.peer_bytes))});
     if (goals) rows.back().push_back(goal(line.goal, r, line.unit));
   }
   return fmt::format("### {}\n\n{}", section.title, markdown(std::move(rows)));
@@ -138,6 +150,7 @@ void write_json(const std::string& file, const std::string& machine,
                                    {"evaluations", {r.counts.f, r.counts.vjp}},
                                    {"peer_evaluations", {r.peer_counts.f, r.peer_counts.vjp}},
                                    {"bytes", r.bytes},
+                                   {"peer_bytes", r.peer_bytes},
                                    {"turns", r.turns}};
   for (const TrainedBody& b : bodies)
     trained.push_back({{"seed", b.seed},

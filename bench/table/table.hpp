@@ -50,6 +50,8 @@ struct Peers {
   std::map<std::string, Make> work = {};
   std::function<void(int threads)> enter = {};  ///< before a peer runs
   std::function<void()> leave = {};             ///< and after
+  /// The most bytes that a run holds at once, above what lived before.
+  std::function<std::int64_t(const std::function<void()>& run)> peak_bytes = {};
 };
 
 struct Section {

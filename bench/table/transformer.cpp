@@ -8,7 +8,7 @@ namespace bench {
 
 using namespace banach;
 using transformer::batch, transformer::d, transformer::heads, transformer::hidden, transformer::length;
-using transformer::Layer, transformer::Parameters;
+using transformer::Cell, transformer::Layer, transformer::Parameters;
 
 namespace {
 
@@ -83,32 +83,16 @@ Work one_replayed() {
 
 // ---- nn::TransformerCell by each rule, and as an explicit network -----------------------------------------
 
-struct Cell {
-  Tensor x;
-  nn::SegmentMemory memory;
-  nn::TransformerCell cell;
-  nn::ParameterList parameters = nn::parameters(cell);
-
-  explicit Cell(std::int64_t before, Random random = Random(8))
-      : x(normal(length, random)),
-        cell({.d_model = d, .heads = heads, .hidden = hidden, .weight_norm = false}, random) {
-    if (before > 0) memory = {normal(before, random), normal(before, random)};
-  }
-  static Tensor normal(std::int64_t positions, Random& random) {
-    return nn::init::normal({batch, positions, d}, 0.0, 1.0, random);
-  }
-
-  /// The gradient of all weights and of the input.
-  Counts step(const nn::Depth& depth) const {
-    const Tape tape;
-    const Var at = leaf(x);
-    const ImplicitSolution found = nn::run(cell.bind(at, memory), cell.start(at), depth);
-    Vars wanted{at};
-    for (const nn::NamedParameter& p : parameters) wanted.push_back(p.parameter->var());
-    grad(sum(square(found.z)), wanted);
-    return {found.report.nstep, found.adjoint.run() ? found.adjoint.last().evaluations : 0};
-  }
-};
+/// The gradient of all weights and of the input.
+Counts gradient(const Cell& cell, const nn::Depth& depth) {
+  const Tape tape;
+  const Var at = leaf(cell.x);
+  const ImplicitSolution found = nn::run(cell.cell.bind(at, cell.memory), cell.cell.start(at), depth);
+  Vars wanted{at};
+  for (const nn::NamedParameter& p : cell.parameters) wanted.push_back(p.parameter->var());
+  grad(sum(square(found.z)), wanted);
+  return {found.report.nstep, found.adjoint.run() ? found.adjoint.last().evaluations : 0};
+}
 
 /// Products of the cell: of what is done once, of one evaluation, of its vjp in z, and of that in the
 /// weights.
@@ -136,7 +120,7 @@ Make cell_step(std::int64_t before, const nn::Depth& depth) {
   return [=] {
     const auto cell = std::make_shared<const Cell>(before);
     const auto counts = std::make_shared<Counts>();
-    return Work{.run = [=] { *counts = cell->step(depth); }, .counts = [=] { return *counts; }};
+    return Work{.run = [=] { *counts = gradient(*cell, depth); }, .counts = [=] { return *counts; }};
   };
 }
 

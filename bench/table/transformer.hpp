@@ -1,6 +1,6 @@
 #pragma once
-// The equilibrium transformer: one causal self-attention layer with injection of its input as the body of a
-// fixed point, in f32. The peer reads its parameters.
+// The equilibrium transformers, in f32: one causal self-attention layer with injection of its input as the
+// body of a fixed point, and nn::TransformerCell of the same sizes. The peers read their parameters.
 
 #include <banach/banach.hpp>
 
@@ -76,6 +76,23 @@ struct Layer {
                                                    matmul_add(z, wv, bv), {.causal = true, .heads = heads});
     const Var a = layer_norm(z + x + matmul_add(heard, wo, bo), gamma1, beta1);
     return layer_norm(a + matmul_add(relu(matmul_add(a, w1, b1)), w2, b2), gamma2, beta2);
+  }
+};
+
+/// nn::TransformerCell, with memory of so many positions in front.
+struct Cell {
+  Tensor x;
+  nn::SegmentMemory memory;
+  nn::TransformerCell cell;
+  nn::ParameterList parameters = nn::parameters(cell);
+
+  explicit Cell(std::int64_t before, Random random = Random(8))
+      : x(normal(length, random)),
+        cell({.d_model = d, .heads = heads, .hidden = hidden, .weight_norm = false}, random) {
+    if (before > 0) memory = {normal(before, random), normal(before, random)};
+  }
+  static Tensor normal(std::int64_t positions, Random& random) {
+    return nn::init::normal({batch, positions, d}, 0.0, 1.0, random);
   }
 };
 
