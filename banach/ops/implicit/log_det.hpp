@@ -3,7 +3,8 @@
 // a contraction,
 //     log det(I + J) = sum_{k >= 1} (-1)^(k+1) tr(J^k) / k,
 // with traces estimated by random vectors, tr(A) = E[v^T A v]: Behrmann, Grathwohl, Chen, Duvenaud, Jacobsen
-// 2019, "Invertible residual networks", eq. 4 to 6.
+// 2019, "Invertible residual networks", eq. 4 to 6. The block's inverse needs nothing of its own: it is
+// fixed_point([&](const Var& x) { return y - g(x); }, y, options), by NewtonKrylov where c is near 1.
 
 #include <banach/engine/parallel.hpp>
 #include <banach/engine/status.hpp>
