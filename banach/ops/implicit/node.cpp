@@ -131,27 +131,34 @@ bool doubtful(const SampleReport& sample, double gain, double size, bool root) {
   return larger * larger * residual > (larger > 10.0 ? 0.002 : 0.01) * size && larger > 3.0;
 }
 
+bool any(const PoolVector<char>& marks) { return std::find(marks.begin(), marks.end(), 1) != marks.end(); }
+
+// Marks the samples whose exact gradient may be one beside a singular root.
+PoolVector<char> doubts(const NodeAttrs& attrs, const VjpContext& c, const Linearized& f, const Var& lambda,
+                        const AdjointReport& report) {
+  const PoolVector<SampleReport>& forward = attrs.body->forward;
+  PoolVector<char> doubted(forward.size(), 0);
+  if (attrs.node.backward.kind() != GradientKind::exact || !c.out.value().same_storage(attrs.z))
+    return doubted;
+  const PoolVector<double> size = f.norms(f.state()), scale = f.norms(lambda), right = f.norms(c.cotangent);
+  for (std::size_t i = 0; i < forward.size(); ++i)
+    doubted[i] = report.samples[i].kind == GradientKind::exact && scale[i] > 0.0 &&
+                 doubtful(forward[i], scale[i] / right[i], size[i], attrs.node.tolerance == 0.0);
+  return doubted;
+}
+
 // GradientStatus::sensitivity of those samples, for one product or two linear solves.
 void check_sensitivity(const NodeAttrs& attrs, const VjpContext& c, const Var& lambda,
-                       AdjointReport& report) {
-  const PoolVector<SampleReport>& forward = attrs.body->forward;
-  if (attrs.node.backward.kind() != GradientKind::exact || !c.out.value().same_storage(attrs.z)) return;
+                       PoolVector<char> doubted, AdjointReport& report) {
   const NoGrad off;
   Vars theta;
   for (const Var& input : c.inputs) theta.push_back(input.detach());
   const Linearized f(attrs.body, c.out.detach(), theta);
   const Var adjoint = lambda.detach();
-  const PoolVector<double> size = f.norms(f.state()), scale = f.norms(adjoint), right = f.norms(c.cotangent);
-  const auto chosen = [&](std::size_t i) {
-    return report.samples[i].kind == GradientKind::exact && scale[i] > 0.0 &&
-           doubtful(forward[i], scale[i] / right[i], size[i], attrs.node.tolerance == 0.0);
-  };
+  const PoolVector<SampleReport>& forward = attrs.body->forward;
+  const PoolVector<double> scale = f.norms(adjoint), right = f.norms(c.cotangent);
   const std::size_t problems = forward.size();
-  PoolVector<char> doubted(problems, 0);
-  for (std::size_t i = 0; i < problems; ++i) doubted[i] = chosen(i);
   const auto is_doubted = [&](std::size_t i) { return doubted[i] != 0; };
-  const auto any = [&] { return std::find(doubted.begin(), doubted.end(), 1) != doubted.end(); };
-  if (!any()) return;
 
   // Most doubts are settled by one product: J does not change much over the estimated error, along the
   // residual.
@@ -174,7 +181,7 @@ void check_sensitivity(const NodeAttrs& attrs, const VjpContext& c, const Var& l
   for (std::size_t i = 0; i < problems; ++i)
     if (gain[i] * along[i] <= 0.03 * scale[i]) doubted[i] = 0;
   report.evaluations += f.evaluations();
-  if (!any()) return;
+  if (!any(doubted)) return;
 
   // The others take two linear solves, each of at most half the products that the adjoint took, or 10:
   // Newton's step by difference quotients, which keep nothing, and lambda's change there. What they cannot
@@ -202,7 +209,7 @@ void check_sensitivity(const NodeAttrs& attrs, const VjpContext& c, const Var& l
   const LinearSolution newton = solve_linear(gmres, product, chosen_rows(residual).value().reshape(f.rows()));
   report.evaluations += newton.evaluations;
   give_up(newton.status);
-  if (any()) {
+  if (any(doubted)) {
     const Linearized there = f.at(f.state() + Var(newton.x.reshape(c.out.shape())));
     const AdjointSolve change = there.solve(gmres, chosen_rows(there.vjp_state(adjoint) - pulled));
     give_up(change.status);
@@ -246,21 +253,32 @@ bool mixes(const NodeAttrs& attrs, const Linearized& f, const AdjointReport& rep
 
 Vars backward(const VjpContext& c) {
   const auto& attrs = c.attrs.as<NodeAttrs>();
-  const Linearized f(attrs.body, c.out, c.inputs);
+  Linearized f(attrs.body, c.out, c.inputs);
   Adjoint adjoint = attrs.node.backward.solve(f, c.cotangent);
   check_adjoint(attrs, c, adjoint);
 
   // The sweep that gives the cotangents of theta gives J^T lambda along the way, and so the residual for
   // little more.
-  Linearized::Pulled pulled = f.pull(adjoint.lambda, adjoint.theta.empty() ? c.needed : 0);
-  if (!adjoint.theta.empty()) pulled.theta = adjoint.theta;
+  const auto pull = [&] {
+    Linearized::Pulled result = f.pull(adjoint.lambda, adjoint.theta.empty() ? c.needed : 0);
+    if (!adjoint.theta.empty()) result.theta = adjoint.theta;
+    return result;
+  };
+  Linearized::Pulled pulled = pull();
   AdjointReport judged = judge(attrs, f, adjoint, pulled.state, c.cotangent);
   if (mixes(attrs, f, judged)) {
     judged.hint = "f mixes samples of axis 0: set .batch = Batch::none";
     for (GradientStatus& sample : judged.samples)
       if (sample.kind == GradientKind::exact) sample.kind = GradientKind::approximate;
   }
-  check_sensitivity(attrs, c, adjoint.lambda, judged);
+  if (PoolVector<char> doubted = doubts(attrs, c, f, adjoint.lambda, judged); any(doubted)) {
+    // The search needs memory for another evaluation: the cotangents and f's program make place for it.
+    pulled = {};
+    f = Linearized(attrs.body, c.out, c.inputs);
+    check_sensitivity(attrs, c, adjoint.lambda, std::move(doubted), judged);
+    pulled = pull();
+    ++judged.evaluations;
+  }
   attrs.body->log.add(std::move(judged));
 
   // A rule that did not keep its promise, or a derivative that does not exist.
@@ -271,11 +289,11 @@ Vars backward(const VjpContext& c) {
            sample.sensitivity > sensitivity_limit ||
            (attrs.node.backward.kind() != GradientKind::approximate && sample.adjoint != Status::converged);
   };
-  bool any = false;
-  for (std::size_t i = 0; i < report.samples.size(); ++i) any = any || failed(i);
-  if (any && attrs.node.policy == Policy::raise)
+  bool fails = false;
+  for (std::size_t i = 0; i < report.samples.size(); ++i) fails = fails || failed(i);
+  if (fails && attrs.node.policy == Policy::raise)
     fail<SolveError>(attrs.name(), "the gradient cannot be had: " + report.to_string());
-  if (any && attrs.node.policy == Policy::nan)
+  if (fails && attrs.node.policy == Policy::nan)
     pulled = f.pull(adjoint.lambda + nan_rows(adjoint.lambda, attrs.body->batch, failed), c.needed);
   return pulled.theta;
 }
