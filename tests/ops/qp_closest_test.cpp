@@ -175,6 +175,8 @@ TEST_CASE("closest problems stay with themselves, and say what they are", "[qp]"
     options.start = {f32(first.lambda).value(), f32(first.slack).value()};
     CHECK(largest_difference(qp_solve({f32(one), f32(p), f32(G), f32(h)}, options).z, first.z) <= 1e-6);
   }
+  CHECK_THROWS_WITH(qp_shift({one, Var(number(0)), G, Var(number(0))}),
+                    Catch::Contains("[qp_shift] h must have shape"));
   CHECK_NOTHROW(qp_solve({one, Var(number(0)), G, Var(values({-1, -1}, {2}))},
                          {.policy = Policy::raise, .infeasible = Infeasible::closest}));
 }
