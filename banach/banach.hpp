@@ -57,6 +57,7 @@
 #include <banach/nn/dropout.hpp>
 #include <banach/nn/file.hpp>
 #include <banach/nn/flow.hpp>
+#include <banach/nn/golub_kahan.hpp>
 #include <banach/nn/idx.hpp>
 #include <banach/nn/induced_norm.hpp>
 #include <banach/nn/init.hpp>

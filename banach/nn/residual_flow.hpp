@@ -108,8 +108,7 @@ struct ContractiveNet {
 struct ContractionOptions {
   double lipschitz = 0.9;       ///< of the whole map; the layers share it evenly
   bool activate_input = false;  ///< an activation before the first layer, too
-  /// Several vectors, since training under a bound makes singular values alike.
-  PowerIterationOptions power = {.vectors = 4};
+  PowerIterationOptions power = close_power_iteration;
   bool certified = false;  ///< see SpectralOptions
   DType dtype = DType::f32;
 };

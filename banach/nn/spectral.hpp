@@ -7,8 +7,8 @@
 // Behrmann et al. 2019, "Invertible residual networks", eq. 10, do. Other norms of input and output as in
 // Chen, Behrmann, Duvenaud and Jacobsen 2019, "Residual flows", appendix D.
 //
-// The estimate may be too small by what the tolerance leaves: ask for a bound with a margin, for several
-// vectors (PowerIterationOptions) while training, or for a certified bound. Its derivative is u^T dW v, exact
+// The estimate may be too small by what the tolerance leaves: ask for a bound with a margin, for
+// `close_power_iteration`, or for a certified bound. Its derivative is u^T dW v, exact
 // where the norming vectors are; second derivatives hold u and v fixed. weight() is the effective weight: a
 // body of a fixed point may take it once outside. These layers remember vectors between calls: one thread at
 // a time.

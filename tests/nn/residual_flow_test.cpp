@@ -131,7 +131,7 @@ TEST_CASE("any solver inverts a block; near c = 1 Newton-Krylov in fewer evaluat
 TEST_CASE("y, log-determinant and inverse of a block, and their derivatives", "[residual_flow]") {
   Random random(2);
   DenseBlock block(
-      contractive_mlp({2, 5, 2}, random, {.power = {.tolerance = 1e-15, .vectors = 2}, .dtype = DType::f64}),
+      contractive_mlp({2, 5, 2}, random, {.power = {.tolerance = 1e-15, .krylov = 8}, .dtype = DType::f64}),
       random);
   for (SpectralLinear& layer : block.g.layers)
     layer.raw_weight.set(normal(layer.raw_weight.shape(), 3));  // beyond their bounds
