@@ -1,6 +1,8 @@
 #include <banach/nn/sequence.hpp>
 #include <banach/ops/shape_ops.hpp>
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
 namespace banach::nn {
@@ -13,6 +15,32 @@ Tensor last_positions(const Tensor& before, const Tensor& now, std::int64_t coun
   if (older > 0)
     return concat({slice(Var(before), 1, before.shape()[1] - older, before.shape()[1]), newest}, 1).value();
   return taken > 0 ? newest.value() : Tensor();
+}
+
+void check_dtype(std::string_view cell, const Var& parameter, const Var& x, const SegmentMemory& memory) {
+  const auto check = [&](DType dtype, std::string_view of) {
+    if (dtype != parameter.dtype())
+      fail<DTypeError>(cell, fmt::format("{} must be {}, as the parameters: got {}", of,
+                                         name(parameter.dtype()), name(dtype)));
+  };
+  check(x.dtype(), "x");
+  if (memory.z.defined()) check(memory.z.dtype(), "z of the memory");
+  if (memory.x.defined()) check(memory.x.dtype(), "x of the memory");
+}
+
+SegmentMemory remember(const SegmentMemory& old, const Tensor& z, const Tensor& x, std::int64_t count) {
+  const auto check = [&](const SegmentMemory& at, std::string_view what) {
+    const Shape &of_z = at.z.shape(), &of_x = at.x.shape();
+    if (of_z.rank() != 3 || of_x.rank() != 3 || of_z[0] != x.shape()[0] || of_x[0] != x.shape()[0] ||
+        of_z[1] != of_x[1])
+      fail<ShapeError>("remember", fmt::format("{} must be (batch,length,width), of one batch and length: "
+                                               "got {} and {}",
+                                               what, of_z.to_string(), of_x.to_string()));
+  };
+  check({z, x}, "z and x");
+  if (old.z.defined() != old.x.defined()) fail<ValueError>("remember", "a memory must have both z and x");
+  if (old.z.defined()) check(old, "z and x of the memory");
+  return {last_positions(old.z, z, count), last_positions(old.x, x, count)};
 }
 
 ImplicitSolution run(const SequenceBody& f, const Var& z0, const Depth& depth) {

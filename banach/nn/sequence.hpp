@@ -26,6 +26,13 @@ struct SegmentMemory {
 /// undefined if there are none. Both (batch, length, width).
 Tensor last_positions(const Tensor& before, const Tensor& now, std::int64_t count);
 
+/// The same of states and inputs. Throws ShapeError unless z and x, and those of `old`, are (batch, length,
+/// width) with one length for both, and one batch for all.
+SegmentMemory remember(const SegmentMemory& old, const Tensor& z, const Tensor& x, std::int64_t count);
+
+/// Throws DTypeError, in the cell's name, unless x and the memory have the dtype of its parameters.
+void check_dtype(std::string_view cell, const Var& parameter, const Var& x, const SegmentMemory& memory);
+
 /// The map z -> f(z), of one shape.
 using SequenceBody = std::function<Var(const Var& z)>;
 

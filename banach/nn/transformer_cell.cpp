@@ -52,16 +52,16 @@ struct Body {
   bool pre_norm;
   Heads heads;
   Norm attention_norm, feed_norm;
-  Var project, residual;  // residual: x and the bias of `project`
-  Var widen, widen_bias, narrow, narrow_bias;
-  Var heard_mask, hidden_mask;  // undefined: nothing is dropped
+  Var output_weight, residual;            // residual: x and the bias of the output projection
+  Var weight1, bias1, weight2, bias2;     // of the feed-forward part
+  Var attention_dropout, hidden_dropout;  // masks; undefined: nothing is dropped
 
   Var masked(const Var& x, const Var& mask) const { return mask.defined() ? x * mask : x; }
   Var attention(const Var& z, const Var& plus) const {
-    return map_add(masked(heads(z), heard_mask), project, plus);
+    return map_add(masked(heads(z), attention_dropout), output_weight, plus);
   }
   Var feed_forward(const Var& a) const {
-    return map_add(masked(relu(map_add(a, widen, widen_bias)), hidden_mask), narrow, narrow_bias);
+    return map_add(masked(relu(map_add(a, weight1, bias1)), hidden_dropout), weight2, bias2);
   }
   Var operator()(const Var& z) const {
     if (pre_norm) {
@@ -102,9 +102,9 @@ TransformerCell::TransformerCell(const TransformerCellOptions& options, Random& 
       position_(map(options.d_model, options.d_model, false, random)),
       content_bias_(init::normal({options.d_model}, 0.0, 0.02, random, options.dtype)),
       position_bias_(init::normal({options.d_model}, 0.0, 0.02, random, options.dtype)),
-      project_(map(options.d_model, options.d_model, true, random)),
-      widen_(map(options.d_model, options.hidden, true, random)),
-      narrow_(map(options.hidden, options.d_model, true, random)),
+      output_projection_(map(options.d_model, options.d_model, true, random)),
+      linear1_(map(options.d_model, options.hidden, true, random)),
+      linear2_(map(options.hidden, options.d_model, true, random)),
       attention_norm_(options.d_model, {.dtype = options.dtype}),
       feed_norm_(options.d_model, {.dtype = options.dtype}),
       dropout_(options.dropout, random) {}
@@ -121,13 +121,13 @@ const TransformerCellOptions& TransformerCell::checked(const TransformerCellOpti
   return o;
 }
 
-MaybeWeightNormLinear TransformerCell::map(std::int64_t in, std::int64_t out, bool bias,
-                                           Random& random) const {
-  return {in, out, options_.weight_norm, random, {.bias = bias, .dtype = options_.dtype}};
+WeightNormLinear TransformerCell::map(std::int64_t in, std::int64_t out, bool bias, Random& random) const {
+  return {in, out, random, {.bias = bias, .dtype = options_.dtype}, options_.weight_norm};
 }
 
 void TransformerCell::check(const Var& x, const SegmentMemory& memory) const {
   const std::int64_t d = options_.d_model;
+  check_dtype(layer_name, query_.direction, x, memory);
   if (x.rank() != 3 || x.size(2) != d)
     fail<ShapeError>(layer_name,
                      fmt::format("x must be (batch,length,{}): got {}", d, x.shape().to_string()));
@@ -175,26 +175,27 @@ SequenceBody TransformerCell::bind(const Var& x, const SegmentMemory& memory) co
               .heads = std::move(heads),
               .attention_norm = attention_norm,
               .feed_norm = Norm(feed_norm_),
-              .project = project_.weight(),
-              .residual = x + *project_.bias,
-              .widen = widen_.weight(),
-              .widen_bias = *widen_.bias,
-              .narrow = narrow_.weight(),
-              .narrow_bias = *narrow_.bias,
-              .heard_mask = mask(drop, d),
-              .hidden_mask = mask(drop_hidden, options_.hidden)};
+              .output_weight = output_projection_.weight(),
+              .residual = x + *output_projection_.bias,
+              .weight1 = linear1_.weight(),
+              .bias1 = *linear1_.bias,
+              .weight2 = linear2_.weight(),
+              .bias2 = *linear2_.bias,
+              .attention_dropout = mask(drop, d),
+              .hidden_dropout = mask(drop_hidden, options_.hidden)};
 }
 
 Var TransformerCell::start(const Var& x) const { return Var(Tensor::zeros(x.shape(), x.dtype())); }
 
 SegmentMemory TransformerCell::remember(const SegmentMemory& old, const Tensor& z, const Tensor& x) const {
-  return {last_positions(old.z, z, options_.memory), last_positions(old.x, x, options_.memory)};
+  return nn::remember(old, z, x, options_.memory);
 }
 
+// Checkpoints know the parameters by these names.
 void TransformerCell::visit(Visitor& visitor) {
   visitor("query", query_)("key", key_)("value", value_)("inject", inject_);
   visitor("position", position_)("content_bias", content_bias_)("position_bias", position_bias_);
-  visitor("project", project_)("widen", widen_)("narrow", narrow_);
+  visitor("project", output_projection_)("widen", linear1_)("narrow", linear2_);
   visitor("attention_norm", attention_norm_)("feed_norm", feed_norm_)("dropout", dropout_);
 }
 

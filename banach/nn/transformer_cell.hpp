@@ -38,7 +38,7 @@ class TransformerCell {
 
   /// Throws ShapeError unless x is (batch, length, d_model), and the memory the same for one length of its
   /// own. Keys and values of the memory are constants of the solve, but what they give to the weights that
-  /// made them is counted.
+  /// made them is counted. Throws DTypeError for another dtype than the parameters'.
   SequenceBody bind(const Var& x, const SegmentMemory& memory = {}) const;
   Var start(const Var& x) const;
   Var output(const Var& z) const { return z; }
@@ -47,16 +47,16 @@ class TransformerCell {
 
  private:
   static const TransformerCellOptions& checked(const TransformerCellOptions& options);
-  MaybeWeightNormLinear map(std::int64_t in, std::int64_t out, bool bias, Random& random) const;
+  WeightNormLinear map(std::int64_t in, std::int64_t out, bool bias, Random& random) const;
   void check(const Var& x, const SegmentMemory& memory) const;
 
   TransformerCellOptions options_;
-  MaybeWeightNormLinear query_, key_, value_;  ///< of z
-  MaybeWeightNormLinear inject_;               ///< of x: (3 d_model, d_model), for q, k and v, with biases
-  MaybeWeightNormLinear position_;             ///< of the encodings of distances
-  Parameter content_bias_, position_bias_;     ///< (d_model): u and v of Transformer-XL
-  MaybeWeightNormLinear project_;              ///< of what the heads give
-  MaybeWeightNormLinear widen_, narrow_;       ///< the feed-forward part
+  WeightNormLinear query_, key_, value_;    ///< of z
+  WeightNormLinear inject_;                 ///< of x: (3 d_model, d_model), for q, k and v, with biases
+  WeightNormLinear position_;               ///< of the encodings of distances
+  Parameter content_bias_, position_bias_;  ///< (d_model): u and v of Transformer-XL
+  WeightNormLinear output_projection_;      ///< of what the heads give
+  WeightNormLinear linear1_, linear2_;      ///< the feed-forward part
   LayerNorm attention_norm_, feed_norm_;
   Dropout dropout_;
 };

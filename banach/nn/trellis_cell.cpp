@@ -65,10 +65,7 @@ void check_memory(const Tensor& memory, const Var& x, std::int64_t width, std::s
 }  // namespace
 
 TrellisCell::TrellisCell(const TrellisCellOptions& options, Random& random)
-    : input_(options.input),
-      hidden_(options.hidden),
-      dtype_(options.dtype),
-      dropout_(options.dropout, random) {
+    : input_(options.input), hidden_(options.hidden), dropout_(options.dropout, random) {
   const auto levels = static_cast<std::int64_t>(options.dilations.size());
   if (input_ < 1 || hidden_ < 1)
     fail<ValueError>(layer_name,
@@ -80,9 +77,10 @@ TrellisCell::TrellisCell(const TrellisCellOptions& options, Random& random)
   for (const std::int64_t dilation : options.dilations) {
     if (dilation < 1)
       fail<ValueError>(layer_name, fmt::format("dilations must be at least 1: got {}", dilation));
-    levels_.push_back({dilation,
-                       {2 * hidden_, gates, options.weight_norm, random, {.bias = false, .dtype = dtype_}},
-                       {2 * input_, gates, options.weight_norm, random, {.dtype = dtype_}}});
+    levels_.push_back(
+        {dilation,
+         {2 * hidden_, gates, random, {.bias = false, .dtype = options.dtype}, options.weight_norm},
+         {2 * input_, gates, random, {.dtype = options.dtype}, options.weight_norm}});
   }
 }
 
@@ -90,11 +88,12 @@ SequenceBody TrellisCell::bind(const Var& x, const SegmentMemory& memory) const 
   if (x.rank() != 3 || x.size(2) != input_)
     fail<ShapeError>(layer_name,
                      fmt::format("x must be (batch,length,{}): got {}", input_, x.shape().to_string()));
+  check_dtype(layer_name, levels_.front().recur.direction, x, memory);
   check_memory(memory.z, x, 2 * hidden_, "z");
   check_memory(memory.x, x, input_, "x");
   const DropoutMask drop = dropout_.mask();
   Var mask;  // the same at all positions
-  if (drop.p > 0.0) mask = drop(Var(Tensor::ones({x.size(0), 1, hidden_}, dtype_)));
+  if (drop.p > 0.0) mask = drop(Var(Tensor::ones({x.size(0), 1, hidden_}, x.dtype())));
   const auto seen = [mask](const Var& h) { return mask.defined() ? h * mask : h; };
   const Tensor h_before = part(memory.z, 0, hidden_);
 
@@ -132,7 +131,7 @@ Var TrellisCell::output(const Var& z) const { return slice(z, 2, 0, hidden_); }
 SegmentMemory TrellisCell::remember(const SegmentMemory& old, const Tensor& z, const Tensor& x) const {
   std::int64_t furthest = 0;
   for (const Level& level : levels_) furthest = std::max(furthest, level.dilation);
-  return {last_positions(old.z, z, furthest), last_positions(old.x, x, furthest)};
+  return nn::remember(old, z, x, furthest);
 }
 
 }  // namespace banach::nn

@@ -32,7 +32,8 @@ class TrellisCell {
   /// Throws ValueError for widths and dilations below 1, or dilations whose number does not divide `hidden`.
   TrellisCell(const TrellisCellOptions& options, Random& random);
 
-  /// Throws ShapeError unless x is (batch, length, input) and the memory fits it.
+  /// Throws ShapeError unless x is (batch, length, input) and the memory fits it, DTypeError for another
+  /// dtype than the parameters'.
   SequenceBody bind(const Var& x, const SegmentMemory& memory = {}) const;
   Var start(const Var& x) const;
   /// h (batch, length, hidden).
@@ -43,12 +44,11 @@ class TrellisCell {
  private:
   struct Level {
     std::int64_t dilation;
-    MaybeWeightNormLinear recur;   ///< W_1, W_2: (4 channels, 2 hidden), gates i, f, o, g one after another
-    MaybeWeightNormLinear inject;  ///< U_1, U_2 and b
+    WeightNormLinear recur;   ///< W_1, W_2: (4 channels, 2 hidden), gates i, f, o, g one after another
+    WeightNormLinear inject;  ///< U_1, U_2 and b
     void visit(Visitor& visitor) { visitor("recur", recur)("inject", inject); }
   };
   std::int64_t input_, hidden_;
-  DType dtype_;
   std::vector<Level> levels_;
   Dropout dropout_;
 };

@@ -23,15 +23,7 @@ Var weight_norm(const Var& direction, const Var& magnitude) {
 }
 
 WeightNormLinear::WeightNormLinear(std::int64_t in, std::int64_t out, Random& random,
-                                   const LinearOptions& options) {
-  Linear start(in, out, random, options);
-  direction = std::move(start.weight);
-  magnitude = starting_magnitude(direction);
-  bias = std::move(start.bias);
-}
-
-MaybeWeightNormLinear::MaybeWeightNormLinear(std::int64_t in, std::int64_t out, bool normalised,
-                                             Random& random, const LinearOptions& options) {
+                                   const LinearOptions& options, bool normalised) {
   Linear start(in, out, random, options);
   direction = std::move(start.weight);
   if (normalised) magnitude = starting_magnitude(direction);

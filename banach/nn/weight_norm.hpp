@@ -9,26 +9,14 @@ namespace banach::nn {
 /// g v / ||v|| along axis 0: v (out, ...), g (out); the norm runs over all other axes and must not be zero.
 Var weight_norm(const Var& direction, const Var& magnitude);
 
+/// x W^T + b. As the layers of a cell have weight normalisation as an option, so has this.
 struct WeightNormLinear {
-  Parameter direction;            ///< v (out,in)
-  Parameter magnitude;            ///< g (out)
-  std::optional<Parameter> bias;  ///< (out)
-
-  WeightNormLinear(std::int64_t in, std::int64_t out, Random& random, const LinearOptions& options = {});
-  /// The effective weight (out,in).
-  Var weight() const { return weight_norm(direction, magnitude); }
-  Var operator()(const Var& x) const { return linear(x, weight(), detail::optional_var(bias)); }
-  void visit(Visitor& visitor) { visitor("direction", direction)("magnitude", magnitude)("bias", bias); }
-};
-
-/// Linear, or WeightNormLinear, as an option says: the map x W^T + b of a layer that has such an option.
-struct MaybeWeightNormLinear {
   Parameter direction;                 ///< (out,in): v where the weight is normalised, else the weight itself
   std::optional<Parameter> magnitude;  ///< g (out)
   std::optional<Parameter> bias;       ///< (out)
 
-  MaybeWeightNormLinear(std::int64_t in, std::int64_t out, bool normalised, Random& random,
-                        const LinearOptions& options = {});
+  WeightNormLinear(std::int64_t in, std::int64_t out, Random& random, const LinearOptions& options = {},
+                   bool normalised = true);
   /// The effective weight (out,in). A cell takes it once for all steps of a solve.
   Var weight() const { return magnitude ? weight_norm(direction, *magnitude) : direction.var(); }
   Var operator()(const Var& x) const { return linear(x, weight(), detail::optional_var(bias)); }

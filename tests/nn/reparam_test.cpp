@@ -214,7 +214,7 @@ TEST_CASE("weight normalisation: length and direction", "[reparam]") {
   }();
   CHECK(largest_difference(layer.weight().value(), plain.weight.value()) <
         1e-15);  // starts as the plain layer
-  layer.magnitude.set(tensor({1.0, 2.0, 3.0, 4.0}));
+  layer.magnitude->set(tensor({1.0, 2.0, 3.0, 4.0}));
   const Tensor w = layer.weight().value();
   for (std::int64_t o = 0; o < 4; ++o) {
     double length = 0.0, along = 0.0;

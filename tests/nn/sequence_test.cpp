@@ -21,7 +21,7 @@ struct Injected {
   Var start(const Var& x) const { return zeros_like(x); }
   Var output(const Var& z) const { return 2.0 * z; }
   SegmentMemory remember(const SegmentMemory& old, const Tensor& z, const Tensor& x) const {
-    return {last_positions(old.z, z, 3), last_positions(old.x, x, 3)};
+    return nn::remember(old, z, x, 3);
   }
   void visit(Visitor& visitor) { visitor("inject", inject); }
 };
@@ -36,6 +36,21 @@ TEST_CASE("last_positions keeps the newest ones", "[sequence]") {
   CHECK(last_positions(old, now, 9).shape() == Shape{2, 7, 2});
   CHECK(same_bits(Var(last_positions({}, now, 9)), Var(now)));
   CHECK_FALSE(last_positions(old, now, 0).defined());
+}
+
+TEST_CASE("remember takes states and inputs of the same positions", "[sequence][errors]") {
+  const auto of = [](std::int64_t batch, std::int64_t length, std::int64_t width) {
+    return Tensor::zeros({batch, length, width}, DType::f64);
+  };
+  const SegmentMemory memory = remember({of(2, 3, 4), of(2, 3, 1)}, of(2, 4, 4), of(2, 4, 1), 5);
+  CHECK(memory.z.shape() == Shape{2, 5, 4});
+  CHECK(memory.x.shape() == Shape{2, 5, 1});
+  CHECK_THROWS_WITH(
+      remember({}, of(2, 4, 4), of(2, 3, 1), 5),
+      Catch::Contains("[remember] z and x must be") && Catch::Contains("got (2,4,4) and (2,3,1)"));
+  CHECK_THROWS_AS(remember({of(2, 3, 4), of(2, 2, 1)}, of(2, 4, 4), of(2, 4, 1), 5), ShapeError);
+  CHECK_THROWS_AS(remember({of(1, 3, 4), of(1, 3, 1)}, of(2, 4, 4), of(2, 4, 1), 5), ShapeError);
+  CHECK_THROWS_AS(remember({of(2, 3, 4), {}}, of(2, 4, 4), of(2, 4, 1), 5), ValueError);
 }
 
 TEST_CASE("run goes to the equilibrium, or so many layers deep", "[sequence]") {

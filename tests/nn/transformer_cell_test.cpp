@@ -287,6 +287,9 @@ TEST_CASE("TransformerCell says what it refuses", "[transformer][errors]") {
   CHECK_THROWS_WITH(cell.bind(x, {normal({1, 1, 6}, 1), normal({1, 1, 6}, 1)}),
                     Contains("(2,m,6): got (1,1,6)"));
   CHECK_THROWS_AS(cell.bind(x, {normal({2, 3, 6}, 1), {}}), ValueError);
+  CHECK_THROWS_WITH(cell.bind(Var(x.value().to(DType::f32))),
+                    Contains("[transformer_cell] x must be f64, as the parameters: got f32"));
+  CHECK_THROWS_AS(cell.bind(x, {normal({2, 3, 6}, 1), normal({2, 3, 6}, 1).to(DType::f32)}), DTypeError);
 }
 
 TEST_CASE("encodings of distances are sines and cosines of falling frequency", "[transformer]") {

@@ -194,4 +194,6 @@ TEST_CASE("TrellisCell says what it refuses", "[trellis][errors]") {
   CHECK_THROWS_WITH(cell.bind(Var(normal({2, 5, 4}, 1))), Contains("(batch,length,3): got (2,5,4)"));
   CHECK_THROWS_WITH(cell.bind(Var(normal({2, 5, 3}, 1)), {normal({1, 1, 8}, 1), {}}),
                     Contains("memory of z"));
+  CHECK_THROWS_WITH(cell.bind(Var(normal({2, 5, 3}, 1).to(DType::f32))),
+                    Contains("[trellis_cell] x must be f64, as the parameters: got f32"));
 }
