@@ -1,15 +1,11 @@
 #include <banach/engine/grad.hpp>
-#include <banach/engine/samples.hpp>
 #include <banach/ops/attention_composed.hpp>
-#include <banach/ops/attention_kernels.hpp>
+#include <banach/ops/attention_entries.hpp>
 
 namespace banach {
 namespace {
 
 using namespace attention;
-
-constexpr double nan = std::numeric_limits<double>::quiet_NaN(),
-                 inf = std::numeric_limits<double>::infinity();
 
 struct AttentionAttrs {
   AttentionOptions options;
@@ -110,12 +106,7 @@ Samples uses(SampleGen& g) {
   Samples samples;
   const auto add = [&](const Ints& lead, Ints lmde, const AttentionOptions& options,
                        const Tensor& mask = {}) {
-    const auto shape = [&](std::int64_t rows, std::int64_t columns) {
-      Ints extents = lead;
-      extents.push_back(rows);
-      extents.push_back(columns);
-      return Shape(extents);
-    };
+    const auto shape = [&](std::int64_t rows, std::int64_t columns) { return stacked(lead, rows, columns); };
     const std::int64_t d = options.heads * lmde[2], e = options.heads * lmde[3];
     Sample sample{{g.normal(shape(lmde[0], d)), g.normal(shape(lmde[1], d)), g.normal(shape(lmde[1], e))},
                   AttentionAttrs{options, mask.defined()}};
@@ -158,16 +149,8 @@ const Op attention_vjp_op{{
         },
     .samples =
         [](SampleGen& g) {
-          Samples samples = uses(g);
-          for (Sample& sample : samples) {
-            AttentionAttrs attrs = sample.attrs.as<AttentionAttrs>();
-            attrs.mask_cotangent = attrs.masked;
-            sample.attrs = attrs;
-            Ints shape = sample.inputs[0].shape();
-            shape[shape.count() - 1] = sample.inputs[2].size(-1);
-            sample.inputs.push_back(g.normal(Shape(shape)));
-          }
-          return samples;
+          return vjp_samples<AttentionAttrs>(
+              g, uses(g), [](AttentionAttrs& attrs, std::size_t) { attrs.mask_cotangent = attrs.masked; });
         },
     .errors =
         [] {
@@ -179,12 +162,9 @@ const Op attention_vjp_op{{
     .shapes =
         [](const ShapeContext& c) {
           const auto& attrs = c.attrs.as<AttentionAttrs>();
-          const DType dtype = common_floating(c);
+          common_floating(c);
           checked_sizes(c.op, c.inputs, attrs);
-          check_cotangent(c);
-          Specs specs;
-          for (int i = 0; i < (attrs.mask_cotangent ? 4 : 3); ++i) specs.push_back({c.shape(i), dtype});
-          return specs;
+          return vjp_specs(c, attrs.mask_cotangent ? 4 : 3);
         },
     .rows =
         [](const RowsContext& c) {
@@ -224,9 +204,7 @@ const Op attention_op{{
         [](const VjpContext& c) {
           AttentionAttrs attrs = c.attrs.as<AttentionAttrs>();
           attrs.mask_cotangent = attrs.masked && c.needs(3);
-          Vars inputs(c.inputs.begin(), c.inputs.end());
-          inputs.push_back(c.cotangent);
-          return apply_all(attention_vjp_op, inputs, attrs);
+          return apply_vjp(attention_vjp_op, c, attrs);
         },
     .samples = uses,
     .errors =

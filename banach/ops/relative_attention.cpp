@@ -1,15 +1,11 @@
 #include <banach/engine/grad.hpp>
-#include <banach/engine/samples.hpp>
 #include <banach/ops/attention_composed.hpp>
-#include <banach/ops/attention_kernels.hpp>
+#include <banach/ops/attention_entries.hpp>
 
 namespace banach {
 namespace {
 
 using namespace attention;
-
-constexpr double nan = std::numeric_limits<double>::quiet_NaN(),
-                 inf = std::numeric_limits<double>::infinity();
 
 struct RelativeAttrs {
   RelativeAttentionOptions options;
@@ -173,12 +169,7 @@ Samples uses(SampleGen& g) {
   Samples samples;
   // Queries, keys, and the widths of a head.
   const auto add = [&](const Ints& lead, const Ints& lmde, const RelativeAttentionOptions& options) {
-    const auto shape = [&](std::int64_t rows, std::int64_t columns) {
-      Ints extents = lead;
-      extents.push_back(rows);
-      extents.push_back(columns);
-      return Shape(extents);
-    };
+    const auto shape = [&](std::int64_t rows, std::int64_t columns) { return stacked(lead, rows, columns); };
     const std::int64_t d = options.heads * lmde[2], e = options.heads * lmde[3];
     samples.push_back({{g.normal(shape(lmde[0], d)), g.normal(shape(lmde[1], d)), g.normal(shape(lmde[1], e)),
                         g.normal({lmde[1], d}), g.normal({d}), g.normal({d})},
@@ -210,17 +201,8 @@ const Op relative_attention_vjp_op{{
         },
     .samples =
         [](SampleGen& g) {
-          Samples samples = uses(g);
-          for (std::size_t i = 0; i < samples.size(); ++i) {
-            Sample& sample = samples[i];
-            RelativeAttrs attrs = sample.attrs.as<RelativeAttrs>();
-            attrs.shared_cotangents = i % 3 != 0;
-            sample.attrs = attrs;
-            Ints shape = sample.inputs[0].shape();
-            shape[shape.count() - 1] = sample.inputs[2].size(-1);
-            sample.inputs.push_back(g.normal(Shape(shape)));
-          }
-          return samples;
+          return vjp_samples<RelativeAttrs>(
+              g, uses(g), [](RelativeAttrs& attrs, std::size_t i) { attrs.shared_cotangents = i % 3 != 0; });
         },
     .errors =
         [] {
@@ -232,12 +214,9 @@ const Op relative_attention_vjp_op{{
     .shapes =
         [](const ShapeContext& c) {
           const auto& attrs = c.attrs.as<RelativeAttrs>();
-          const DType dtype = common_floating(c);
+          common_floating(c);
           checked_sizes(c.op, c.inputs, attrs);
-          check_cotangent(c);
-          Specs specs;
-          for (int i = 0; i < (attrs.shared_cotangents ? 6 : 3); ++i) specs.push_back({c.shape(i), dtype});
-          return specs;
+          return vjp_specs(c, attrs.shared_cotangents ? 6 : 3);
         },
     .rows =
         [](const RowsContext& c) {
@@ -265,9 +244,7 @@ const Op relative_attention_op{{
         [](const VjpContext& c) {
           RelativeAttrs attrs = c.attrs.as<RelativeAttrs>();
           attrs.shared_cotangents = c.needs(at_r) || c.needs(at_content) || c.needs(at_position);
-          Vars inputs(c.inputs.begin(), c.inputs.end());
-          inputs.push_back(c.cotangent);
-          return apply_all(relative_attention_vjp_op, inputs, attrs);
+          return apply_vjp(relative_attention_vjp_op, c, attrs);
         },
     .samples = uses,
     .errors =
