@@ -191,3 +191,14 @@ TEST_CASE("LanczosQuadrature needs no contraction", "[log_det][random]") {
     }
   }
 }
+
+TEST_CASE("Roulette's variance: one strong direction shows after enough terms; a Lipschitz constant proves",
+          "[log_det][random]") {
+  const auto finite = [](const Tensor& w, const Roulette& estimator, double lipschitz) {
+    return drawn(w, 1, {.estimator = estimator, .lipschitz = lipschitz}).report.samples[0].finite_variance;
+  };
+  Tensor w = contraction(40, 0.5, 3);
+  CHECK(finite(w, Roulette{}, 0.5));
+  w.mutable_data<double>()[0] = 0.9;
+  CHECK_FALSE(finite(w, Roulette{.min_terms = 30}, 0.99));
+}

@@ -112,7 +112,9 @@ struct LogDetSample {
   double truncation_bound = std::numeric_limits<double>::quiet_NaN();
   /// Of the mean over the probes; NaN for a single one, and for Roulette with a sketch; 0 for Exact.
   double standard_error = std::numeric_limits<double>::quiet_NaN();
-  /// Roulette: whether the variance is finite, by the Lipschitz constant, else by the rate seen.
+  /// Roulette: whether the variance is finite. Surely so where the Lipschitz constant shows it (Geometric:
+  /// c^2 < 1 - p); else by the rate seen, which is too favourable where few terms were taken and few
+  /// directions decide: spectral_radius(g, x) squared must be below 1 - p.
   bool finite_variance = true;
   double rate = std::numeric_limits<double>::quiet_NaN();  ///< at which the newest terms shrank
   double gain = std::numeric_limits<double>::quiet_NaN();  ///< largest ||J^T u|| / ||u|| seen
