@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <apps/copy/task.hpp>
+#include <apps/report/svg.hpp>
 
 namespace banach::copy_task {
 namespace {
@@ -14,10 +15,8 @@ constexpr const char* colors[symbols] = {"#0072b2", "#e69f00", "#009e73", "#cc79
                                          "#d55e00", "#56b4e9", "#8a6d3b", "#7b5ea7"};
 
 constexpr const char* style =
-    "<style>text{font:13px system-ui,-apple-system,sans-serif;text-anchor:middle;dominant-baseline:central;"
-    "fill:#1b1f24}.name{text-anchor:start;fill:#59626d}.cross{stroke:#b03000;stroke-width:2}"
-    ".box{fill:none;stroke:#c3c8ce}@media(prefers-color-scheme:dark){text{fill:#e4e7ea}.name{fill:#9ba5b0}"
-    ".box{stroke:#434b55}.cross{stroke:#f0924d}}</style>";
+    ".name{text-anchor:start}.box{fill:none;stroke:#c3c8ce}"
+    "@media(prefers-color-scheme:dark){.box{stroke:#434b55}}";
 
 std::string name_of(std::int64_t symbol) {
   return symbol < symbols ? std::string(1, static_cast<char>('A' + symbol)) : symbol == blank ? "_" : "?";
@@ -33,9 +32,7 @@ std::string cell_svg(int column, int top, std::int64_t symbol, double strength, 
   svg +=
       fmt::format("<rect class=\"box\" x=\"{0}\" y=\"{1}\" width=\"{2}\" height=\"{2}\"/>", left, top, cell);
   svg += fmt::format("<text x=\"{}\" y=\"{}\">{}</text>", left + cell / 2, middle, name_of(symbol));
-  if (wrong)
-    svg += fmt::format("<path class=\"cross\" d=\"M{} {}l{} -{}\"/>", left + 3, top + cell - 3, cell - 6,
-                       cell - 6);
+  if (wrong) svg += report::svg_cross(left, top, cell);
   return svg;
 }
 
@@ -43,7 +40,8 @@ std::string cell_svg(int column, int top, std::int64_t symbol, double strength, 
 
 report::Picture draw_recalls(const std::string& title, const std::vector<std::int64_t>& asked,
                              const std::vector<NamedRecall>& recalls) {
-  std::string body, caption;
+  std::string body;
+  std::vector<std::pair<std::string, int>> counts;
   const auto row = [&](int index, const std::string& name) {
     const int top = 1 + index * row_height;
     body += fmt::format("<text class=\"name\" x=\"0\" y=\"{}\">{}</text>", top + cell / 2, name);
@@ -61,16 +59,11 @@ report::Picture draw_recalls(const std::string& title, const std::vector<std::in
       wrong += differs;
       body += cell_svg(static_cast<int>(k), top, recall.symbols[k], recall.probability[k], differs);
     }
-    caption += fmt::format("{}{} {}", caption.empty() ? "wrong: " : ", ", name, wrong);
+    counts.emplace_back(name, wrong);
   }
   const int width = name_width + static_cast<int>(remembered) * cell + 2,
             height = (static_cast<int>(recalls.size()) + 1) * row_height;
-  return {.title = title,
-          .caption = caption,
-          .alt = title + ": " + caption,
-          .svg = fmt::format("<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {} {}\">{}{}</svg>",
-                             width, height, style, body),
-          .width = width};
+  return report::svg_picture(title, report::wrong_in_words(counts), body, width, height, style);
 }
 
 }  // namespace banach::copy_task

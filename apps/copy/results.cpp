@@ -7,6 +7,7 @@
 
 #include <apps/cli/json.hpp>
 #include <apps/report/format.hpp>
+#include <apps/training/tally.hpp>
 
 namespace banach::copy_task {
 
@@ -45,15 +46,12 @@ std::string at_the_end(const Results& results, const ModelResult& model) {
 }
 
 std::string how_solves_ended(const ModelResult& model) {
-  std::int64_t all = 0;
-  for (const auto& [status, count] : model.solves) all += count;
-  const auto converged = model.solves.find("converged");
+  const std::int64_t all = training::total(model.solves);
   return fmt::format(
       "Of {} equilibria in training {} did not converge within their steps; a step took {} evaluations "
       "forward "
       "and {} products with the Jacobian backward, in the mean.",
-      report::format_count(all),
-      report::format_count(all - (converged == model.solves.end() ? 0 : converged->second)),
+      report::format_count(all), report::format_count(all - training::count_of(model.solves, "converged")),
       format_number(model.forward()), format_number(model.backward()));
 }
 

@@ -7,23 +7,14 @@
 #include <apps/denoise/results.hpp>
 #include <apps/denoise/signals.hpp>
 #include <apps/report/format.hpp>
+#include <apps/training/tally.hpp>
 
 namespace banach::denoise {
 namespace {
 
 using report::format_count;
 using report::format_percent;
-
-std::int64_t total(const Tally& tally) {
-  std::int64_t sum = 0;
-  for (const auto& [status, count] : tally) sum += count;
-  return sum;
-}
-
-std::int64_t count_of(const Tally& tally, const std::string& status) {
-  const auto found = tally.find(status);
-  return found == tally.end() ? 0 : found->second;
-}
+using training::count_of, training::total;
 
 std::string about_tuned(const Results& results) {
   const MethodResult *tuned = results.find("tuned"), *tv = results.find("tv");

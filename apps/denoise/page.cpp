@@ -9,6 +9,7 @@
 #include <apps/denoise/models.hpp>
 #include <apps/denoise/signals.hpp>
 #include <apps/report/format.hpp>
+#include <apps/training/tally.hpp>
 
 namespace banach::denoise {
 namespace {
@@ -240,13 +241,6 @@ std::vector<Block> learned_blocks(const Results& results) {
       lambdas_chart(results, lambda)};
 }
 
-std::string in_words(const Tally& tally) {
-  std::string text;
-  for (const auto& [status, count] : tally)
-    text += fmt::format("{}{} {}", text.empty() ? "" : ", ", report::format_count(count), status);
-  return text.empty() ? "none" : text;
-}
-
 Table status_table(const Results& results) {
   using Align = report::Column::Align;
   Table table{.title = "How the quadratic programs ended",
@@ -257,6 +251,7 @@ Table status_table(const Results& results) {
                           {"in training", "", "", Align::left},
                           {"gradients", "", "", Align::left},
                           {"in the last test", "", "", Align::left}}};
+  const auto in_words = [](const Tally& tally) { return training::in_words(tally, "none"); };
   for (const MethodResult& method : results.methods)
     if (!method.test_statuses.empty())
       table.rows.push_back({method.name, in_words(method.solve_statuses), in_words(method.gradient_kinds),

@@ -55,7 +55,7 @@ struct Results {
   const MethodResult* find(const std::string& name) const;
 };
 
-/// All of one method but its steps and matrices, to keep in a checkpoint; numbers survive exactly.
+/// All of one method but its steps and matrices, to keep in a checkpoint; finite numbers survive exactly.
 std::string to_text(const MethodResult& result);
 /// Throws FileError if the text is not what to_text wrote.
 MethodResult from_text(const std::string& text);

@@ -143,7 +143,7 @@ struct Results {
 
 double median(std::vector<double> values);
 
-/// All of one rule but its steps and images, to keep in a checkpoint; numbers survive exactly.
+/// All of one rule but its steps and images, to keep in a checkpoint; finite numbers survive exactly.
 std::string to_text(const RuleResult& result);
 /// Throws FileError if the text is not what to_text wrote.
 RuleResult from_text(const std::string& text);

@@ -86,8 +86,8 @@ Chart of_steps(const Results& results, const std::string& title, const std::stri
     }
     return points;
   });
-  chart.note =
-      fmt::format("A point is the mean of {} steps. {}", mean_of(results.models.front()), chart.note);
+  if (const std::size_t together = mean_of(results.models.front()); together > 1)
+    chart.note = fmt::format("A point is the mean of {} steps. {}", together, chart.note);
   return chart;
 }
 

@@ -109,8 +109,14 @@ Json bar_json(const Series& series, const Chart& chart, LeftOut& left_out) {
   return json;
 }
 
-Json axis_json(const std::string& label, bool log, const std::optional<Range>& range) {
-  Json json{{"label", label}, {"log", log}};
+/// Whether all of them are whole numbers, which an axis shows without fractions between.
+bool all_whole(const std::vector<double>& values) {
+  return std::all_of(values.begin(), values.end(),
+                     [](double v) { return !std::isfinite(v) || v == std::floor(v); });
+}
+
+Json axis_json(const std::string& label, bool log, const std::optional<Range>& range, bool whole) {
+  Json json{{"label", label}, {"log", log}, {"whole", whole && !range}};
   const bool usable =
       range && std::isfinite(range->min) && std::isfinite(range->max) && range->min < range->max;
   if (usable && !(log && range->min <= 0)) {
@@ -123,9 +129,14 @@ Json axis_json(const std::string& label, bool log, const std::optional<Range>& r
 Json chart_json(const Chart& chart, const SeriesStyles& styles, LeftOut& left_out) {
   static constexpr std::array<std::string_view, 3> kinds{"line", "scatter", "bar"};
   const bool bars = chart.kind == Chart::Kind::bar;
+  const auto whole = [&](auto... values) {
+    return std::all_of(chart.series.begin(), chart.series.end(),
+                       [&](const Series& s) { return (all_whole(s.*values) && ...); });
+  };
   Json json{{"kind", kinds[static_cast<std::size_t>(chart.kind)]},
-            {"x", axis_json(chart.x_label, chart.log_x && !bars, chart.x_range)},
-            {"y", axis_json(chart.y_label, chart.log_y, chart.y_range)},
+            {"x", axis_json(chart.x_label, chart.log_x && !bars, chart.x_range, whole(&Series::x))},
+            {"y", axis_json(chart.y_label, chart.log_y, chart.y_range,
+                            whole(&Series::y, &Series::lo, &Series::hi))},
             {"horizontal", chart.horizontal},
             {"labels", chart.label_points},
             {"square", chart.square},

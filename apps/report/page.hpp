@@ -45,7 +45,7 @@ struct Range {
 };
 
 /// A chart of up to some fifteen series. Series longer than 400 points are thinned for drawing, unless told
-/// otherwise; extremes stay.
+/// otherwise; extremes stay. An axis without a range that shows whole numbers alone has no ticks between.
 struct Chart {
   enum class Kind { line, scatter, bar };
 

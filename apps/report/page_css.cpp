@@ -7,7 +7,7 @@ const std::string_view page_css = R"css(
   color-scheme: light;
   --page: #f7f7f5; --panel: #ffffff; --text: #1b1f24; --muted: #59626d; --faint: #dfe2e6; --hover: #f1f3f5;
   --rule: #c3c8ce;
-  --accent: #0072B2; --good: #00785a; --warning: #b34d00;
+  --accent: #0072B2; --good: #00785a; --warning: #b34d00; --shade: rgb(27 31 36 / .3);
   --serif: Charter, "Bitstream Charter", "Iowan Old Style", "Palatino Linotype", Palatino, Georgia,
     "Liberation Serif", serif;
   --sans: system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", "Liberation Sans", Arial,
@@ -19,7 +19,7 @@ const std::string_view page_css = R"css(
     color-scheme: dark;
     --page: #111417; --panel: #191d22; --text: #e4e7ea; --muted: #9ba5b0; --faint: #2c323a; --hover: #20252b;
     --rule: #434b55;
-    --accent: #6db7ec; --good: #3fc79d; --warning: #f0924d;
+    --accent: #6db7ec; --good: #3fc79d; --warning: #f0924d; --shade: rgb(228 231 234 / .28);
   }
 }
 * { box-sizing: border-box; }
@@ -99,12 +99,18 @@ details { margin-top: .6rem; font-size: .88rem; }
 summary { color: var(--muted); cursor: pointer; width: fit-content; }
 summary:hover { color: var(--text); }
 
-.scroll { overflow-x: auto; max-width: 100%; margin-top: .5rem; -webkit-overflow-scrolling: touch; }
+/* What goes on beyond the right edge lies in its shade; the cover over it comes along with the table's end. */
+.scroll { overflow-x: auto; max-width: 100%; margin-top: .5rem; -webkit-overflow-scrolling: touch;
+  background: linear-gradient(to left, var(--panel) 30%, transparent) right / 2.5rem 100% no-repeat local,
+    linear-gradient(to left, var(--shade), transparent) right / 1.1rem 100% no-repeat scroll; }
+.scroll::-webkit-scrollbar { height: 8px; width: 8px; }
+.scroll::-webkit-scrollbar-thumb { background: var(--rule); border-radius: 4px; }
+@supports not selector(::-webkit-scrollbar) { .scroll { scrollbar-width: thin; } }
 details .scroll { max-height: 24rem; overflow-y: auto; }
 table { border-collapse: collapse; font-size: .92rem; line-height: 1.4;
   font-variant-numeric: lining-nums tabular-nums; }
 .table table { min-width: min(100%, 32rem); }
-th, td { padding: .38rem .8rem; text-align: right; border-bottom: 1px solid var(--faint); white-space: nowrap;
+th, td { padding: .38rem .55rem; text-align: right; border-bottom: 1px solid var(--faint); white-space: nowrap;
   vertical-align: baseline; }
 th:first-child, td:first-child { padding-left: 0; }
 th:last-child, td:last-child { padding-right: .2rem; }
@@ -181,7 +187,7 @@ footer p { border-top: 1px solid var(--rule); padding-top: 1rem; max-width: none
   .plot { height: auto; }
   .plot canvas { position: static; width: 100% !important; height: auto !important; }
   .legend button[aria-pressed=false] { display: none; }
-  .scroll, details .scroll { overflow: visible; max-height: none; }
+  .scroll, details .scroll { overflow: visible; max-height: none; background: none; }
   table { font-size: 8.5pt; }
   th, td { padding: .2rem .45rem; }
   thead { display: table-header-group; }

@@ -91,7 +91,8 @@ const std::string_view page_js = R"js(
           most = Math.max(2, scale.isHorizontal() ? scale.width / 54 : scale.height / 36);
     if (!(span > 0 && Number.isFinite(span))) return;
     const power = 10 ** Math.floor(Math.log10(span / most)),
-          step = [1, 2, 5, 10].map(m => m * power).find(s => span / s <= most);
+          fine = [1, 2, 5, 10].map(m => m * power).find(s => span / s <= most),
+          step = scale.options.ticks.precision === 0 ? Math.max(1, fine) : fine;
     const first = Math.ceil(scale.min / step - 1e-9), last = Math.floor(scale.max / step + 1e-9);
     if (last > first && last - first < 100)
       scale.ticks = Array.from(
@@ -379,6 +380,7 @@ const std::string_view page_js = R"js(
       maxRotation: 0,
       autoSkipPadding: 14,
       includeBounds: false,
+      ...(axis.whole ? {precision: 0} : {}),
       callback: axis.log ? logLabel : linearLabel
     },
     afterBuildTicks: axis.log ? logTicks : undefined,

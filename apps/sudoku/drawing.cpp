@@ -5,21 +5,19 @@
 
 #include <fmt/format.h>
 
+#include <apps/report/svg.hpp>
+
 namespace banach::sudoku {
 namespace {
 
 constexpr int cell_width = 24, board_width = 4 * cell_width, gap = 18, label_height = 20;
 
 constexpr const char* style =
-    "<style>"
-    "text{font:15px "
-    "system-ui,-apple-system,sans-serif;text-anchor:middle;dominant-baseline:central;fill:#0072b2}"
-    ".name{font-size:13px;fill:#59626d}.given{font-weight:700;fill:#1b1f24}.wrong{fill:#b03000}"
-    ".bad{fill:#f9dcd0}.cross{stroke:#b03000;stroke-width:1.2}"
+    "text{font-size:15px}.name{font-size:13px}.given{font-weight:700}.guess{fill:#0072b2}.wrong{fill:#b03000}"
+    ".bad{fill:#f9dcd0}.cross{stroke-width:1.2}"
     ".thin{stroke:#c3c8ce}.thick{stroke:#59626d;stroke-width:1.8;fill:none}"
-    "@media(prefers-color-scheme:dark){text{fill:#6db7ec}.name{fill:#9ba5b0}.given{fill:#e4e7ea}"
-    ".wrong{fill:#f0924d}.bad{fill:#4a2718}.cross{stroke:#f0924d}.thin{stroke:#434b55}"
-    ".thick{stroke:#9ba5b0}}</style>";
+    "@media(prefers-color-scheme:dark){.guess{fill:#6db7ec}.wrong{fill:#f0924d}.bad{fill:#4a2718}"
+    ".thin{stroke:#434b55}.thick{stroke:#9ba5b0}}";
 
 std::string board_svg(const std::string& name, const Board& board, const Example& example, int x, int y) {
   std::string svg = fmt::format("<text class=\"name\" x=\"{}\" y=\"{}\">{}</text>", x + board_width / 2,
@@ -36,14 +34,12 @@ std::string board_svg(const std::string& name, const Board& board, const Example
     const int left = x + static_cast<int>(i % 4) * cell_width, top = y + static_cast<int>(i / 4) * cell_width;
     const bool wrong = board[i] != example.solution[i];
     if (wrong)
-      svg += fmt::format(
-          "<rect class=\"bad\" x=\"{0}\" y=\"{1}\" width=\"{2}\" height=\"{2}\"/>"
-          "<path class=\"cross\" d=\"M{3} {4}l{5} -{5}\"/>",
-          left, top, cell_width, left + 3, top + cell_width - 3, cell_width - 6);
+      svg += fmt::format("<rect class=\"bad\" x=\"{0}\" y=\"{1}\" width=\"{2}\" height=\"{2}\"/>{3}", left,
+                         top, cell_width, report::svg_cross(left, top, cell_width));
     svg += fmt::format("<text class=\"{}\" x=\"{}\" y=\"{}\">{}</text>",
                        wrong                   ? "wrong"
                        : example.puzzle[i] > 0 ? "given"
-                                               : "",
+                                               : "guess",
                        left + cell_width / 2, top + cell_width / 2 + 1, board[i]);
   }
   return svg + lines +
@@ -51,8 +47,8 @@ std::string board_svg(const std::string& name, const Board& board, const Example
                      board_width);
 }
 
-std::size_t wrong_cells(const Board& board, const Example& example) {
-  std::size_t wrong = 0;
+int wrong_cells(const Board& board, const Example& example) {
+  int wrong = 0;
   for (std::size_t i = 0; i < board.size(); ++i) wrong += board[i] == example.solution[i] ? 0 : 1;
   return wrong;
 }
@@ -63,20 +59,15 @@ report::Picture draw_boards(const std::string& title, const Example& example,
                             const std::vector<NamedBoard>& predictions) {
   const int rows = static_cast<int>(predictions.size()) / 2 + 1;  // two in a row, the puzzle first
   const int width = 2 * board_width + gap + 2, height = rows * (board_width + label_height + 4);
-  std::string body = board_svg("given", example.puzzle, example, 1, 0), caption;
+  std::string body = board_svg("given", example.puzzle, example, 1, 0);
+  std::vector<std::pair<std::string, int>> counts;
   for (std::size_t i = 0; i < predictions.size(); ++i) {
     const int place = static_cast<int>(i) + 1;
     body += board_svg(predictions[i].name, predictions[i].board, example, 1 + place % 2 * (board_width + gap),
                       place / 2 * (board_width + label_height + 4));
-    caption += fmt::format("{}{} {}", caption.empty() ? "wrong: " : ", ", predictions[i].name,
-                           wrong_cells(predictions[i].board, example));
+    counts.emplace_back(predictions[i].name, wrong_cells(predictions[i].board, example));
   }
-  return {.title = title,
-          .caption = caption,
-          .alt = title + ": " + caption,
-          .svg = fmt::format("<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {} {}\">{}{}</svg>",
-                             width, height, style, body),
-          .width = width};
+  return report::svg_picture(title, report::wrong_in_words(counts), body, width, height, style);
 }
 
 report::Picture draw_matrix(const std::string& title, const Tensor& matrix, double reach) {

@@ -8,6 +8,7 @@
 #include <apps/report/format.hpp>
 #include <apps/sudoku/constraints.hpp>
 #include <apps/sudoku/drawing.hpp>
+#include <apps/training/tally.hpp>
 
 namespace banach::sudoku {
 namespace {
@@ -64,10 +65,7 @@ std::vector<Block> error_charts(const Results& results) {
 
 report::Table statuses(const Results& results) {
   const auto in_words = [](const Tally& tally) {
-    std::string text;
-    for (const auto& [status, count] : tally)
-      text += fmt::format("{}{} {}", text.empty() ? "" : ", ", report::format_count(count), status);
-    return text.empty() ? "none: no program to solve" : text;
+    return training::in_words(tally, "none: no program to solve");
   };
   report::Table table{.title = "How the solves ended",
                       .caption = "Quadratic programs of all training steps, and the gradients through them.",

@@ -1,7 +1,6 @@
 #include <apps/sudoku/results.hpp>
 
 #include <cmath>
-#include <numeric>
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -9,6 +8,7 @@
 #include <apps/cli/json.hpp>
 #include <apps/report/format.hpp>
 #include <apps/sudoku/constraints.hpp>
+#include <apps/training/tally.hpp>
 
 namespace banach::sudoku {
 
@@ -70,18 +70,25 @@ std::string when_learned(const Results& results, const ModelResult& model) {
                      report::format_duration(model.seconds()));
 }
 
-std::string against_networks(const ModelResult& optnet, const ModelResult& network) {
+/// Two shares, each of `count` boards, that differ by less than chance may, with 95 %.
+bool within_chance(double a, double b, double count) {
+  return std::abs(a - b) <= 1.959964 * std::sqrt((a * (1 - a) + b * (1 - b)) / count);
+}
+
+std::string against_networks(const Results& results, const ModelResult& optnet, const ModelResult& network) {
+  const double ours = optnet.test().boards, theirs = network.test().boards;
   return fmt::format(
       "The better network here, {}, has {} times as many parameters ({} against {}) and ends at {} of "
-      "held-out boards wrong, {} of those it was trained on: {}.",
+      "held-out boards wrong, {} of those it was trained on: {}. All with one seed.",
       network.name,
       report::format_number(static_cast<double>(network.parameters) / static_cast<double>(optnet.parameters),
                             2),
       report::format_count(network.parameters), report::format_count(optnet.parameters),
       format_percent(network.test().boards, 2), format_percent(network.train().boards, 2),
-      network.test().boards > optnet.test().boards   ? "optnet is ahead"
-      : network.test().boards < optnet.test().boards ? "the network is ahead"
-                                                     : "the two are level");
+      within_chance(ours, theirs, static_cast<double>(results.data.test.size()))
+          ? "no difference beyond chance"
+      : theirs > ours ? "optnet is ahead"
+                      : "the network is ahead");
 }
 
 std::string what_was_learned(const Results& results) {
@@ -105,25 +112,19 @@ std::string beside_the_rules(const Results& results, const ModelResult& optnet) 
 }
 
 std::string how_solves_ended(const ModelResult& model) {
-  const auto total = [](const Tally& tally) {
-    return std::accumulate(tally.begin(), tally.end(), std::int64_t{0},
-                           [](std::int64_t sum, const auto& entry) { return sum + entry.second; });
-  };
-  const auto of = [](const Tally& tally, const char* status) {
-    const auto found = tally.find(status);
-    return found == tally.end() ? std::int64_t{0} : found->second;
-  };
+  using training::count_of, training::total;
   return fmt::format(
       "Of {} quadratic programs in training {} were not solved; {} gradients were exact, {} least-squares "
       "ones (active constraints that depend on each other), {} elements of the generalised Jacobian, {} of "
       "other kinds.",
       report::format_count(total(model.solves)),
-      report::format_count(total(model.solves) - of(model.solves, "solved")),
-      report::format_count(of(model.gradients, "exact")),
-      report::format_count(of(model.gradients, "least_squares")),
-      report::format_count(of(model.gradients, "non_differentiable")),
-      report::format_count(total(model.gradients) - of(model.gradients, "exact") -
-                           of(model.gradients, "least_squares") - of(model.gradients, "non_differentiable")));
+      report::format_count(total(model.solves) - count_of(model.solves, "solved")),
+      report::format_count(count_of(model.gradients, "exact")),
+      report::format_count(count_of(model.gradients, "least_squares")),
+      report::format_count(count_of(model.gradients, "non_differentiable")),
+      report::format_count(total(model.gradients) - count_of(model.gradients, "exact") -
+                           count_of(model.gradients, "least_squares") -
+                           count_of(model.gradients, "non_differentiable")));
 }
 
 }  // namespace
@@ -221,7 +222,7 @@ std::vector<std::string> findings(const Results& results) {
     if (!model.failure.empty()) found.push_back(fmt::format("{}: {}.", model.name, model.failure));
   if (optnet) {
     found.push_back(at_the_end(results, *optnet) + " " + when_learned(results, *optnet));
-    if (network) found.push_back(against_networks(*optnet, *network));
+    if (network) found.push_back(against_networks(results, *optnet, *network));
     found.push_back(what_was_learned(results) + " " + beside_the_rules(results, *optnet));
     found.push_back(how_solves_ended(*optnet));
   } else if (network) {

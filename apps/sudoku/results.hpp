@@ -66,7 +66,7 @@ struct Results {
   }
 };
 
-/// All of a model but its steps and tensors, to keep in a checkpoint; numbers survive exactly.
+/// All of a model but its steps and tensors, to keep in a checkpoint; finite numbers survive exactly.
 std::string to_text(const ModelResult& result);
 /// Throws FileError if the text is not what to_text wrote.
 ModelResult from_text(const std::string& text);

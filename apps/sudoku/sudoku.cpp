@@ -1,28 +1,18 @@
 #include <apps/sudoku/sudoku.hpp>
 
-#include <apps/cli/environment.hpp>
-#include <apps/cli/interrupt.hpp>
-#include <apps/cli/output.hpp>
-#include <apps/cli/text_table.hpp>
 #include <apps/sudoku/options.hpp>
 #include <apps/sudoku/page.hpp>
 #include <apps/sudoku/train.hpp>
+#include <apps/training/command.hpp>
 
 namespace banach::sudoku {
 namespace {
 
 void learn(const Options& options) {
   const Settings settings = resolve(options);
-  const cli::OutputFolder folder = training::folder_of(options.common, "out/sudoku");
-  const cli::Interrupt interrupt;
-  Results results;
-  results.environment = cli::environment();
-  train(settings, training::place_of(folder, options.common, interrupt), results);
-  cli::conclude(folder, {.summary_json = summary_json(results),
-                         .metrics_csv = metrics_csv(results),
-                         .page = make_page(results),
-                         .table = cli::text_table(summary_table(results)),
-                         .sentences = findings(results)});
+  training::carry_out(
+      options.common, "out/sudoku", &Results::models,
+      [&](const training::Place& place, Results& results) { train(settings, place, results); });
 }
 
 }  // namespace

@@ -17,7 +17,7 @@
 //                        .make = [&](std::size_t i) { return make_learner(i, results); },
 //                        .results = training::kept(results.models, from_text)});
 //
-// The command itself has a folder (folder_of) and a place in it (place_of), and ends by cli::conclude.
+// The command itself is carried out by training::carry_out (command.hpp).
 
 #include <cstddef>
 #include <cstdint>

@@ -2,6 +2,7 @@
 #include <apps/report/html.hpp>
 #include <apps/report/page.hpp>
 #include <apps/report/png.hpp>
+#include <apps/report/svg.hpp>
 
 #include <algorithm>
 #include <cmath>
@@ -9,6 +10,7 @@
 #include <limits>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include <banach/engine/error.hpp>
@@ -493,6 +495,30 @@ TEST_CASE("ranges and reference lines that a chart cannot show are ignored", "[r
   CHECK_FALSE(json["x"].contains("min"));
   CHECK_FALSE(json["y"].contains("min"));
   CHECK(chart_of({.y_range = Range{0, 1}})["y"]["max"] == 1);
+}
+
+TEST_CASE("an axis of counts has no ticks between, unless its range is given") {
+  const auto whole = [](const Chart& chart) {
+    const Json json = chart_of(chart);
+    return std::pair(json["x"]["whole"].get<bool>(), json["y"]["whole"].get<bool>());
+  };
+  Chart chart{.series = {{.name = "a", .x = {1, 2}, .y = {12, inf}}, {.name = "b", .y = {0.5, 1}}}};
+  CHECK(whole(chart) == std::pair(true, false));
+  chart.series[1].y = {3, 1};
+  CHECK(whole(chart) == std::pair(true, true));
+  chart.series[1].lo = chart.series[1].hi = {1.5, 1};
+  CHECK(whole(chart) == std::pair(true, false));
+  chart.x_range = Range{0, 1};
+  CHECK(whole(chart) == std::pair(false, false));
+}
+
+TEST_CASE("a picture of cells counts what is wrong") {
+  CHECK(wrong_in_words({{"trellis", 0}, {"lstm", 2}}) == "wrong: trellis 0, lstm 2");
+  const Picture picture = svg_picture("board 1", "wrong: a 1", svg_cross(10, 20, 26), 40, 50, ".mine{}");
+  CHECK(picture.alt == "board 1: wrong: a 1");
+  CHECK(picture.width == 40);
+  CHECK(contains(picture.svg, "viewBox=\"0 0 40 50\""));
+  CHECK(contains(picture.svg, ".mine{}</style><path class=\"cross\" d=\"M13 43l20 -20\"/>"));
 }
 
 TEST_CASE("a chart may be a square, name its points, and have a legend for many series") {

@@ -1,4 +1,5 @@
-#include <apps/training/training.hpp>
+#include <apps/training/command.hpp>
+#include <apps/training/tally.hpp>
 #include <tests/nn/files.hpp>
 
 #include <catch2/catch.hpp>
@@ -156,6 +157,22 @@ TEST_CASE("a run stopped before any of its steps, again and again, goes on to th
     CHECK_NOTHROW(notes.check_replaceable(checkpoint));
     check_same(run(checkpoint, true), whole);  // nothing is left to do
   }
+}
+
+TEST_CASE("statuses are counted, and said in words") {
+  const training::Tally tally{{"max_steps", 3}, {"solved", 1200}};
+  CHECK(training::total(tally) == 1203);
+  CHECK(training::count_of(tally, "solved") == 1200);
+  CHECK(training::count_of(tally, "lost") == 0);
+  CHECK(training::in_words(tally, "none") == "3 max_steps, 1,200 solved");
+  CHECK(training::in_words({}, "none") == "none");
+}
+
+TEST_CASE("a run has failed where none of its models came to the end") {
+  Results results{{.name = "a", .failure = "it stopped"}, {.name = "b"}};
+  CHECK(training::none_finished(results).empty());
+  results[1].failure = "it stopped, too";
+  CHECK(training::none_finished(results) == "all that was trained diverged: it stopped");
 }
 
 TEST_CASE("steps of another form than a command's are refused") {
