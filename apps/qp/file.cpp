@@ -28,7 +28,7 @@ class ProblemFile {
   explicit ProblemFile(const std::string& path) : path_(path), tensors_(nn::load_safetensors(path).tensors) {
     for (const auto& [name, tensor] : tensors_)
       if (std::none_of(std::begin(parts), std::end(parts),
-                       [&](const Part& part) { return name == std::string{part.name}; }))
+                       [&name = name](const Part& part) { return name == std::string{part.name}; }))
         unknown_.push_back(name);
   }
 
