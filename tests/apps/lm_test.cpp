@@ -62,6 +62,18 @@ std::vector<float> weights(const std::string& checkpoint) {
   return values;
 }
 
+/// What is cut off at the `at`-th look, and goes on, ends like `whole`, whose checkpoint is in the folder.
+void check_resume(const Settings& settings, int at, const files::Folder& folder, const Results& whole) {
+  INFO("cut off at look " << at);
+  const std::string checkpoint = folder / ("cut" + std::to_string(at));
+  int left = at;
+  CHECK_THROWS_WITH(train_small(settings, checkpoint, false, [&] { return left-- == 0; }),
+                    Contains("--resume goes on"));
+  const Results resumed = train_small(settings, checkpoint, true);
+  CHECK(without_times(metrics_csv(resumed)) == without_times(metrics_csv(whole)));
+  CHECK(weights(checkpoint) == weights(folder / "whole"));
+}
+
 }  // namespace
 
 TEST_CASE("lm: a depth is an equilibrium with its rule, or layers") {
@@ -130,18 +142,29 @@ TEST_CASE("lm: every depth learns, and a training that is cut off goes on to the
     CHECK(model.cost.peak_bytes >= model.cost.tape_bytes);
   }
 
-  for (const int at : {5, 31}) {
-    const std::string checkpoint = folder / ("cut" + std::to_string(at));
-    int left = at;
-    CHECK_THROWS_WITH(train_small(settings, checkpoint, false, [&] { return left-- == 0; }),
-                      Contains("--resume goes on"));
-    const Results resumed = train_small(settings, checkpoint, true);
-    CHECK(without_times(metrics_csv(resumed)) == without_times(metrics_csv(whole)));
-    CHECK(weights(checkpoint) == weights(folder / "whole"));
-  }
+  for (const int at : {5, 31}) check_resume(settings, at, folder, whole);
   Settings other = settings;
   other.train.steps = 13;
   CHECK_THROWS_WITH(train_small(other, folder / "whole", true), Contains("--steps"));
+}
+
+TEST_CASE("lm: a transformer with memory and dropout goes on to the same bits") {
+  const files::Folder folder;
+  Settings settings = small_settings(write_text(folder), {"phantom-neumann:5:0.5", "implicit"});
+  settings.architecture = {
+      .cell = "transformer", .d = 8, .heads = 2, .hidden = 12, .memory = 6, .dropout = 0.2};
+  const Results whole = train_small(settings, folder / "whole");
+  for (const int at : {3, 8, 17}) check_resume(settings, at, folder, whole);
+
+  // Both of them count.
+  Settings other = settings;
+  other.architecture.memory = 0;
+  train_small(other, folder / "forgetful");
+  CHECK(weights(folder / "forgetful") != weights(folder / "whole"));
+  other = settings;
+  other.architecture.dropout = 0.0;
+  train_small(other, folder / "undropped");
+  CHECK(weights(folder / "undropped") != weights(folder / "whole"));
 }
 
 TEST_CASE("lm: a rule that draws goes on with the same draws") {
@@ -236,13 +259,21 @@ TEST_CASE("lm: a text's file may have any name") {
 
 TEST_CASE("lm: the threads do not change the bits") {
   const files::Folder folder;
-  const Settings settings = small_settings(write_text(folder), {"phantom-neumann:5:0.5"});
-  set_threads(1);
-  train_small(settings, folder / "one");
-  set_threads(3);
-  train_small(settings, folder / "three");
-  set_threads(0);
-  CHECK(weights(folder / "one") == weights(folder / "three"));
+  Settings settings = small_settings(write_text(folder, 2000), {"phantom-neumann:5:0.5"});
+  settings.train.batch = 48;  // several tiles
+  settings.train.steps = 4;
+  for (const char* cell : {"trellis", "transformer"}) {
+    INFO(cell);
+    settings.architecture.cell = cell;
+    const auto trained = [&](int threads) {
+      set_threads(threads);
+      const std::string checkpoint = folder / (cell + std::to_string(threads));
+      train_small(settings, checkpoint);
+      set_threads(0);
+      return weights(checkpoint);
+    };
+    CHECK(trained(1) == trained(3));
+  }
 }
 
 TEST_CASE("lm: penalties change what is learned") {
