@@ -9,7 +9,7 @@ struct LstmState {
 };
 
 /// Long short-term memory (Hochreiter and Schmidhuber 1997; forget gates: Gers, Schmidhuber and Cummins
-/// 2000), recorded position by position (U x of all of them at once):
+/// 2000), recorded position by position:
 ///     i, f, o, g = W h_{t-1} + U x_t + b
 ///     c_t = sigmoid(f) c_{t-1} + sigmoid(i) tanh(g),   h_t = sigmoid(o) tanh(c_t)
 /// The forget gates' biases start at 1.
