@@ -20,13 +20,15 @@ struct Basis {
   Basis(std::int64_t most, std::int64_t width, DType dtype)
       : rows(Tensor::empty({most, width}, dtype)), n(width) {}
 
-  // The part of x that the rows do not have, made a row of length 1; returns that part's length.
-  double add(const Tensor& x) {
+  // The part of x that the newest `others` rows do not have, made a row of length 1; returns that part's
+  // length.
+  double add(const Tensor& x, std::int64_t others) {
     T* all = rows.mutable_data<T>();
     T* row = all + count * n;
     std::copy_n(x.data<T>(), n, row);
-    PoolVector<double> overlaps(static_cast<std::size_t>(count + 1));
-    for (int pass = 0; pass < 2; ++pass) vec::project_out(all, count, row, n, overlaps.data());
+    others = std::min(others, count);
+    PoolVector<double> overlaps(static_cast<std::size_t>(others + 1));
+    for (int pass = 0; pass < 2; ++pass) vec::project_out(row - others * n, others, row, n, overlaps.data());
     const double length = vec::norm(row, n);
     if (length > 0.0 && std::isfinite(length)) vec::divide(row, length, row, n);
     ++count;
@@ -76,23 +78,31 @@ NormingPair run(const WeightedMap& map, const Tensor& weight, Tensor start,
   for (int step = 0;;) {
     Basis<T> v(most, n, weight.dtype()), u(most, m, weight.dtype());
     Bidiagonal b;
-    bool ended = !(v.add(found.right) > 0.0);
-    while (true) {
-      const double alpha = u.add(apply(v.last(map.input)));
-      b.diagonal.push_back(alpha);
+    bool ended = !(v.add(found.right, 0) > 0.0);
+    std::int64_t looked = 0;
+    const auto look = [&] {
       b.decompose();
-      // A direction that will take the lead is first seen as the second value rising.
       const double change = std::max(std::abs(b.first - first), std::abs(b.second - second));
-      ended |= ++step >= options.max_steps || !(change > options.tolerance * b.first);
+      // A direction that will take the lead is first seen as the second value rising.
+      ended |= !(change > options.tolerance * b.first * static_cast<double>(v.count - looked));
       first = b.first;
       second = b.second;
-      if (ended || v.count == most || !(alpha > 0.0)) break;
-      const Tensor next = transposed(u.last(map.output));
-      const double beta = v.add(next);
+      looked = v.count;
+    };
+    while (true) {
+      const double alpha = u.add(apply(v.last(map.input)), 1);
+      b.diagonal.push_back(alpha);
+      const bool last = ++step >= options.max_steps || v.count == most || !(alpha > 0.0);
+      ended |= step >= options.max_steps;
+      if (last || v.count == 1 || v.count % 4 == 0) look();
+      if (ended || last) break;
+      // Orthogonal rows on this side are enough (Simon and Zha 2000).
+      const double beta = v.add(transposed(u.last(map.output)), most);
       // Nothing new but rounding: the space holds its singular vectors.
       if (!(beta > static_cast<double>(std::numeric_limits<T>::epsilon()) * first)) {
-        ended = true;
         --v.count;
+        look();
+        ended = true;
         break;
       }
       b.above.push_back(beta);

@@ -8,7 +8,7 @@ namespace banach::nn {
 
 struct GolubKahanOptions {
   int max_steps = 1000;     ///< products with A, and as many with A^T
-  double tolerance = 1e-6;  ///< relative change of the value in a step at which it ends
+  double tolerance = 1e-6;  ///< relative change of the two largest values in a step at which it ends
   int dimension = 16;       ///< of the Krylov space after which it starts again from the best vector in it
 };
 
