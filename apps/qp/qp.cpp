@@ -62,30 +62,17 @@ std::string not_convex(const QpData& data, std::int64_t problem) {
       matrix[static_cast<std::size_t>(r * n + c)] = entry;
       most = std::max(most, std::abs(entry));
     }
-  if (blas::symmetric_eigen(n, matrix.data(), values.data(), false) != 0) return "Q is not convex";
+  if (blas::symmetric_eigen(n, matrix.data(), values.data(), false) != 0)
+    return "Q must be positive semidefinite";
   return fmt::format(
-      "Q has the eigenvalue {:.3g}: none below {:.3g}, -1e-8 of its largest entry, was expected", values[0],
-      -1e-8 * most);
+      "Q must be positive semidefinite, to 1e-8 of its largest entry {:.3g}: its smallest eigenvalue is "
+      "{:.3g}",
+      most, values[0]);
 }
 
-// What the system of derivatives leaves of a right-hand side for z, relative, of each problem: much, where z
-// is not unique.
-PoolVector<double> left_of_z(const QpSolution& solution) {
-  const auto batched = [](const Tensor& t) { return t.rank() == 2 ? t.shape() : Shape{1, t.size(0)}; };
-  Tensor z = Tensor::empty(batched(solution.z), DType::f64);
-  for (std::int64_t i = 0; i < z.size(); ++i) {
-    const double phase = 0.754877666 * static_cast<double>(i + 1);
-    z.mutable_data<double>()[i] = 0.25 + phase - std::floor(phase);
-  }
-  return solution.derivative
-      ->solve(z, Tensor::zeros(batched(solution.nu), DType::f64),
-              Tensor::zeros(batched(solution.lambda), DType::f64))
-      .residual;
-}
-
-std::string_view gradient_status(const QpSampleReport& report, const QpRegularity& regularity, double left) {
+std::string_view gradient_status(const QpSampleReport& report, const QpRegularity& regularity, bool unique) {
   if (report.status != QpStatus::solved) return "not_converged";
-  if (regularity.weak > 0 || !regularity.factored || left > 1e-5) return "non_differentiable";
+  if (regularity.weak > 0 || !regularity.factored || !unique) return "non_differentiable";
   return regularity.singular ? "least_squares" : "exact";
 }
 
@@ -115,7 +102,7 @@ void solve(const Options& o) {
       throw FileError(fmt::format("{}: {}", o.file, error.what()));
     }
   }();
-  const PoolVector<double> left = left_of_z(solution);
+  const PoolVector<char> unique = solution.derivative->unique();
   for (std::size_t i = 0; i < solution.report.samples.size(); ++i) {
     const QpSampleReport& r = solution.report.samples[i];
     nlohmann::ordered_json line{
@@ -124,7 +111,7 @@ void solve(const Options& o) {
         {"objective", r.objective},
         {"steps", r.steps},
         {"residuals", {{"primal", r.primal}, {"dual", r.dual}, {"gap", r.gap}}},
-        {"gradient_status", gradient_status(r, solution.derivative->problems()[i], left[i])}};
+        {"gradient_status", gradient_status(r, solution.derivative->problems()[i], unique[i])}};
     if (r.status == QpStatus::non_finite || r.status == QpStatus::non_convex) {
       const auto problem = static_cast<std::int64_t>(i);
       const std::string reason =

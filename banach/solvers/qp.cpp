@@ -4,6 +4,7 @@
 #include <banach/engine/simd.hpp>
 #include <banach/solvers/qp.hpp>
 #include <banach/solvers/qp/group.hpp>
+#include <banach/solvers/qp/irregular.hpp>
 
 #include <fmt/format.h>
 
@@ -382,6 +383,16 @@ class QpDerivative::Parts {
   const Tensor& active() const { return active_; }
   const PoolVector<QpRegularity>& regularity() const { return regularity_; }
 
+  PoolVector<char> unique() {
+    Tensor z = Tensor::empty({all_.count, all_.n}, DType::f64);
+    for (std::int64_t i = 0; i < z.size(); ++i) z.mutable_data<double>()[i] = qp::irregular(i);
+    const Solution taken = solve(z, Tensor::zeros({all_.count, all_.e}, DType::f64),
+                                 Tensor::zeros({all_.count, all_.m}, DType::f64));
+    PoolVector<char> result;
+    for (const double left : taken.residual) result.push_back(left <= 1e-5);
+    return result;
+  }
+
  private:
   static constexpr double solved_to = 1e-8;
 
@@ -466,7 +477,7 @@ class Batch {
     lambda = lambda_.mutable_data<double>(), slack = slack_.mutable_data<double>();
     reports_.resize(static_cast<std::size_t>(all.count));
     fitness_.resize(reports_.size());
-    far_.resize(reports_.size(), 0);
+    far_.resize(reports_.size(), 0), before_.resize(reports_.size(), 0);
     taken_.resize(reports_.size() * static_cast<std::size_t>(all.m), 0);
   }
 
@@ -561,7 +572,8 @@ class Batch {
     }
     const auto about = [&](int k) { return packed.get(g.residuals, k, lane); };
     QpSampleReport& r = report(i);
-    r = {QpStatus::max_steps, static_cast<int>(about(5)), about(0), about(1), about(2), about(3)};
+    const int steps = static_cast<int>(about(5)) + before_[static_cast<std::size_t>(i)];
+    r = {QpStatus::max_steps, steps, about(0), about(1), about(2), about(3)};
     if (about(6) == 0.0 && !convex(i))
       r = {QpStatus::non_convex, r.steps, nan, nan, nan, nan};
     else if (about(4) <= std::max(options_.tolerance, 1e-9) &&
@@ -607,6 +619,7 @@ class Batch {
         any = true, out = out || !(slack[i * all_.m + row] >= 0.5 * all_.h.of(i)[row]);
       }
       far = any && out;
+      if (far) before_[static_cast<std::size_t>(i)] = report(i).steps;
       again = again || far;
     }
     return again;
@@ -869,6 +882,7 @@ class Batch {
   PoolVector<Fitness> fitness_;
   PoolVector<char> taken_;  // of each row of G: whether it is one of the problem that is solved
   PoolVector<char> far_;    // of a problem: whether rows with a large h are taken too
+  PoolVector<int> before_;  // steps taken without them
 };
 
 }  // namespace
@@ -895,6 +909,7 @@ QpDerivative::Solution QpDerivative::solve(const Tensor& z, const Tensor& nu, co
 }
 const Tensor& QpDerivative::active() const { return parts_->active(); }
 const PoolVector<QpRegularity>& QpDerivative::problems() const { return parts_->regularity(); }
+PoolVector<char> QpDerivative::unique() const { return parts_->unique(); }
 
 std::string_view name(QpStatus status) {
   switch (status) {

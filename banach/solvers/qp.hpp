@@ -35,8 +35,9 @@ std::string_view name(QpStatus status);
 /// program so changed.
 ///
 /// Each problem is solved in units of its own, so that other units of z, of rows or of the objective change
-/// nothing, as long as numbers stay between 1e-100 and 1e100; there what is smaller than 1e-8 counts as 0
-/// where it is said what is active.
+/// nothing, as long as numbers stay between 1e-100 and 1e100; rows and variables may each be in another unit
+/// (tested: within 1e-8 to 1e8 and 1e-4 to 1e4; most are also solved at 1e-12 to 1e12). There what is smaller
+/// than 1e-8 counts as 0 where it is said what is active.
 struct QpData {
   Tensor Q = {}, p = {}, G = {}, h = {}, A = {}, b = {};
 };
@@ -64,7 +65,7 @@ struct QpOptions {
 /// one without a lower bound: -infinity).
 struct QpSampleReport {
   QpStatus status = QpStatus::max_steps;
-  int steps = 0;
+  int steps = 0;           ///< of all solves, if constraints with a large h were taken in for another
   double primal = 0.0;     ///< largest entry of |Az - b| and of |Gz + slack - h|
   double dual = 0.0;       ///< largest entry of |Qz + p + A'nu + G'lambda| and of the negative part of lambda
   double gap = 0.0;        ///< |z'Qz + p'z + b'nu + h'lambda|
@@ -133,12 +134,17 @@ class QpDerivative {
   /// (batch, m) in f64: 1 for active constraints, else 0.
   const Tensor& active() const;
   const PoolVector<QpRegularity>& problems() const;
+  /// Of each problem: 1 where z is unique, at least nearby, else 0. One solve; QpRegularity::singular does
+  /// not tell whether it is z that is not, or only multipliers.
+  PoolVector<char> unique() const;
 
  private:
   std::unique_ptr<Parts> parts_;
 };
 
 /// Throws ShapeError, DTypeError, or ValueError for an option outside its domain. How a problem ends is data.
+/// A problem's answer does not depend on its neighbours in the batch, but for rounding: a row of G counts as
+/// a bound, which is summed up in another order, only where no problem has a second entry in it.
 QpSolution solve_qp(const QpData& data, const QpOptions& options = {});
 
 /// Of `count` problems; n variables, m inequalities, e equations.

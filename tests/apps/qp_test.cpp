@@ -122,6 +122,24 @@ TEST_CASE("banach qp takes an absent Q or p for zero and says so, unless a name 
   check_refused(path, {"tensor 'G' is missing: (m,n), or (batch,m,n), was expected; there is 'H', 'g'"});
 }
 
+TEST_CASE("banach qp says by how much a Q is not convex", "[qp]") {
+  const files::Folder folder;
+  const std::string path = folder / "saddle.safetensors";
+  nn::save_safetensors(
+      path, {{"Q", tensor({4.0, 0.0, 0.0, 4.0, 0.0, 2.0, 2.0, 0.0}, {2, 2, 2})}, {"p", tensor({1.0, 1.0})}});
+  const command::Outcome outcome = command::run("qp '" + path + "'");
+  REQUIRE(outcome.code == 0);
+  const auto found = lines(outcome.out);
+  REQUIRE(found.size() == 2);
+  CHECK(found[0]["status"] == "solved");
+  CHECK_FALSE(found[0].contains("reason"));
+  CHECK(found[1]["status"] == "non_convex");
+  const std::string reason =
+      "Q must be positive semidefinite, to 1e-8 of its largest entry 2: its smallest eigenvalue is -2";
+  CHECK(found[1]["reason"] == reason);
+  CHECK(contains(outcome.err, "problem 1: " + reason));
+}
+
 TEST_CASE("banach qp names what is wrong with a file", "[qp]") {
   const files::Folder folder;
   const std::string path = folder / "p.safetensors";

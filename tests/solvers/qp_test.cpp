@@ -20,10 +20,16 @@ const double inf = std::numeric_limits<double>::infinity();
 
 Tensor values(const std::vector<double>& v, const Shape& shape) { return tensor(v, shape); }
 
+// A share of the entries of a matrix becomes 0.
+void thin_out(Tensor& matrix, double share, Random& random) {
+  for (std::int64_t k = 0; k < matrix.size(); ++k)
+    if (random.uniform() < share) matrix.mutable_data<double>()[k] = 0.0;
+}
+
 // Feasible by construction: h and b follow from a point x0. Q has the rank given, and is made strictly convex
 // by `shift`.
 QpData random_problems(std::int64_t batch, std::int64_t n, std::int64_t m, std::int64_t e, std::int64_t rank,
-                       double shift, std::uint64_t seed) {
+                       double shift, std::uint64_t seed, double zeros = 0.0) {
   Random random(seed);
   QpData d{Tensor::zeros({batch, n, n}, DType::f64),
            normal(random, {batch, n}),
@@ -31,6 +37,7 @@ QpData random_problems(std::int64_t batch, std::int64_t n, std::int64_t m, std::
            Tensor::zeros({batch, m}, DType::f64),
            normal(random, {batch, e, n}),
            Tensor::zeros({batch, e}, DType::f64)};
+  if (zeros > 0.0) thin_out(d.G, zeros, random), thin_out(d.A, zeros, random);
   const Tensor root = normal(random, {batch, n, std::max<std::int64_t>(rank, 1)}),
                x0 = normal(random, {batch, n});
   double *Q = d.Q.mutable_data<double>(), *h = d.h.mutable_data<double>(), *b = d.b.mutable_data<double>();
@@ -49,6 +56,36 @@ QpData random_problems(std::int64_t batch, std::int64_t n, std::int64_t m, std::
     for (std::int64_t k = 0; k < e; ++k) b[i * e + k] = ax[static_cast<std::size_t>(k)];
   }
   return d;
+}
+
+// The same problems with every row multiplied by 10^U(-rows, rows) and every variable divided by
+// 10^U(-columns, columns), which is `unit`.
+QpData in_units(const QpData& d, double rows, double columns, Random& random, Tensor& unit) {
+  const auto draw = [&](double decades) { return std::pow(10.0, decades * (2.0 * random.uniform() - 1.0)); };
+  QpData r{d.Q.clone(), d.p.clone(), d.G.clone(), d.h.clone(), d.A.clone(), d.b.clone()};
+  const std::int64_t batch = d.p.size(0), n = d.p.size(1);
+  unit = Tensor::empty({batch, n}, DType::f64);
+  for (std::int64_t k = 0; k < batch * n; ++k) {
+    unit.mutable_data<double>()[k] = draw(columns);
+    r.p.mutable_data<double>()[k] *= unit.at(k);
+  }
+  const auto scale = [&](Tensor& matrix, const auto& by) {
+    const std::int64_t count = matrix.size(1);
+    for (std::int64_t i = 0; i < batch; ++i)
+      for (std::int64_t k = 0; k < count; ++k) {
+        const double factor = by(i, k);
+        for (std::int64_t j = 0; j < n; ++j)
+          matrix.mutable_data<double>()[(i * count + k) * n + j] *= factor * unit.at(i * n + j);
+      }
+  };
+  scale(r.Q, [&](std::int64_t i, std::int64_t k) { return unit.at(i * n + k); });
+  for (const auto& [matrix, right] : {std::pair(&r.G, &r.h), std::pair(&r.A, &r.b)})
+    scale(*matrix, [&, right = right](std::int64_t i, std::int64_t k) {
+      const double factor = draw(rows);
+      right->mutable_data<double>()[i * right->size(1) + k] *= factor;
+      return factor;
+    });
+  return r;
 }
 
 // A linear program of sparse rows in units that lie far apart, every third row nearly the one before, with a
@@ -344,6 +381,40 @@ TEST_CASE("badly scaled problems are solved in their own units", "[qp]") {
   CHECK(largest_difference(s.z, plain.z) <= 1e-8);
 }
 
+TEST_CASE("one constraint in other units changes nothing", "[qp]") {
+  // (x - 5)^2 / 2 + (y - 5)^2 / 2 with x + y <= 1 and x <= 1.
+  const Tensor Q = Tensor::eye(2, DType::f64), p = values({-5, -5}, {2});
+  for (const double first : {1e-14, 1e-7, 1.0, 1e7, 1e14})
+    for (const double second : {1e-14, 1e-9, 1.0, 1e9, 1e11, 1e12, 1e14}) {
+      const QpSolution s =
+          solve_qp({Q, p, values({first, first, second, 0}, {2, 2}), values({first, second}, {2})});
+      INFO(first << ", " << second << ": " << s.report.to_string());
+      CHECK(s.report.solved());
+      CHECK(largest_difference(s.z, values({0.5, 0.5}, {2})) <= 1e-12);
+    }
+}
+
+TEST_CASE("rows and variables in units far apart: the same solution", "[qp]") {
+  struct Size {
+    std::int64_t n, m, e;
+  };
+  for (const double zeros : {0.0, 0.6})
+    for (const auto [n, m, e] :
+         std::vector<Size>{{1, 3, 0}, {2, 3, 1}, {4, 7, 1}, {7, 5, 2}, {6, 14, 0}, {12, 9, 3}})
+      for (const auto& [rows, columns] : {std::pair(8.0, 0.0), std::pair(0.0, 4.0), std::pair(8.0, 4.0)}) {
+        const QpData d = random_problems(16, n, m, e, n, 0.1, static_cast<std::uint64_t>(10 * n + m), zeros);
+        const QpSolution plain = solve_qp(d);
+        Random random(static_cast<std::uint64_t>(n));
+        Tensor unit;
+        const QpSolution s = solve_qp(in_units(d, rows, columns, random, unit));
+        INFO(n << ", " << m << ", " << e << ", zeros " << zeros << ", units " << rows << ", " << columns
+               << ": " << plain.report.to_string() << "; " << s.report.to_string());
+        CHECK(s.report.solved());
+        for (std::int64_t k = 0; k < plain.z.size(); ++k)
+          CHECK(s.z.at(k) * unit.at(k) == Approx(plain.z.at(k)).epsilon(1e-8).margin(1e-8));
+      }
+}
+
 TEST_CASE("primal and dual steps of two lengths do not circle", "[qp]") {
   // Its minimum is far inside the constraints, past a long valley of Q.
   const Tensor Q = values({0.14119194187504147, -0.2615984867815227, 0.0063109427257186093,
@@ -445,6 +516,14 @@ TEST_CASE("bounds meant for infinite ones change nothing, and far ones that bind
     const QpSolution off = solve_qp({row, {}, row, right, row, values({2.0 * h}, {1})});
     CHECK(off.report.samples[0].status == QpStatus::primal_infeasible);
   }
+}
+
+TEST_CASE("steps without far constraints count, where these hold after all", "[qp]") {
+  const auto steps = [](double h) {
+    const Tensor row = values({1}, {1, 1});
+    return solve_qp({{}, values({-1}, {1}), row, values({h}, {1})}).report.samples[0].steps;
+  };
+  CHECK(steps(1e10) > steps(inf));
 }
 
 TEST_CASE("a constraint almost far enough to be left out does not spoil the others", "[qp]") {

@@ -11,7 +11,9 @@
 //
 // All numbers are N: double or Lanes. M supplies the matrix kernels.
 
+#include <banach/solvers/qp/irregular.hpp>
 #include <banach/solvers/qp/multipliers.hpp>
+#include <banach/solvers/qp/scaling.hpp>
 
 namespace banach::qp {
 namespace {
@@ -119,131 +121,6 @@ struct Kkt {
   }
 };
 
-// ---- Scaling ----------------------------------------------------------------------------------------------
-
-/// x = D x', y = E y' / c and so on, where primes are what is solved. Powers of two, so that nothing is
-/// rounded.
-template <class N>
-struct Scaling {
-  N *D, *E, *F;  // of columns, rows of A, rows of G
-  N c;
-
-  static Index size(Index n, Index e, Index m) { return n + e + m; }
-  void place(const Data<N>& d, Arena<N>& arena) {
-    D = arena.take(d.n), E = arena.take(d.e), F = arena.take(d.m);
-    for (Index i = 0; i < d.n + d.e + d.m; ++i) D[i] = number<N>(1.0);
-    c = number<N>(1.0);
-  }
-};
-
-/// 1 / sqrt(x), as a power of two; 1 where x is between 1/4 and 8, or 0.
-template <class N>
-N balancing(N x) {
-  const N one = number<N>(1.0);
-  const auto fine = ((x >= number<N>(0.25)) & (x <= number<N>(8.0))) | !(x > number<N>(0.0));
-  N root = square_root(select(fine, one, smaller(larger(x, number<N>(1e-16)), number<N>(1e16))));
-  N power = one;
-  constexpr double steps[] = {65536.0, 256.0, 16.0, 4.0, 2.0};
-  for (const double step : steps) {
-    const N up = number<N>(step), down = number<N>(1.0 / step);
-    for (int twice = 0; twice < 2; ++twice) {
-      const auto large = root >= up, small = root <= down;
-      power = select(large, power * down, select(small, power * up, power));
-      root = select(large, root * down, select(small, root * up, root));
-    }
-  }
-  return select(fine, one, power);
-}
-
-/// The power of two that brings x into [1, 2); 1 where x is between `least` and `most`, or 0, or not finite.
-template <class N>
-N normalising(N x, double least, double most) {
-  const N one = number<N>(1.0);
-  const auto as_given =
-      ((x >= number<N>(least)) & (x <= number<N>(most))) | !(x > number<N>(0.0)) | !finite(x);
-  const N power = inverse_power(smaller(larger(x, number<N>(1e-290)), number<N>(1e290)));
-  return select(as_given, one, power);
-}
-
-/// Of x, to be expected where rows and columns are near to 1: what the right-hand sides enforce, and as far
-/// as the objective pulls and they let it (if it pulls without end, and they enforce nothing). 0 if there is
-/// nothing to tell by: right-hand sides that are tiny beside the pull, or at all, may be rounding of others.
-template <class N>
-N expected_size(const Data<N>& d, N curvature, N pull) {
-  const N zero = number<N>(0.0), far = number<N>(1e300);
-  N enforced = largest(d.b, d.e), room = d.m > 0 ? zero : far;
-  for (Index i = 0; i < d.m; ++i) {
-    const N h = select(finite(d.h[i]), d.h[i], zero);
-    enforced = larger(enforced, -h), room = larger(room, magnitude(h));
-  }
-  const N reach = select(curvature > zero, pull / curvature, far);
-  const N allowed = select(room > zero, smaller(reach, room), zero);
-  N size = select((reach < far) | !(enforced > zero), larger(enforced, allowed), enforced);
-  size = select(size > number<N>(1e-10) * smaller(reach, number<N>(1e-4)), size, reach);
-  return select(size < far, size, zero);
-}
-
-/// Ruiz 2001: rows and columns of the KKT matrix are brought near to 1 by turns; then x and the objective,
-/// which changes nothing in A and G. Rows of G without an entry come with h infinite, which becomes 1.
-template <class N>
-void equilibrate(Data<N>& d, Scaling<N>& s, N* column, N* row_e, N* row_m) {
-  const N zero = number<N>(0.0), one = number<N>(1.0);
-  for (int round = 0; round < 10; ++round) {
-    for (Index j = 0; j < d.n; ++j) column[j] = zero;
-    const auto scan = [&](Index rows, const N* matrix, N* row) {
-      for (Index i = 0; i < rows; ++i) {
-        N most = zero;
-        for (Index j = 0; j < d.n; ++j) {
-          const N entry = magnitude(matrix[i * d.n + j]);
-          most = larger(most, entry);
-          column[j] = larger(column[j], entry);
-        }
-        if (row) row[i] = most;
-      }
-    };
-    scan(d.n, d.Q, nullptr);
-    scan(d.e, d.A, row_e);
-    scan(d.rows(), d.G, row_m + d.bounds);
-    for (Index i = 0; i < d.bounds; ++i) {
-      row_m[i] = magnitude(d.bound[i]);
-      column[d.column[i]] = larger(column[d.column[i]], row_m[i]);
-    }
-    bool more = false;
-    const auto factors = [&](N* v, Index count) {
-      for (Index i = 0; i < count; ++i) {
-        v[i] = balancing(v[i]);
-        more = more || any(v[i] != one);
-      }
-    };
-    factors(column, d.n), factors(row_e, d.e), factors(row_m, d.m);
-    if (!more) break;
-    const auto scale = [&](Index rows, N* matrix, const N* row) {
-      for (Index i = 0; i < rows; ++i)
-        for (Index j = 0; j < d.n; ++j) matrix[i * d.n + j] *= row[i] * column[j];
-    };
-    scale(d.n, d.Q, column), scale(d.e, d.A, row_e), scale(d.rows(), d.G, row_m + d.bounds);
-    for (Index i = 0; i < d.bounds; ++i) d.bound[i] *= row_m[i] * column[d.column[i]];
-    for (Index j = 0; j < d.n; ++j) d.p[j] *= column[j], s.D[j] *= column[j];
-    for (Index i = 0; i < d.e; ++i) d.b[i] *= row_e[i], s.E[i] *= row_e[i];
-    for (Index i = 0; i < d.m; ++i) d.h[i] *= row_m[i], s.F[i] *= row_m[i];
-  }
-  N mean = zero;
-  for (Index i = 0; i < d.n; ++i) mean += largest(d.Q + i * d.n, d.n);
-  mean /= number<N>(d.n > 0 ? static_cast<double>(d.n) : 1.0);
-  const N pull = largest(d.p, d.n),
-          smaller_by = normalising(expected_size(d, mean, pull), 1.0 / 16.0, 65536.0), by = one / smaller_by;
-  const N size = larger(mean * by * by, pull * by);
-  s.c = balancing(size * size);
-  s.c *= normalising(size * s.c, 0.125, 8.0);
-  for (Index i = 0; i < d.n * d.n; ++i) d.Q[i] *= s.c * by * by;
-  for (Index j = 0; j < d.n; ++j) d.p[j] *= s.c * by, s.D[j] *= by;
-  for (Index i = 0; i < d.e; ++i) d.b[i] *= smaller_by, s.E[i] *= smaller_by;
-  for (Index i = 0; i < d.m; ++i) {
-    d.h[i] = select(finite(d.h[i]), d.h[i] * smaller_by, one);
-    s.F[i] *= smaller_by;
-  }
-}
-
 // ---- The iteration ----------------------------------------------------------------------------------------
 
 struct Limits {
@@ -286,7 +163,7 @@ class InteriorPoint {
     minus_qx_ = arena.take(d_.n);
     forget(of(0.0) == of(0.0));
     symmetrise();
-    equilibrate(d_, scaling_, step_.x, step_.y, step_.z);
+    equilibrate(d_, scaling_, step_, right_.x, error_.x);
   }
 
   /// Begins with the active set `start` (1, 0, or NaN where there is none), if given. Afterwards the object
@@ -440,7 +317,7 @@ class InteriorPoint {
     forget(!kept);
   }
 
-  // A right-hand side without any structure: only a regular system takes it.
+  // Whether the system of derivatives takes a right-hand side without any structure.
   Flag takes_anything() {
     const Index all = d_.n + d_.e + d_.m;  // x, y and z lie side by side
     for (Index i = 0; i < all; ++i) error_.x[i] = of(irregular(i));

@@ -67,10 +67,22 @@ inline Lanes inverse_power(Lanes x) {
   for (int l = 0; l < 8; ++l) x[l] = inverse_power(x[l]);
   return x;
 }
-/// Weights between 1/4 and 5/4 without any structure.
-inline double irregular(Index i) {
-  const double phase = static_cast<double>(i) * 0.754877666;
-  return 0.25 + phase - static_cast<double>(static_cast<Index>(phase));
+/// k where x is in [2^k, 2^(k+1)) or (-2^(k+1), -2^k], for normal numbers.
+inline double exponent(double x) {
+  return static_cast<double>((__builtin_bit_cast(long, x) >> 52 & 0x7ff) - 1023);
+}
+inline Lanes exponent(Lanes x) {
+  for (int l = 0; l < 8; ++l) x[l] = exponent(x[l]);
+  return x;
+}
+/// 2^k, of the whole number next to k, which is taken for -480 or 480 beyond these.
+inline double power_of_two(double k) {
+  const double next = (k < -480.0 ? -480.0 : k > 480.0 ? 480.0 : k) + 0x1.8p52;  // rounds
+  return __builtin_bit_cast(double, (static_cast<long>(next - 0x1.8p52) + 1023) << 52);
+}
+inline Lanes power_of_two(Lanes x) {
+  for (int l = 0; l < 8; ++l) x[l] = power_of_two(x[l]);
+  return x;
 }
 inline bool any(bool m) { return m; }
 inline bool any(LanesMask m) {
