@@ -43,7 +43,6 @@
 #include <banach/ops/implicit/spectrum.hpp>
 #include <banach/ops/implicit/trajectory.hpp>
 #include <banach/ops/implicit/weight_tied.hpp>
-#include <banach/ops/isotonic.hpp>
 #include <banach/ops/ops.hpp>
 
 #include <banach/nn/act_norm.hpp>

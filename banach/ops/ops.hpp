@@ -16,6 +16,7 @@
 #include <banach/ops/dropout.hpp>
 #include <banach/ops/elementwise.hpp>
 #include <banach/ops/index.hpp>
+#include <banach/ops/isotonic.hpp>
 #include <banach/ops/linalg.hpp>
 #include <banach/ops/loss.hpp>
 #include <banach/ops/matmul.hpp>

@@ -1,4 +1,3 @@
-#include <banach/ops/isotonic.hpp>
 #include <banach/ops/ops.hpp>
 
 namespace banach {

@@ -47,8 +47,7 @@ Results train_small(const TrainSettings& settings, const std::string& checkpoint
   return results;
 }
 
-/// metrics.csv without its times.
-std::vector<std::vector<std::string>> without_times(const std::string& csv) {
+std::vector<std::vector<std::string>> cells_of(const std::string& csv) {
   std::vector<std::vector<std::string>> rows;
   std::istringstream lines(csv);
   for (std::string line; std::getline(lines, line);) {
@@ -56,12 +55,26 @@ std::vector<std::vector<std::string>> without_times(const std::string& csv) {
     std::istringstream cells(line);
     for (std::string cell; std::getline(cells, cell, ',');) rows.back().push_back(cell);
   }
-  std::vector<bool> is_time;
-  for (const std::string& name : rows.front()) is_time.push_back(name.find("seconds") != name.npos);
-  for (auto& row : rows)
-    for (std::size_t i = 0; i < row.size(); ++i)
-      if (is_time[i]) row[i].clear();
   return rows;
+}
+
+/// Whether two metrics.csv tell the same: times apart, and what two threads hold at the same moment, which
+/// may move a peak by some hundred bytes.
+void check_same(const std::string& one, const std::string& other) {
+  const auto a = cells_of(one), b = cells_of(other);
+  REQUIRE(a.size() == b.size());
+  for (std::size_t row = 0; row < a.size(); ++row) {
+    REQUIRE(a[row].size() == b[row].size());
+    for (std::size_t i = 0; i < a[row].size(); ++i) {
+      const std::string &column = a[0][i], &x = a[row][i], &y = b[row][i];
+      INFO(column << " of row " << row);
+      if (column.find("seconds") != column.npos) continue;
+      if (column == "peak_bytes" && row > 0 && !x.empty() && !y.empty())
+        CHECK(std::stod(x) == Approx(std::stod(y)).epsilon(0.01));
+      else
+        CHECK(x == y);
+    }
+  }
 }
 
 const LinearRule& rule_of(const LinearResults& results, const std::string& spec) {
@@ -330,7 +343,7 @@ TEST_CASE("a training measures every rule and is reproducible") {
   CHECK(implicit.gradient_kinds.at("exact") == 160);
 
   const Results again = train_small(settings, folder / "again.safetensors");
-  CHECK(without_times(metrics_csv(again)) == without_times(metrics_csv(results)));
+  check_same(metrics_csv(again), metrics_csv(results));
 }
 
 TEST_CASE("a stopped training goes on to the very same results") {
@@ -347,7 +360,7 @@ TEST_CASE("a stopped training goes on to the very same results") {
     resume = true;
   }
   const Results resumed = train_small(settings, checkpoint, true);
-  CHECK(without_times(metrics_csv(resumed)) == without_times(metrics_csv(whole)));
+  check_same(metrics_csv(resumed), metrics_csv(whole));
   for (std::size_t i = 0; i < whole.rules.size(); ++i) {
     CHECK(resumed.rules[i].predictions == whole.rules[i].predictions);
     CHECK(resumed.rules[i].forward_statuses == whole.rules[i].forward_statuses);
@@ -499,9 +512,9 @@ TEST_CASE("a run that the end of its terminal interrupts goes on to the very sam
   CHECK(refused.err.find("unfinished run: go on with --resume") != refused.err.npos);
   REQUIRE(command::run(arguments + parts + "' --resume").code == 0);
   const auto metrics = [](const std::string& path) {
-    return without_times(files::text_of(nn::read_file(path + "/metrics.csv")));
+    return files::text_of(nn::read_file(path + "/metrics.csv"));
   };
-  CHECK(metrics(parts) == metrics(whole));
+  check_same(metrics(parts), metrics(whole));
 }
 
 TEST_CASE("the command prints the numbers of a linear problem") {
@@ -568,7 +581,7 @@ TEST_CASE("an unbiased estimate shows no bias beyond chance, a truncated one doe
   CHECK(results.rules[0].gradient_kinds.contains("unbiased"));
   // Draws depend on the seed and the step alone.
   const Results again = train_small(settings, folder / "again.safetensors");
-  CHECK(without_times(metrics_csv(again)) == without_times(metrics_csv(results)));
+  check_same(metrics_csv(again), metrics_csv(results));
   settings.probe_batches = 0;
   const Results none = train_small(settings, folder / "none.safetensors");
   CHECK(std::isnan(none.rules[0].mean_noise().bias));
@@ -584,7 +597,7 @@ TEST_CASE("a run with rules that draw goes on to the very same results") {
   const std::string checkpoint = folder / "checkpoint.safetensors";
   CHECK_THROWS_AS(train_small(settings, checkpoint, false, [&] { return left-- == 0; }), Error);
   const Results resumed = train_small(settings, checkpoint, true);
-  CHECK(without_times(metrics_csv(resumed)) == without_times(metrics_csv(whole)));
+  check_same(metrics_csv(resumed), metrics_csv(whole));
 }
 
 TEST_CASE("the Pareto front holds those that none beats in both") {
