@@ -23,11 +23,12 @@ namespace {
 void check_rows(std::string_view name, const Var& x) {
   if (x.rank() < 1 || x.rank() > 2)
     fail<ShapeError>(name, fmt::format("input must be (batch,n) or (n): got {}", x.shape().to_string()));
+  if (!is_floating(x.dtype())) fail<DTypeError>(name, "input must be f32 or f64: got i64 (cast it)");
 }
 
-Isotonic regression(std::string_view name, const Var& y, const Var& weights, const QpSolveOptions& options) {
+Isotonic regression(std::string_view name, const Var& y, const Var& weights, Policy policy) {
   const Isotonic found = isotonic_regression(y, weights);
-  if (options.policy == Policy::raise) {
+  if (policy == Policy::raise) {
     const auto blocks = found.blocks.value().values<std::int64_t>();
     if (std::any_of(blocks.begin(), blocks.end(), [](std::int64_t block) { return block < 0; }))
       fail<SolveError>(name, "rows must be finite: one has a NaN or an infinity");
@@ -42,8 +43,11 @@ Isotonic regression(std::string_view name, const Var& y, const Var& weights, con
 Var project(std::string_view name, const Var& a, const Var& b, const SoftSortOptions& options) {
   const double eps = options.eps;
   const Var y = eps <= 1.0 ? a - eps * b : a / eps - b;  // the scale is free: so that nothing overflows
-  const Var blocks = regression(name, y, {}, options.solve).blocks, one = ones_like(a);
-  return block_ratio(b, one, blocks) + (a - block_ratio(a, one, blocks)) / eps;
+  const Var blocks = regression(name, y, {}, options.policy).blocks, one = ones_like(a);
+  // Halves where a block may be wider than the largest number; a smaller eps leaves none so wide.
+  const double scale = eps <= 1.0 ? 1.0 : 0.5;
+  const Var c = scale * a;
+  return block_ratio(b, one, blocks) + (c - block_ratio(c, one, blocks)) / (scale * eps);
 }
 
 void check_soft(std::string_view name, const Var& x, double eps) {
@@ -59,18 +63,21 @@ Var places(const Var& x) { return cumsum(ones_like(x), -1); }
 
 }  // namespace
 
-Var isotonic(const Var& y, const Var& weights, const QpSolveOptions& options) {
+Var isotonic(const Var& y, const Var& weights, Policy policy) {
   check_rows("isotonic", y);
   if (weights.defined()) {
     if (weights.shape() != Shape{y.size(-1)} && weights.shape() != y.shape())
       fail<ShapeError>("isotonic", fmt::format("weights must be {} or ({}): got {}", y.shape().to_string(),
                                                y.size(-1), weights.shape().to_string()));
+    if (weights.dtype() != y.dtype())
+      fail<DTypeError>("isotonic", fmt::format("weights must be {} as the input: got {} (cast one)",
+                                               banach::name(y.dtype()), banach::name(weights.dtype())));
     const NoGrad off;
     const Var good = greater(weights, 0.0) * less(weights, std::numeric_limits<double>::infinity());
     if (sum(1.0 - good).item() > 0.0)
       fail<ValueError>("isotonic", "weights must be positive and finite: one is not");
   }
-  return regression("isotonic", y, weights, options).values;
+  return regression("isotonic", y, weights, policy).values;
 }
 
 Var soft_sort(const Var& x, const SoftSortOptions& options) {

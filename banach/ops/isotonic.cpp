@@ -62,9 +62,14 @@ Block pooled(const Block& before, const Block& next) {
   return both;
 }
 
-// A power of two that takes `largest` near 1, so that sums and products do not overflow.
-double unit_of(double largest) {
-  return largest > 0.0 ? std::ldexp(1.0, -std::clamp(std::ilogb(largest), -1000, 1000)) : 1.0;
+// A power of two by which neither numbers up to `largest` nor their sums overflow, and sums of small ones
+// keep their digits. It is 1 unless it has to be another: scaled down, entries beside a large one could
+// vanish.
+double unit_of(double largest) { return largest > 0x1p900 ? 0x1p-64 : largest < 0x1p-900 ? 0x1p900 : 1.0; }
+
+// A power of two that takes the heaviest weight near 1: products with weights are no larger than numbers.
+double weight_unit_of(double heaviest) {
+  return heaviest > 0.0 ? std::ldexp(1.0, -std::clamp(std::ilogb(heaviest), -1000, 1000)) : 1.0;
 }
 
 template <class T>
@@ -81,7 +86,7 @@ void regress(const T* y, const T* w, std::int64_t n, T* z, std::int64_t* blocks)
     std::fill_n(blocks, n, -1);
     return;
   }
-  const double unit = unit_of(largest), weight_unit = unit_of(heaviest);
+  const double unit = unit_of(largest), weight_unit = weight_unit_of(heaviest);
   PoolVector<Block> found;  // their means rise
   found.reserve(static_cast<std::size_t>(n));
   for (std::int64_t i = 0; i < n; ++i) {
@@ -105,17 +110,29 @@ void regress(const T* y, const T* w, std::int64_t n, T* z, std::int64_t* blocks)
   }
 }
 
+// The sum of x[first] ... x[end - 1], times `unit`.
+template <class T>
+Sum sum_of(const T* x, std::int64_t first, std::int64_t end, double& unit) {
+  double largest = 0.0;
+  for (std::int64_t i = first; i < end; ++i) largest = std::max(largest, std::abs(static_cast<double>(x[i])));
+  unit = unit_of(largest);
+  Sum sum;
+  for (std::int64_t i = first; i < end; ++i) sum.add(unit * static_cast<double>(x[i]));
+  return sum;
+}
+
 template <class T>
 void divide_sums(const T* x, const T* w, const std::int64_t* blocks, std::int64_t n, T* out) {
   for (std::int64_t first = 0, end = 0; first < n; first = end) {
-    Sum top, bottom;
-    for (; end < n && blocks[end] == blocks[first]; ++end) {
-      top.add(static_cast<double>(x[end]));
-      bottom.add(static_cast<double>(w[end]));
+    while (end < n && blocks[end] == blocks[first]) ++end;
+    T ratio = static_cast<T>(nan);
+    if (blocks[first] >= 0 && end == first + 1) {
+      ratio = x[first] / w[first];
+    } else if (blocks[first] >= 0) {
+      double unit, weight_unit;
+      const Sum top = sum_of(x, first, end, unit), bottom = sum_of(w, first, end, weight_unit);
+      ratio = static_cast<T>(quotient(top, bottom) * (weight_unit / unit));
     }
-    const T ratio = blocks[first] < 0  ? static_cast<T>(nan)
-                    : end == first + 1 ? x[first] / w[first]
-                                       : static_cast<T>(quotient(top, bottom));
     std::fill_n(out + first, end - first, ratio);
   }
 }
@@ -172,8 +189,11 @@ const Op isotonic_regression_op{{
     .vjp =
         [](const VjpContext& c) {
           const Var &y = c.in(0), &w = c.in(1);
-          const Var each = block_ratio(c.cotangent, w, c.outputs[1]);
-          return Vars{c.needs(0) ? w * each : Var(), c.needs(1) ? (y - c.out) * each : Var()};
+          const Var& blocks = c.outputs[1];
+          // With weights in units of their block's mean, as g / W may overflow where w g / W does not.
+          const Var unit = block_ratio(w, ones_like(w), blocks), parts = w / unit,
+                    each = block_ratio(c.cotangent, parts, blocks);
+          return Vars{c.needs(0) ? parts * each : Var(), c.needs(1) ? (y - c.out) * each / unit : Var()};
         },
     .samples =
         [](SampleGen& g) {

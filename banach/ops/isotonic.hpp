@@ -14,7 +14,8 @@ struct Isotonic {
 /// positive finite weights w of y's shape or (n), 1 if undefined. By pooling adjacent violators (Barlow,
 /// Bartholomew, Bremner and Brunk 1972, "Statistical inference under order restrictions"): z is the weighted
 /// mean of y over each block, in time that grows with n. Sums are kept in twice the digits of double, so no
-/// entry is lost beside a larger one, and a block of one entry is that entry, to the last bit.
+/// entry is lost beside a larger one, unless, in f64, w_i / max w or |y_i| w_i / max w is below 1e-280 or so.
+/// A block of one entry is that entry, to the last bit.
 ///
 /// The derivative is that of the means: dz/dy_i = w_i / W and dz/dw_i = (y_i - z_i) / W all over the block of
 /// i, whose weights add up to W. So there is none of second order in y. Neighbouring blocks of equal means

@@ -1,5 +1,5 @@
-// Isotonic regression beside pool adjacent violators; soft sorts and ranks by their limits, symmetries and
-// differences.
+// Soft sorts and ranks by their limits, symmetries, differences and definition; isotonic regression as a
+// layer (tests/ops/isotonic_test.cpp has its values and derivatives).
 #include <banach/nn/soft_sort.hpp>
 #include <banach/ops/implicit/fixed_point.hpp>
 #include <banach/ops/implicit/qp.hpp>
@@ -18,32 +18,6 @@ using Catch::Matchers::Contains;
 
 namespace {
 
-// Pool adjacent violators, for each row.
-Tensor pooled(const Tensor& y, const Tensor& weights) {
-  struct Block {
-    double mean, weight;
-    std::int64_t count;
-  };
-  const std::int64_t batch = y.size(0), n = y.size(1);
-  Tensor z = Tensor::empty(y.shape(), DType::f64);
-  for (std::int64_t row = 0; row < batch; ++row) {
-    std::vector<Block> blocks;
-    for (std::int64_t i = 0; i < n; ++i) {
-      blocks.push_back({y.at(row * n + i), weights.at(weights.rank() == 2 ? row * n + i : i), 1});
-      while (blocks.size() > 1 && blocks[blocks.size() - 2].mean > blocks.back().mean) {
-        const Block last = blocks.back();
-        blocks.pop_back();
-        Block& b = blocks.back();
-        b.mean = (b.mean * b.weight + last.mean * last.weight) / (b.weight + last.weight);
-        b.weight += last.weight, b.count += last.count;
-      }
-    }
-    double* out = z.mutable_data<double>() + row * n;
-    for (const Block& b : blocks) out = std::fill_n(out, b.count, b.mean);
-  }
-  return z;
-}
-
 Tensor positive(const Shape& shape, std::uint64_t seed) { return (exp(Var(normal(shape, seed)))).value(); }
 
 // The columns in another order.
@@ -58,32 +32,6 @@ void check_gradients_of(Function f, const Vars& inputs) {
 }
 
 }  // namespace
-
-TEST_CASE("isotonic regression is that of pool adjacent violators", "[soft_sort]") {
-  const std::int64_t n = GENERATE(1, 2, 9, 60);
-  const Tensor y = normal({12, n}, 1), w = positive({n}, 2), each = positive({12, n}, 3);
-  CHECK(largest_difference(isotonic(Var(y)), Var(pooled(y, Tensor::ones({n}, DType::f64)))) <= 1e-9);
-  CHECK(largest_difference(isotonic(Var(y), Var(w)), Var(pooled(y, w))) <= 1e-9);
-  CHECK(largest_difference(isotonic(Var(y), Var(each)), Var(pooled(y, each))) <= 1e-9);
-}
-
-TEST_CASE("the derivative of isotonic regression is the mean over blocks", "[soft_sort]") {
-  const Tape tape;
-  const Var y = leaf(tensor({1.0, 3.0, 2.0, 1.5, 9.0}));
-  const Var z = isotonic(y);
-  CHECK(largest_difference(z, Var(tensor({1.0, 6.5 / 3, 6.5 / 3, 6.5 / 3, 9.0}))) <= 1e-12);
-  const Var g = grad(sum(z * Var(tensor({1.0, 3.0, 0.0, 0.0, 5.0}))), {y})[0];
-  CHECK(largest_difference(g, Var(tensor({1.0, 1.0, 1.0, 1.0, 5.0}))) <= 1e-12);
-}
-
-TEST_CASE("at ties, isotonic regression has the derivative of merging", "[soft_sort]") {
-  const Tape tape;
-  const Var y = leaf(tensor({1.0, 1.0, 4.0, 2.0, 3.0}));
-  const Var z = isotonic(y);
-  CHECK(largest_difference(z, Var(tensor({1.0, 1.0, 3.0, 3.0, 3.0}))) <= 1e-12);
-  const Var g = grad(sum(z * Var(tensor({1.0, 0.0, 0.0, 0.0, 3.0}))), {y})[0];
-  CHECK(largest_difference(g, Var(tensor({0.5, 0.5, 1.0, 1.0, 1.0}))) <= 1e-9);
-}
 
 TEST_CASE("derivatives of isotonic regression, soft sorts and soft ranks agree with differences",
           "[soft_sort]") {
@@ -234,6 +182,20 @@ TEST_CASE("soft sorts and ranks are the projections that they are defined as", "
   }
 }
 
+TEST_CASE("soft sorts and ranks of the largest numbers are finite", "[soft_sort]") {
+  constexpr double top = std::numeric_limits<double>::max();
+  const Var two(Tensor::full({2}, top, DType::f64));
+  CHECK(same_bits(soft_sort(two), two));
+  CHECK(same_bits(soft_rank(two), Var(tensor({1.5, 1.5}))));
+  CHECK(largest_difference(soft_rank(Var(tensor({1e308, 1.1e308, 1.2e308})), {.eps = 1e308}),
+                           Var(tensor({1.9, 2.0, 2.1}))) <= 1e-14);
+  // One block, wider than the largest number: its mean is -0.8 top.
+  Tensor wide = Tensor::full({10}, -top, DType::f64), expected = Tensor::full({10}, 5.3, DType::f64);
+  wide.mutable_data<double>()[9] = top;
+  expected.mutable_data<double>()[9] = 7.3;
+  CHECK(largest_difference(soft_rank(Var(wide), {.eps = top}), Var(expected)) <= 1e-14);
+}
+
 TEST_CASE("soft sorts and ranks serve inside the body of a fixed point", "[soft_sort]") {
   const Body body = GENERATE(Body::eager, Body::checked);
   const Var c(normal({4, 5}, 10));
@@ -261,35 +223,33 @@ TEST_CASE("rows that are empty, of one entry, or not finite", "[soft_sort]") {
       CHECK(std::isnan(z.value().at(i)));
       CHECK(std::isfinite(z.value().at(3 + i)));
     }
-  CHECK_THROWS_AS(soft_sort(broken, {.solve = {.policy = Policy::raise}}), SolveError);
+  CHECK_THROWS_AS(soft_sort(broken, {.policy = Policy::raise}), SolveError);
 }
 
 TEST_CASE("a row that is not finite is NaN, with its gradient, under every policy but raise", "[soft_sort]") {
-  using Rows = std::function<Var(const Var&, const QpSolveOptions&)>;
+  using Rows = std::function<Var(const Var&, Policy)>;
   const std::pair<const char*, Rows> all[] = {
-      {"isotonic", [](const Var& x, const QpSolveOptions& o) { return isotonic(x, {}, o); }},
+      {"isotonic", [](const Var& x, Policy p) { return isotonic(x, {}, p); }},
       {"isotonic",
-       [](const Var& x, const QpSolveOptions& o) {
-         return isotonic(x, Var(Tensor::full({6}, 2.0, DType::f64)), o);
-       }},
-      {"soft_sort", [](const Var& x, const QpSolveOptions& o) { return soft_sort(x, {.solve = o}); }},
-      {"soft_rank", [](const Var& x, const QpSolveOptions& o) { return soft_rank(x, {.solve = o}); }}};
+       [](const Var& x, Policy p) { return isotonic(x, Var(Tensor::full({6}, 2.0, DType::f64)), p); }},
+      {"soft_sort", [](const Var& x, Policy p) { return soft_sort(x, {.policy = p}); }},
+      {"soft_rank", [](const Var& x, Policy p) { return soft_rank(x, {.policy = p}); }}};
   for (const auto& [name, f] : all)
     for (const double bad : {std::nan(""), std::numeric_limits<double>::infinity()}) {
       Tensor y = normal({2, 6}, 3);
       y.mutable_data<double>()[4] = bad;
       for (const Policy policy : {Policy::report, Policy::nan}) {
         const Tape tape;
-        const Var x = leaf(y), z = f(x, {.policy = policy});
+        const Var x = leaf(y), z = f(x, policy);
         const Var g = grad(sum(z * z), {x})[0];
         for (int i = 0; i < 12; ++i) {
           CHECK(std::isnan(z.value().at(i)) == (i < 6));
           CHECK(std::isnan(g.value().at(i)) == (i < 6));
         }
       }
-      CHECK_THROWS_WITH(f(Var(y), {.policy = Policy::raise}),
+      CHECK_THROWS_WITH(f(Var(y), Policy::raise),
                         Contains("[" + std::string(name) + "] rows must be finite"));
-      CHECK_NOTHROW(f(Var(normal({2, 6}, 3)), {.policy = Policy::raise}));
+      CHECK_NOTHROW(f(Var(normal({2, 6}, 3)), Policy::raise));
     }
 }
 
@@ -312,5 +272,11 @@ TEST_CASE("isotonic regression and soft sorts refuse what has no meaning", "[sof
     CHECK_THROWS_WITH(isotonic(x, Var(Tensor::ones(shape, DType::f64))),
                       Contains("[isotonic] weights must be (2,3) or (3): got " + shape.to_string()));
   CHECK_THROWS_AS(isotonic(x, Var(tensor({1.0, 2.0}))), ShapeError);
-  CHECK_THROWS_AS(isotonic(x, Var(Tensor::ones({3}))), DTypeError);
+  CHECK_THROWS_WITH(isotonic(x, Var(Tensor::ones({3}))),
+                    Contains("[isotonic] weights must be f64 as the input: got f32"));
+  const Var whole(Tensor::zeros({2, 3}, DType::i64));
+  CHECK_THROWS_WITH(isotonic(whole), Contains("[isotonic] input must be f32 or f64: got i64"));
+  CHECK_THROWS_WITH(isotonic(whole, whole), Contains("[isotonic] input must be f32 or f64: got i64"));
+  CHECK_THROWS_WITH(soft_sort(whole), Contains("[soft_sort] input must be f32 or f64: got i64"));
+  CHECK_THROWS_WITH(soft_rank(whole), Contains("[soft_rank] input must be f32 or f64: got i64"));
 }

@@ -124,6 +124,10 @@ TEST_CASE("no entry of an isotonic regression is lost beside a larger one", "[is
   check_values(fitted(Var(tensor({1e20, 3 * tiny, -1e20}))), {tiny, tiny, tiny});
   check_values(fitted(Var(tensor({1e20, tiny, -1e20})), Var(tensor({1.0, 2.0, 1.0}))),
                {tiny / 2, tiny / 2, tiny / 2});
+  check_values(fitted(Var(tensor({1e-300, 2e-300, 1e300}))), {1e-300, 2e-300, 1e300});
+  check_values(fitted(Var(tensor({0x3p-930, 0x1p-930, 1e300, DBL_MAX}))),
+               {0x1p-929, 0x1p-929, 1e300, DBL_MAX});
+  check_values(fitted(Var(tensor({-1e300, 1e-280, 2e-280, DBL_MAX}))), {-1e300, 1e-280, 2e-280, DBL_MAX});
   const Var narrow(tensor({1e20f, 3e-15f, -1e20f, 1e-15f, 2e-15f}));
   const Var z = fitted(narrow);
   CHECK(z.dtype() == DType::f32);
@@ -153,6 +157,34 @@ TEST_CASE("isotonic regression neither overflows nor underflows", "[isotonic]") 
   for (const double scale : {0x1p-1000, 0x1p-500, 0x1p500, 0x1p1000})
     check_values(fitted(Var(tensor({4.0, 0.0})), Var(tensor({scale, 3.0 * scale}))), {1.0, 1.0});
   check_values(fitted(Var(tensor({2.0, 1.0})), Var(tensor({1e-308, 1e308}))), {1.0, 1.0});
+  const Var top(Tensor::full({3}, DBL_MAX, DType::f64)), first(Tensor::zeros({3}, DType::i64));
+  check_values(block_ratio(top, top, first), {1.0, 1.0, 1.0});
+  check_values(block_ratio(top, Var(Tensor::ones({3}, DType::f64)), first), {DBL_MAX, DBL_MAX, DBL_MAX});
+}
+
+TEST_CASE("derivatives of isotonic regression overflow only where they are that large", "[isotonic]") {
+  const auto [dtype, weight, size] = GENERATE(table<DType, double, double>({{DType::f64, 1e308, 1.0},
+                                                                            {DType::f64, 1e-310, 1.0},
+                                                                            {DType::f32, 1e38, 1.0},
+                                                                            {DType::f32, 1e-40, 1.0},
+                                                                            {DType::f32, 1e-38, 1e3}}));
+  INFO("weight " << weight << " in " << name(dtype));
+  // z = (y1 w1 + y2 w2) / W of (2, 1), and a block with weights of its own.
+  const Tensor y = tensor({2.0, 1.0, 6.0, 5.0}).to(dtype), w = tensor({weight, weight, 1.0, 3.0}).to(dtype);
+  const Tape tape;
+  const Var at = leaf(y), weights = leaf(w);
+  const Var cotangent(tensor({size, 0.0, 4.0, 0.0}).to(dtype));
+  const Var g = grad(sum(fitted(at, weights) * cotangent), {at}, {.create_graph = true})[0];
+  check_values(g, {size / 2, size / 2, 1.0, 3.0});
+  // Of g_2 = size w_2 / W in w: -size / (4 weight) and its opposite; of g_4 = 4 w_4 / W: -12 / 16 and 4 / 16.
+  const Tensor second = grad(sum(g * Var(tensor({0.0, 1.0, 0.0, 1.0}).to(dtype))), {weights})[0].value();
+  const double expected = size / 4 / w.at(0);
+  if (expected <= (dtype == DType::f64 ? DBL_MAX : FLT_MAX)) {
+    CHECK(second.at(0) == Approx(-expected).margin(0));
+    CHECK(second.at(1) == Approx(expected).margin(0));
+  }
+  CHECK(second.at(2) == Approx(-0.75));
+  CHECK(second.at(3) == Approx(0.25));
 }
 
 TEST_CASE("at ties isotonic regression has the derivative of one block", "[isotonic]") {
