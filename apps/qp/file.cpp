@@ -36,13 +36,16 @@ class ProblemFile {
     for (const Part& part : parts)
       if (!has(part) && spelled_otherwise(part)) missing(part);
     const auto& [Q, p, G, h, A, b] = parts;
-    if (!has(Q) && !has(p)) missing(Q, fmt::format(", and so is '{}': {}, was", p.name, p.shape));
+    if (!has(Q) && !has(p))
+      missing(Q, fmt::format(", and so is '{}': {}; one of them must be there", p.name, p.shape));
     // Absent, one of them is zero; but beside unknown names it may have another one.
     if (!has(Q) && !unknown_.empty()) missing(Q);
     if (!has(p) && !unknown_.empty()) missing(p);
     check_both(G, h), check_both(A, b);
+    if (!has(G) || !has(A)) check_no_constraints();
     if (!unknown_.empty())
-      cli::note(fmt::format("{}: {} is no part of a quadratic program (Q, p, G, h, A, b)", path_, others()));
+      cli::note(fmt::format("{}: {} {} no part of a quadratic program (Q, p, G, h, A, b)", path_, others(),
+                            unknown_.size() == 1 ? "is" : "are"));
     return {find(Q), find(p), find(G), find(h), find(A), find(b)};
   }
 
@@ -67,6 +70,20 @@ class ProblemFile {
   void check_both(const Part& matrix, const Part& vector) const {
     if (has(matrix) && !has(vector)) missing(vector, fmt::format(": {} comes with it", matrix.name));
     if (!has(matrix) && has(vector)) missing(matrix, fmt::format(": {} comes with it", vector.name));
+  }
+  // A matrix with a column for each variable may be constraints by another name, without which the answer
+  // would be one to another question.
+  void check_no_constraints() const {
+    const auto& [Q, p, G, h, A, b] = parts;
+    const Shape& known = find(has(Q) ? Q : p).shape();
+    const std::string absent = has(G) ? "A, which is" : has(A) ? "G, which is" : "G or A, which are";
+    for (const std::string& name : unknown_) {
+      const Shape& shape = tensors_.at(name).shape();
+      if (known.rank() > 0 && (shape.rank() == 2 || shape.rank() == 3) &&
+          shape[shape.rank() - 1] == known[known.rank() - 1])
+        fail<FileError>("qp", fmt::format("{}: tensor '{}' {} may be {} missing: rename it, or leave it out",
+                                          path_, name, shape.to_string(), absent));
+    }
   }
 
   std::string path_;

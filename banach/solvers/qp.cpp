@@ -385,7 +385,7 @@ class QpDerivative::Parts {
 
   PoolVector<char> unique() {
     Tensor z = Tensor::empty({all_.count, all_.n}, DType::f64);
-    for (std::int64_t i = 0; i < z.size(); ++i) z.mutable_data<double>()[i] = qp::irregular(i);
+    for (std::int64_t i = 0; i < z.size(); ++i) z.mutable_data<double>()[i] = qp::irregular(i % all_.n);
     const Solution taken = solve(z, Tensor::zeros({all_.count, all_.e}, DType::f64),
                                  Tensor::zeros({all_.count, all_.m}, DType::f64));
     PoolVector<char> result;

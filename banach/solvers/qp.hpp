@@ -34,10 +34,13 @@ std::string_view name(QpStatus status);
 /// 6e-8 n times its largest entry are added to the diagonal of a Q that has; residuals are then those of the
 /// program so changed.
 ///
-/// Each problem is solved in units of its own, so that other units of z, of rows or of the objective change
-/// nothing, as long as numbers stay between 1e-100 and 1e100; rows and variables may each be in another unit
-/// (tested: within 1e-8 to 1e8 and 1e-4 to 1e4; most are also solved at 1e-12 to 1e12). There what is smaller
-/// than 1e-8 counts as 0 where it is said what is active.
+/// Each problem is solved in units of its own, so that another unit of all of z, of all rows or of the
+/// objective changes nothing, as long as numbers stay between 1e-100 and 1e100, and h below 1e20. Rows and
+/// variables may each be in another unit; those of the solve are then nearly the same (tested: rows within
+/// 1e-8 to 1e8, variables within 1e-4 to 1e4; both at once for strictly convex programs, one of both for
+/// boxes with a semidefinite Q and linear programs; of the others some are not solved). That there is no
+/// lower bound is looked for in the units of the data, and may go unnamed where these lie far apart. In the
+/// solve's units, what is smaller than 1e-8 counts as 0 where it is said what is active.
 struct QpData {
   Tensor Q = {}, p = {}, G = {}, h = {}, A = {}, b = {};
 };
@@ -55,7 +58,7 @@ struct QpStart {
 
 struct QpOptions {
   double tolerance = 1e-6;  ///< on what QpSampleReport::largest() says; the solver goes on to 1e-10 if it can
-  int max_steps = 250;      ///< steps of the interior point
+  int max_steps = 250;      ///< of the interior point, in each solve: see QpSampleReport::steps
   bool derivative = false;  ///< QpSolution::derivative is wanted
   QpStart start = {};
 };
@@ -65,7 +68,8 @@ struct QpOptions {
 /// one without a lower bound: -infinity).
 struct QpSampleReport {
   QpStatus status = QpStatus::max_steps;
-  int steps = 0;           ///< of all solves, if constraints with a large h were taken in for another
+  int steps = 0;           ///< of both solves, which may exceed max_steps, where constraints with a large h
+                           ///< were left out of the first and taken in for a second
   double primal = 0.0;     ///< largest entry of |Az - b| and of |Gz + slack - h|
   double dual = 0.0;       ///< largest entry of |Qz + p + A'nu + G'lambda| and of the negative part of lambda
   double gap = 0.0;        ///< |z'Qz + p'z + b'nu + h'lambda|

@@ -110,16 +110,25 @@ TEST_CASE("banach qp takes an absent Q or p for zero and says so, unless a name 
   solved(12.5, "tensor 'p', (n), is absent: zero");
   nn::save_safetensors(path, {{"Q", Q}, {"p", p}, {"scale", h}});
   solved(-2.5, "'scale' is no part of a quadratic program");
+  nn::save_safetensors(path, {{"Q", Q}, {"p", p}, {"scale", h}, {"unit", h}});
+  solved(-2.5, "'scale', 'unit' are no part of a quadratic program");
+  nn::save_safetensors(path, {{"Q", Q}, {"p", p}, {"G", Q}, {"h", h}, {"A", Q}, {"b", p}, {"names", Q}});
+  solved(7.5, "'names' is no part of a quadratic program");
 
   nn::save_safetensors(path, {{"G", Q}, {"h", h}});
-  check_refused(path,
-                {"tensor 'Q' is missing: (n,n), or (batch,n,n), was expected", "'p': (n), or (batch,n)"});
+  check_refused(path, {"tensor 'Q' is missing: (n,n), or (batch,n,n), was expected",
+                       "and so is 'p': (n), or (batch,n); one of them must be there"});
   nn::save_safetensors(path, {{"q", Q}, {"p", p}});
   check_refused(path, {"tensor 'Q' is missing", "there is 'q'"});
   nn::save_safetensors(path, {{"Q", Q}, {"linear", p}});
   check_refused(path, {"tensor 'p' is missing: (n), or (batch,n), was expected; there is 'linear'"});
   nn::save_safetensors(path, {{"Q", Q}, {"p", p}, {"g", Q}, {"H", h}});
   check_refused(path, {"tensor 'G' is missing: (m,n), or (batch,m,n), was expected; there is 'H', 'g'"});
+  nn::save_safetensors(path, {{"Q", Q}, {"p", p}, {"Gmat", tensor({1.0, 1.0}, {1, 2})}, {"hvec", h}});
+  check_refused(path, {"tensor 'Gmat' (1,2) may be G or A, which are missing: rename it, or leave it out"});
+  nn::save_safetensors(
+      path, {{"p", p.reshape({1, 2})}, {"Q", Q}, {"G", Q}, {"h", h}, {"Aeq", Q.reshape({1, 2, 2})}});
+  check_refused(path, {"tensor 'Aeq' (1,2,2) may be A, which is missing"});
 }
 
 TEST_CASE("banach qp says by how much a Q is not convex", "[qp]") {

@@ -2,6 +2,7 @@
 #include <banach/engine/error.hpp>
 #include <banach/engine/simd.hpp>
 #include <banach/solvers/qp.hpp>
+#include <banach/solvers/qp/irregular.hpp>
 #include <tests/isa.hpp>
 #include <tests/solvers/qp_conditions.hpp>
 #include <tests/threads.hpp>
@@ -413,6 +414,74 @@ TEST_CASE("rows and variables in units far apart: the same solution", "[qp]") {
         for (std::int64_t k = 0; k < plain.z.size(); ++k)
           CHECK(s.z.at(k) * unit.at(k) == Approx(plain.z.at(k)).epsilon(1e-8).margin(1e-8));
       }
+}
+
+TEST_CASE("variables that stand only in bounds, or alone in Q, in other units", "[qp]") {
+  // -x + y^2 / 2 - 2y with x <= 1 and y <= 1, in x = u x' and y = y' / u.
+  for (const double u : {1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1.0}) {
+    const QpSolution s =
+        solve_qp({values({0.0, 0.0, 0.0, 1.0 / (u * u)}, {2, 2}), values({-u, -2.0 / u}, {2}),
+                  values({u, 0.0, 0.0, 1.0 / u}, {2, 2}), values({1.0, 1.0}, {2})});
+    INFO(u << ": " << s.report.to_string());
+    REQUIRE(s.report.solved());
+    CHECK(s.report.samples[0].objective == Approx(-2.5).epsilon(1e-9));
+    CHECK(s.z.at(0) * u == Approx(1.0).epsilon(1e-9));
+    CHECK(s.z.at(1) / u == Approx(1.0).epsilon(1e-9));
+  }
+}
+
+TEST_CASE("boxes with semidefinite Q and linear programs in units far apart: the same objective", "[qp]") {
+  for (const bool linear : {false, true})
+    for (const std::int64_t n : {2, 3, 5, 8, 12}) {
+      const std::int64_t batch = 16, m = (linear ? 3 : 2) * n;
+      QpData d = random_problems(batch, n, m, linear ? n / 4 : 0, linear ? 0 : n / 2, 0.0,
+                                 static_cast<std::uint64_t>(n));
+      // -10 <= z <= 10, in the last rows.
+      for (std::int64_t i = 0; i < batch; ++i)
+        for (std::int64_t k = m - 2 * n; k < m; ++k) {
+          for (std::int64_t j = 0; j < n; ++j)
+            d.G.mutable_data<double>()[(i * m + k) * n + j] = j != k % n ? 0.0 : k < m - n ? 1.0 : -1.0;
+          d.h.mutable_data<double>()[i * m + k] = 10.0;
+        }
+      const QpSolution plain = solve_qp(d);
+      REQUIRE(plain.report.solved());
+      for (const auto& [rows, columns] : {std::pair(8.0, 0.0), std::pair(0.0, 4.0)}) {
+        Random random(static_cast<std::uint64_t>(n));
+        Tensor unit;
+        const QpSolution s = solve_qp(in_units(d, rows, columns, random, unit));
+        INFO(n << (linear ? ", linear" : ", box") << ", units " << rows << ", " << columns << ": "
+               << s.report.to_string());
+        CHECK(s.report.solved());
+        for (std::size_t i = 0; i < s.report.samples.size(); ++i)
+          CHECK(s.report.samples[i].objective == Approx(plain.report.samples[i].objective).epsilon(1e-8));
+      }
+    }
+}
+
+TEST_CASE("whether z is unique does not depend on the problem's place in the batch", "[qp]") {
+  // (v'z - 1)^2 / 2, whose solutions are a line; v is the right-hand side that the fourth place would have
+  // if numbers were counted on over the batch, and that any Q = v v' takes.
+  const double v = qp::irregular(6), w = qp::irregular(7);
+  const std::int64_t batch = 9;
+  Tensor p = Tensor::empty({batch, 2}, DType::f64);
+  for (std::int64_t k = 0; k < p.size(); ++k) p.mutable_data<double>()[k] = k % 2 == 0 ? -v : -w;
+  const QpSolution line =
+      solve_qp({values({v * v, v * w, v * w, w * w}, {2, 2}), p, {}, {}, {}, {}}, {.derivative = true});
+  REQUIRE(line.report.solved());
+  CHECK(line.derivative->unique() == PoolVector<char>(9, 0));
+
+  // (x - c)^2 / 2 with x <= 1 twice: x is unique, multipliers are not where c > 1.
+  const QpSolution point = solve_qp({values({1.0}, {1, 1}),
+                                     values({-2.0, 0.0, -3.0}, {3, 1}),
+                                     values({1.0, 1.0}, {2, 1}),
+                                     values({1.0, 1.0}, {2}),
+                                     {},
+                                     {}},
+                                    {.derivative = true});
+  REQUIRE(point.report.solved());
+  CHECK(point.derivative->unique() == PoolVector<char>(3, 1));
+  CHECK(point.derivative->problems()[0].singular);
+  CHECK_FALSE(point.derivative->problems()[1].singular);
 }
 
 TEST_CASE("primal and dual steps of two lengths do not circle", "[qp]") {

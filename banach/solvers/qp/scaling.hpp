@@ -3,6 +3,8 @@
 
 #include <banach/solvers/qp/data.hpp>
 
+#include <initializer_list>
+
 namespace banach::qp {
 namespace {
 
@@ -113,9 +115,10 @@ Mask<N> units_differ(const Data<N>& d, const Point<N>& most) {
 }
 
 /// Curtis, Reid 1972: units in which the logarithms of all entries have the least sum of squares, so that
-/// problems that differ in the units of rows and columns only become the same. Q takes part by its diagonal,
-/// like one more row, in the objective's unit, which is returned. By turns: rows, then columns. A row with
-/// one entry (and so any bound) tells nothing about its column.
+/// problems that differ in the units of rows and columns only become nearly the same. Q's diagonal and p take
+/// part as one more row, in the objective's unit, which is returned: p is all that tells of columns that
+/// stand only in bounds, or that are alone in Q. By turns: rows, then columns. A row with one entry (and so
+/// any bound) tells nothing about its column.
 template <class N>
 N common_units(const Data<N>& d, const Point<N>& by, N* sum, N* weight) {
   const N zero = number<N>(0.0), one = number<N>(1.0), two = number<N>(2.0);
@@ -124,24 +127,30 @@ N common_units(const Data<N>& d, const Point<N>& by, N* sum, N* weight) {
   for (Index j = 0; j < d.n; ++j) x[j] = zero;
   for (int turn = 0;; ++turn) {
     for (Index j = 0; j < d.n; ++j) sum[j] = weight[j] = zero;
-    // `power` of the columns' units are in each entry.
-    const auto level = [&](const N* entries, Index stride, N power) {
+    struct Entries {
+      const N* first;
+      Index stride;
+      N power;  // of the columns' units in each entry
+    };
+    const auto level = [&](std::initializer_list<Entries> row) {
       N total = zero, count = zero;
-      for (Index j = 0; j < d.n; ++j) {
-        const auto there = entries[j * stride] != zero;
-        total += select(there, exponent(entries[j * stride]) + power * x[j], zero);
-        count += select(there, one, zero);
-      }
-      const N unit = -total / larger(count, one), share = select(count > one, power, zero);
-      for (Index j = 0; j < d.n; ++j) {
-        const N w = select(entries[j * stride] != zero, share, zero);
-        sum[j] += w * (exponent(entries[j * stride]) + unit), weight[j] += w * power;
-      }
+      for (const auto& [first, stride, power] : row)
+        for (Index j = 0; j < d.n; ++j) {
+          const auto there = first[j * stride] != zero;
+          total += select(there, exponent(first[j * stride]) + power * x[j], zero);
+          count += select(there, one, zero);
+        }
+      const N unit = -total / larger(count, one);
+      for (const auto& [first, stride, power] : row)
+        for (Index j = 0; j < d.n; ++j) {
+          const N w = select((first[j * stride] != zero) & (count > one), power, zero);
+          sum[j] += w * (exponent(first[j * stride]) + unit), weight[j] += w * power;
+        }
       return unit;
     };
-    objective = level(d.Q, d.n + 1, two);
-    for (Index i = 0; i < d.e; ++i) by.y[i] = level(d.A + i * d.n, 1, one);
-    for (Index i = 0; i < d.rows(); ++i) by.z[d.bounds + i] = level(d.G + i * d.n, 1, one);
+    objective = level({{d.Q, d.n + 1, two}, {d.p, 1, one}});
+    for (Index i = 0; i < d.e; ++i) by.y[i] = level({{d.A + i * d.n, 1, one}});
+    for (Index i = 0; i < d.rows(); ++i) by.z[d.bounds + i] = level({{d.G + i * d.n, 1, one}});
     if (turn == 20) break;
     for (Index j = 0; j < d.n; ++j) x[j] = -sum[j] / larger(weight[j], one);
   }
