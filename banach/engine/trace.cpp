@@ -57,6 +57,8 @@ Vars Trace::replay(std::span<const Var> at, std::span<const Var> captured_values
       for (std::int32_t k = 0; k < node.outputs; ++k)
         slot(i + k) = std::move(all[static_cast<std::size_t>(k)]);
     }
+    for (std::int32_t k = i; k < i + node.outputs; ++k)
+      if (last_use[static_cast<std::size_t>(k)] < 0) slot(k) = {};
     for (const Var& in : node.inputs)
       if (in.node() >= 0 && last_use[static_cast<std::size_t>(in.node())] == i) slot(in.node()) = {};
   }

@@ -102,7 +102,7 @@ class Race {
       const Work theirs = peer->second();
       theirs.run();  // what is made once, is there now
       if (peers.peak_bytes) peer_bytes_ = peers.peak_bytes(theirs.run);
-      for (const int threads : {1, 2})
+      for (int threads = 1; threads <= peers.threads; ++threads)
         all_.push_back({theirs, threads, [&, threads] { peers.enter(threads); }, peers.leave});
     }
 
@@ -136,7 +136,7 @@ class Race {
     for (const std::size_t i : {0, 1}) result.ours[i] = all_[ours_1 + i].median_time();
     if (all_.size() > peer_1) {
       if (all_[peer_1].work.counts) result.peer_counts = all_[peer_1].work.counts();
-      for (const std::size_t i : {0, 1}) {
+      for (std::size_t i = 0; peer_1 + i < all_.size(); ++i) {
         result.peer[i] = all_[peer_1 + i].median_time();
         result.ours_to_peer[i] = median_ratio(all_[ours_1 + i].samples, all_[peer_1 + i].samples);
       }

@@ -153,7 +153,7 @@ Work factor(const Size& size) {
 Section quadratic_section() {
   Section section{"Quadratic programs: n variables, m inequalities, e equalities; f64; time for one problem",
                   {}};
-  section.peers.name = "LAPACK";  // on one thread always: OpenBLAS's own threads slow down problems so small
+  section.peers = {.name = "LAPACK", .threads = 1};  // OpenBLAS's own threads slow down problems so small
   for (const Size& size : sizes) {
     const std::string forward = size.name() + ", forward", both = size.name() + ", forward and backward";
     section.lines.push_back({.name = forward,

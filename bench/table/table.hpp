@@ -48,8 +48,9 @@ struct Line {
 struct Peers {
   std::string name;
   std::map<std::string, Make> work = {};
-  std::function<void(int threads)> enter = {};  ///< before a peer runs
-  std::function<void()> leave = {};             ///< and after
+  int threads = 2;                                      ///< the most that it can use
+  std::function<void(int threads)> enter = [](int) {};  ///< before a peer runs
+  std::function<void()> leave = [] {};                  ///< and after
   /// The most bytes that a run holds at once, above what lived before.
   std::function<std::int64_t(const std::function<void()>& run)> peak_bytes = {};
 };

@@ -183,12 +183,11 @@ void check_sensitivity(const NodeAttrs& attrs, const VjpContext& c, const Var& l
   report.evaluations += f.evaluations();
   if (!any(doubted)) return;
 
-  // The others take two linear solves, each of at most half the products that the adjoint took, or 10:
-  // Newton's step by difference quotients, which keep nothing, and lambda's change there. What they cannot
-  // settle stays in doubt.
+  // The others take two linear solves: Newton's step by difference quotients, which keep nothing, and
+  // lambda's change there. What those cannot settle stays in doubt.
   const int before = f.evaluations();
-  const int budget = std::max(10, report.evaluations / 2);
-  const Gmres gmres{.restart = std::min(budget, Gmres{}.restart), .max_steps = budget, .tolerance = 1e-2};
+  constexpr int budget = 15;
+  const Gmres gmres{.restart = budget, .max_steps = budget, .tolerance = 1e-2};
   const auto chosen_rows = [&](const Var& rhs) {
     return choose_rows(f.rows(), is_doubted, rhs, Var(Tensor::zeros(rhs.shape(), rhs.dtype())));
   };
@@ -196,6 +195,7 @@ void check_sensitivity(const NodeAttrs& attrs, const VjpContext& c, const Var& l
     for (std::size_t i = 0; i < problems; ++i)
       if (doubted[i] && status[i] != Status::converged) {
         report.samples[i].kind = GradientKind::approximate;
+        report.samples[i].sensitivity = std::numeric_limits<double>::infinity();
         doubted[i] = 0;
       }
   };
