@@ -203,9 +203,9 @@ void check_sensitivity(const NodeAttrs& attrs, const VjpContext& c, const Var& l
     const Var z(rows.reshape(c.out.shape()));
     return attrs.body->trace.replay({&z, 1}, theta).front().value().reshape(f.rows());
   }};
+  const Derivatives derivatives(attrs.name(), problem);
   const StateMap product =
-      Derivatives(attrs.name(), problem)
-          .jvp_at(f.state().value().reshape(f.rows()), f.value().value().reshape(f.rows()));
+      derivatives.jvp_at(f.state().value().reshape(f.rows()), f.value().value().reshape(f.rows()));
   const LinearSolution newton = solve_linear(gmres, product, chosen_rows(residual).value().reshape(f.rows()));
   report.evaluations += newton.evaluations;
   give_up(newton.status);
