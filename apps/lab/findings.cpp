@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include <apps/report/format.hpp>
+#include <apps/training/tally.hpp>
 
 namespace banach::lab {
 namespace {
@@ -129,16 +130,12 @@ std::vector<std::string> warnings(const Results& results) {
     if (uphill > 0)
       texts.push_back(fmt::format("{} points uphill at {} of {} probes of its own training.", rule.spec,
                                   uphill, rule.probes.size()));
-    const auto lost = rule.adjoint_statuses.find("diverged");
-    if (lost != rule.adjoint_statuses.end())
+    if (const std::int64_t lost = training::count_of(rule.adjoint_statuses, "diverged"); lost > 0)
       texts.push_back(fmt::format(
           "{}: says itself, for {} samples in training, that its gradient is lost (adjoint diverged).",
-          rule.spec, report::format_count(lost->second)));
-    std::int64_t all = 0, converged = 0;
-    for (const auto& [status, count] : rule.forward_statuses) {
-      all += count;
-      if (status == "converged") converged += count;
-    }
+          rule.spec, report::format_count(lost)));
+    const std::int64_t all = training::total(rule.forward_statuses),
+                       converged = training::count_of(rule.forward_statuses, "converged");
     const bool cut_short = parse_rule(rule.spec).max_steps > 0;  // as it was asked to
     if (converged < all && !cut_short)
       texts.push_back(

@@ -2,12 +2,12 @@
 
 #include <cstdint>
 #include <memory>
+#include <utility>
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
 #include <apps/cli/environment.hpp>
-#include <apps/cli/interrupt.hpp>
 #include <apps/cli/output.hpp>
 #include <apps/cli/progress.hpp>
 #include <apps/cli/text_table.hpp>
@@ -20,38 +20,37 @@
 #include <apps/lab/qp/command.hpp>
 #include <apps/lab/spectrum_command.hpp>
 #include <apps/lab/train.hpp>
+#include <apps/training/command.hpp>
 #include <banach/engine/error.hpp>
 
 namespace banach::lab {
 namespace {
 
-void train_rules(const Options& options) {
-  parse_rules(options.rules.empty() ? std::vector<std::string>{"jfb"}
-                                    : options.rules);  // complain before loading anything
-  parse_solver(options.solver);
-  const cli::OutputFolder folder = training::folder_of(options.common, "out/lab");
-  const ChosenData data = choose_data(options);
-  const TrainSettings settings = resolve(options, data.name, data.images.train.size());
-
-  Results results;
-  results.environment = cli::environment();
-  if (!data.notice.empty()) {
-    results.notices.push_back(data.notice);
-    cli::note(data.notice);
-  }
-  results.remarks = solver_notices(settings.rules, settings.solver);
-  const cli::Interrupt interrupt;
-  train(settings, data.images, training::place_of(folder, options.common, interrupt), results);
-
+cli::Outcome tell(const Results& results) {
   std::vector<std::string> sentences = results.remarks;
   for (const std::string& text : warnings(results)) sentences.push_back(text);
   sentences.push_back(
       "Cosine, lowest, norm ratio and descent: beside the exact gradient, along each rule's own training.");
-  cli::conclude(folder, {.summary_json = summary_json(results),
-                         .metrics_csv = metrics_csv(results),
-                         .page = make_page(results),
-                         .table = cli::text_table(summary_table(results)),
-                         .sentences = sentences});
+  cli::Outcome told = training::outcome(results);
+  told.sentences = std::move(sentences);
+  return told;
+}
+
+void train_rules(const Options& options) {
+  parse_rules(options.rules.empty() ? std::vector<std::string>{"jfb"}
+                                    : options.rules);  // complain before loading anything
+  parse_solver(options.solver);
+  const auto train_all = [&](const training::Place& place, Results& results) {
+    const ChosenData data = choose_data(options);
+    const TrainSettings settings = resolve(options, data.name, data.images.train.size());
+    if (!data.notice.empty()) {
+      results.notices.push_back(data.notice);
+      cli::note(data.notice);
+    }
+    results.remarks = solver_notices(settings.rules, settings.solver);
+    train(settings, data.images, place, results);
+  };
+  training::carry_out(options.common, "out/lab", &Results::rules, train_all, tell);
 }
 
 LinearResults with_progress(const LinearSettings& settings) {

@@ -10,13 +10,15 @@
 
 #include <apps/cli/common.hpp>
 #include <apps/cli/run_notes.hpp>
-#include <apps/lab/rules.hpp>
+#include <apps/rules/rules.hpp>
 
 namespace CLI {
 class App;
 }
 
 namespace banach::lab {
+
+using namespace rules;  // the lab is about them
 
 /// The command line as given; what was left out is empty.
 struct Options {

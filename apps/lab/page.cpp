@@ -9,6 +9,7 @@
 #include <apps/lab/findings.hpp>
 #include <apps/lab/frontier.hpp>
 #include <apps/report/format.hpp>
+#include <apps/training/tally.hpp>
 
 namespace banach::lab {
 namespace {
@@ -143,13 +144,6 @@ Text about_frontier(const Results& results) {
                    front_in_words(pareto_front(accuracy_offers(results))))}};
 }
 
-std::string in_words(const Tally& tally) {
-  std::string text;
-  for (const auto& [status, count] : tally)
-    text += fmt::format("{}{} {}", text.empty() ? "" : ", ", report::format_count(count), status);
-  return text.empty() ? "none: no adjoint equation" : text;
-}
-
 Table status_table(const Results& results) {
   Table table{.title = "How the solves ended",
               .caption =
@@ -165,8 +159,9 @@ Table status_table(const Results& results) {
     Tally adjoint;
     for (const auto& [status, count] : rule.adjoint_statuses)
       adjoint[adjoint_in_words(rule.spec, status)] += count;
-    table.rows.push_back(
-        {rule.spec, in_words(rule.forward_statuses), in_words(rule.gradient_kinds), in_words(adjoint)});
+    table.rows.push_back({rule.spec, training::in_words(rule.forward_statuses, "none"),
+                          training::in_words(rule.gradient_kinds, "none"),
+                          training::in_words(adjoint, "none: no adjoint equation")});
   }
   return table;
 }

@@ -1,6 +1,6 @@
 #pragma once
 // How deep a cell is run, by name: the backward rule of an equilibrium ("implicit", "phantom:5:0.5",
-// "reversible:0.8:8": apps/lab/rules.hpp), or "explicit:L" layers, "explicit:L:M" with every M-th kept.
+// "reversible:0.8:8": apps/rules/rules.hpp), or "explicit:L" layers, "explicit:L:M" with every M-th kept.
 
 #include <string>
 #include <vector>

@@ -10,9 +10,9 @@
 
 #include <apps/cli/check.hpp>
 #include <apps/cli/run.hpp>
-#include <apps/lab/rules.hpp>
 #include <apps/lm/data.hpp>
 #include <apps/lm/depth.hpp>
+#include <apps/rules/rules.hpp>
 #include <banach/engine/error.hpp>
 
 namespace banach::lm {
@@ -205,7 +205,7 @@ void check_cutoffs(const Architecture& a, std::int64_t entries) {
 }
 
 void check(const Settings& o) {
-  lab::parse_solver(o.solve.solver);
+  rules::parse_solver(o.solve.solver);
   for (std::size_t i = 0; i < o.depths.size(); ++i) {
     parse_depth(o.depths[i], o.solve);
     for (std::size_t k = 0; k < i; ++k)

@@ -7,9 +7,9 @@
 #include <apps/lab/noise.hpp>
 #include <apps/lab/page.hpp>
 #include <apps/lab/pass.hpp>
-#include <apps/lab/rules.hpp>
 #include <apps/lab/spectrum.hpp>
 #include <apps/lab/train.hpp>
+#include <apps/rules/rules.hpp>
 #include <tests/apps/command.hpp>
 
 #include <algorithm>

@@ -2,7 +2,7 @@
 // What a rule puts in place of 1 / (1 - r) where f is linear: the estimate is phi(J^T) g for a function phi
 // of its own.
 
-namespace banach::lab {
+namespace banach::rules {
 
 /// A function at a number and its derivative there: all that a function of a matrix needs where eigenvalues
 /// meet.
@@ -32,4 +32,4 @@ inline Dual geometric(Dual r, int terms) {
   return sum;
 }
 
-}  // namespace banach::lab
+}  // namespace banach::rules

@@ -1,4 +1,4 @@
-#include <apps/lab/spec.hpp>
+#include <apps/rules/spec.hpp>
 
 #include <algorithm>
 #include <charconv>
@@ -8,7 +8,7 @@
 
 #include <apps/cli/run.hpp>
 
-namespace banach::lab {
+namespace banach::rules {
 namespace {
 
 std::vector<std::string> split(const std::string& text) {
@@ -78,4 +78,4 @@ T Spec::read(std::size_t part, std::string_view what) const {
   return value;
 }
 
-}  // namespace banach::lab
+}  // namespace banach::rules

@@ -1,4 +1,4 @@
-#include <apps/lab/rules.hpp>
+#include <apps/rules/rules.hpp>
 
 #include <algorithm>
 #include <cmath>
@@ -9,13 +9,13 @@
 #include <fmt/ranges.h>
 
 #include <apps/cli/run.hpp>
-#include <apps/lab/spec.hpp>
+#include <apps/rules/spec.hpp>
 #include <banach/ops/compare.hpp>
 #include <banach/ops/elementwise.hpp>
 #include <banach/ops/reduce.hpp>
 #include <banach/ops/shape_ops.hpp>
 
-namespace banach::lab {
+namespace banach::rules {
 namespace {
 
 constexpr std::string_view allowed_solvers =
@@ -303,4 +303,4 @@ Solver parse_solver(const std::string& text) {
   spec.refuse(fmt::format("there is no solver '{}'", name));
 }
 
-}  // namespace banach::lab
+}  // namespace banach::rules

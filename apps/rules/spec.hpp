@@ -5,7 +5,7 @@
 #include <string_view>
 #include <vector>
 
-namespace banach::lab {
+namespace banach::rules {
 
 class Spec {
  public:
@@ -35,4 +35,4 @@ class Spec {
   std::vector<std::string> parts_;
 };
 
-}  // namespace banach::lab
+}  // namespace banach::rules

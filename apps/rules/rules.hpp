@@ -7,10 +7,10 @@
 #include <string>
 #include <vector>
 
-#include <apps/lab/closed_forms.hpp>
+#include <apps/rules/closed_forms.hpp>
 #include <banach/ops/implicit/fixed_point.hpp>
 
-namespace banach::lab {
+namespace banach::rules {
 
 /// A backward rule under study.
 struct Rule {
@@ -60,4 +60,4 @@ std::string adjoint_in_words(const std::string& rule, const std::string& status)
 /// cli::UsageError.
 Solver parse_solver(const std::string& spec);
 
-}  // namespace banach::lab
+}  // namespace banach::rules
