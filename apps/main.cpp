@@ -4,6 +4,7 @@
 #include <apps/cli/run.hpp>
 #include <apps/copy/copy.hpp>
 #include <apps/denoise/denoise.hpp>
+#include <apps/flow/flow.hpp>
 #include <apps/lab/lab.hpp>
 #include <apps/lm/lm.hpp>
 #include <apps/qp/qp.hpp>
@@ -21,6 +22,7 @@ int main(int argc, char** argv) {
 
   const std::vector<banach::cli::Subcommand> subcommands{
       banach::lab::add_lab(app),       banach::qp_command::add_qp(app), banach::denoise::add_denoise(app),
-      banach::sudoku::add_sudoku(app), banach::lm::add_lm(app),         banach::copy_task::add_copy(app)};
+      banach::sudoku::add_sudoku(app), banach::lm::add_lm(app),         banach::copy_task::add_copy(app),
+      banach::flow::add_flow(app)};
   return banach::cli::run(app, subcommands, argc, argv);
 }

@@ -1,0 +1,23 @@
+#pragma once
+
+#include <string>
+
+#include <apps/report/page.hpp>
+#include <banach/engine/tensor.hpp>
+
+namespace banach::flow {
+
+/// A square of side x side values from 0 to `most`, row by row from the top, dark to bright.
+report::Picture draw_heat_map(const std::string& title, const std::string& caption, const Tensor& values,
+                              std::int64_t side, double most);
+
+/// The value that only a thousandth of them exceed: the brightest of a heat map, whatever a single peak is.
+double bright(const Tensor& values);
+
+/// The density of points (n, 2) over [-reach, reach]^2, by counting them in side x side cells.
+Tensor histogram(const Tensor& points, std::int64_t side, double reach);
+
+/// (n, 2) points as a series of a chart.
+report::Series series_of(const std::string& name, const Tensor& points, report::Series::Mark mark);
+
+}  // namespace banach::flow

@@ -1,0 +1,147 @@
+#include <apps/flow/options.hpp>
+
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <apps/cli/check.hpp>
+#include <apps/cli/run.hpp>
+#include <apps/flow/sets.hpp>
+#include <apps/lab/spec.hpp>
+
+namespace banach::flow {
+namespace {
+
+constexpr std::string_view allowed = "exact, series:N, roulette[:P], poisson[:LAMBDA], lanczos:K";
+
+}  // namespace
+
+void add_train_options(CLI::App& app, Options& o) {
+  const auto what = cli::in_group("What is trained"), model = cli::in_group("Model"),
+             estimate = cli::in_group("Log-determinant"), training = cli::in_group("Training");
+  what(app.add_option_function<std::string>(
+           "--data",
+           [&o](const std::string& list) { o.data = cli::split_choices("--data", "set", list, set_names()); },
+           fmt::format("Out of, separated by commas: {}\n(default: 8-gaussians)",
+                       fmt::join(set_names(), ", "))),
+       "LIST");
+  what(app.add_option_function<std::string>(
+           "--estimators",
+           [&o](const std::string& list) {
+             o.estimators = cli::split_list("--estimators", "estimator", list);
+           },
+           "One model for each set and each of these, separated by commas (default: exact)\n"
+           "  exact           the dense Jacobian's determinant\n"
+           "  series:N        the power series cut after N terms; biased, by a bound that is told\n"
+           "  roulette[:P]    Russian roulette, geometric: unbiased (P 0.5)\n"
+           "  poisson[:L]     the same by Poisson's distribution, whose variance is infinite (L 2)\n"
+           "  lanczos:K       stochastic Lanczos quadrature of K steps"),
+       "LIST");
+  what(app.add_option("--classify", o.classify,
+                      "Weight of the cross entropy of a classifier of z beside -log p: one model\n"
+                      "that classifies and weighs (default: 0, no classifier)"),
+       "X")
+      ->check(cli::number(false));
+  model(app.add_option("--blocks", o.architecture.blocks, "Residual blocks (default: 10)"), "N")
+      ->check(cli::whole_number(1, 1000));
+  model(app.add_option("--hidden", o.architecture.hidden,
+                       "Widths of the layers in each, separated by commas (default: 64,64)"),
+        "LIST")
+      ->delimiter(',')
+      ->check(cli::whole_number(1, 65'536));
+  model(app.add_option("--lipschitz", o.architecture.lipschitz,
+                       "Constant c of each block's g, below 1 (default: 0.9)"),
+        "C")
+      ->check(CLI::Range(0.01, 0.9999));
+  model(app.add_option("--dtype", o.architecture.dtype, "f32 (default) or f64"), "NAME")
+      ->check(cli::one_of({"f32", "f64"}));
+  estimate(app.add_option("--probes", o.estimator.probes, "Random vectors a sample (default: 1)"), "N")
+      ->check(cli::whole_number(1, 10'000));
+  estimate(app.add_option("--probe", o.estimator.probe, "rademacher (default) or gaussian"), "NAME")
+      ->check(cli::one_of({"rademacher", "gaussian"}));
+  estimate(app.add_option("--sketch", o.estimator.sketch,
+                          "Products that find the space whose trace Hutch++ takes exactly (default: 0)"),
+           "N")
+      ->check(cli::whole_number(0, 10'000));
+  estimate(app.add_option("--gradient", o.estimator.gradient,
+                          "series (default): through every term; neumann: constant memory"),
+           "NAME")
+      ->check(cli::one_of({"series", "neumann"}));
+  training(app.add_option("--steps", o.steps, "Steps of Adam for each model (default: 3000)"), "N")
+      ->check(cli::whole_number(1, 10'000'000));
+  training(app.add_option("--batch-size", o.batch_size, "Points a step, all of them new (default: 512)"), "N")
+      ->check(cli::whole_number(2, 1'000'000));
+  training(app.add_option("--learning-rate", o.learning_rate,
+                          "Peak of Adam's, to zero along a cosine (default: 0.005)"),
+           "X")
+      ->check(cli::number(true));
+  training(app.add_option("--test", o.test, "Points held out (default: 10000)"), "N")
+      ->check(cli::whole_number(100, 10'000'000));
+  cli::add_common_options(app, o.common, "out/flow");
+}
+
+void check(const Options& o) {
+  for (std::size_t i = 0; i < o.estimators.size(); ++i) {
+    parse_estimator(o.estimators[i], o.estimator);
+    for (std::size_t k = 0; k < i; ++k)
+      if (o.estimators[i] == o.estimators[k])
+        throw cli::UsageError(fmt::format("--estimators: '{}' stands there twice", o.estimators[i]));
+  }
+}
+
+cli::Entries describe(const Options& o) {
+  return {{"--data", fmt::format("{}", fmt::join(o.data, ","))},
+          {"--estimators", fmt::format("{}", fmt::join(o.estimators, ","))},
+          {"--classify", fmt::format("{:g}", o.classify)},
+          {"--blocks", std::to_string(o.architecture.blocks)},
+          {"--hidden", fmt::format("{}", fmt::join(o.architecture.hidden, ","))},
+          {"--lipschitz", fmt::format("{:g}", o.architecture.lipschitz)},
+          {"--dtype", o.architecture.dtype},
+          {"--probes", std::to_string(o.estimator.probes)},
+          {"--probe", o.estimator.probe},
+          {"--sketch", std::to_string(o.estimator.sketch)},
+          {"--gradient", o.estimator.gradient},
+          {"--steps", std::to_string(o.steps)},
+          {"--batch-size", std::to_string(o.batch_size)},
+          {"--learning-rate", fmt::format("{:g}", o.learning_rate)},
+          {"--test", std::to_string(o.test)},
+          {"--seed", std::to_string(o.common.seed)}};
+}
+
+LogDetEstimator parse_estimator(const std::string& text, const EstimatorSettings& s) {
+  const lab::Spec spec("--estimators", text, allowed);
+  const Probe probe = s.probe == "gaussian" ? Probe::gaussian : Probe::rademacher;
+  const SeriesGradient gradient = s.gradient == "neumann" ? SeriesGradient::neumann : SeriesGradient::series;
+  const auto roulette = [&](std::variant<Geometric, Poisson> further) {
+    return Roulette{
+        .further = further, .probes = s.probes, .probe = probe, .sketch = s.sketch, .gradient = gradient};
+  };
+  const std::string& name = spec.name();
+  if (name == "exact") {
+    spec.expect_parts(0, 0);
+    return Exact{};
+  }
+  if (name == "series") {
+    spec.expect_parts(1, 1);
+    return PowerSeries{.terms = spec.count(1, "N"),
+                       .probes = s.probes,
+                       .probe = probe,
+                       .sketch = s.sketch,
+                       .gradient = gradient};
+  }
+  if (name == "lanczos") {
+    spec.expect_parts(1, 1);
+    return LanczosQuadrature{.steps = spec.count(1, "K"), .probes = s.probes, .probe = probe};
+  }
+  spec.expect_parts(0, 1);
+  if (name == "roulette") {
+    const double p = spec.has(1) ? spec.fraction(1, "P") : Geometric{}.p;
+    if (p >= 1.0) spec.refuse("P must be below 1: the chance to stop after each term");
+    return roulette(Geometric{p});
+  }
+  if (name == "poisson")
+    return roulette(Poisson{spec.has(1) ? spec.positive(1, "LAMBDA") : Poisson{}.lambda});
+  spec.refuse(fmt::format("there is no estimator '{}'", name));
+}
+
+}  // namespace banach::flow

@@ -1,0 +1,56 @@
+#pragma once
+// What the `banach flow` commands can be asked, with their defaults.
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include <apps/cli/common.hpp>
+#include <apps/cli/run_notes.hpp>
+#include <banach/ops/implicit/log_det.hpp>
+
+namespace CLI {
+class App;
+}
+
+namespace banach::flow {
+
+/// What a model is made of.
+struct Architecture {
+  std::int64_t blocks = 10;
+  std::vector<std::int64_t> hidden = {64, 64};
+  double lipschitz = 0.9;  ///< of each block's g
+  std::string dtype = "f32";
+  std::int64_t classes = 0;  ///< of a head that classifies; 0: there is none
+};
+
+/// How log det is estimated in training.
+struct EstimatorSettings {
+  std::string probe = "rademacher";
+  int probes = 1, sketch = 0;
+  std::string gradient = "series";
+};
+
+struct Options {
+  cli::CommonOptions common;
+  std::vector<std::string> data = {"8-gaussians"};
+  std::vector<std::string> estimators = {"exact"};
+  Architecture architecture;
+  EstimatorSettings estimator;
+  std::int64_t steps = 3000, batch_size = 512, test = 10000;
+  double learning_rate = 5e-3;
+  double classify = 0.0;  ///< weight of the cross entropy beside -log p
+};
+
+void add_train_options(CLI::App& app, Options& options);
+
+/// Throws cli::UsageError for what cannot be.
+void check(const Options& options);
+
+/// All settings that decide what is computed, by the name of their option.
+cli::Entries describe(const Options& options);
+
+/// Reads exact, series:N, roulette[:P], poisson[:LAMBDA] or lanczos:K. Throws cli::UsageError.
+LogDetEstimator parse_estimator(const std::string& spec, const EstimatorSettings& settings);
+
+}  // namespace banach::flow

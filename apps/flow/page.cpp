@@ -1,0 +1,189 @@
+#include <apps/flow/page.hpp>
+
+#include <algorithm>
+#include <cmath>
+
+#include <fmt/format.h>
+
+#include <apps/flow/drawing.hpp>
+#include <apps/flow/train.hpp>
+#include <apps/report/format.hpp>
+
+namespace banach::flow {
+namespace {
+
+using report::Block;
+using report::Chart;
+using report::Series;
+
+std::vector<std::string> sets_of(const Results& results) {
+  std::vector<std::string> sets;
+  for (const ModelResult& model : results.models)
+    if (std::find(sets.begin(), sets.end(), model.data) == sets.end()) sets.push_back(model.data);
+  return sets;
+}
+
+report::PictureGrid densities(const Results& results, const std::string& data) {
+  constexpr std::int64_t many = 400'000, coarse = density_side / 2;
+  report::PictureGrid grid{
+      .title = data,
+      .caption = fmt::format("Over [-{0}, {0}]^2, all in one scale: the brightest colour is a density of ",
+                             density_reach)};
+  const Tensor data_density = histogram(draw_points(data, many, 0, 0).x, coarse, density_reach);
+  const double most = bright(data_density);
+  grid.caption += report::format_number(most) + " or more.";
+  grid.pictures.push_back(draw_heat_map("data", fmt::format("{} points, counted", report::format_count(many)),
+                                        data_density, coarse, most));
+  grid.pictures.back().width = 2 * static_cast<int>(density_side);
+  for (std::size_t i = 0; i < results.models.size(); ++i)
+    if (results.models[i].data == data)
+      grid.pictures.push_back(
+          draw_heat_map(results.models[i].estimator,
+                        fmt::format("{} nats", report::format_fixed(results.findings[i].nats.value, 3)),
+                        results.findings[i].density, density_side, most));
+  return grid;
+}
+
+std::vector<Block> drawn(const Results& results) {
+  std::vector<Block> blocks;
+  for (std::size_t i = 0; i < results.models.size(); ++i) {
+    Chart chart = plane("Samples, " + results.models[i].name,
+                        "They lie where the density is high; gaps show what it leaves out.");
+    chart.series.push_back(series_of("samples", results.findings[i].samples, Series::Mark::points));
+    chart.note = results.findings[i].sampled ? "Each found by inverting every block to rounding."
+                                             : "Some inversions did not converge.";
+    blocks.push_back(std::move(chart));
+    Chart lines = plane("Interpolations, " + results.models[i].name,
+                        "Straight lines between pairs of held-out points in z, seen in x: they keep to where "
+                        "data lie, and cross gaps fast.");
+    for (std::size_t k = 0; k < results.findings[i].paths.size(); ++k)
+      lines.series.push_back(
+          series_of(fmt::format("pair {}", k + 1), results.findings[i].paths[k], Series::Mark::points));
+    blocks.push_back(std::move(lines));
+  }
+  return blocks;
+}
+
+std::vector<Block> curves(const Results& results) {
+  std::vector<Block> blocks;
+  for (const std::string& data : sets_of(results)) {
+    Chart chart{.title = "log p while learning, " + data,
+                .look_for = "How far a model trained by estimates falls behind one trained exactly.",
+                .x_label = "step",
+                .y_label = "nats"};
+    for (std::size_t i = 0; i < results.models.size(); ++i) {
+      const ModelResult& model = results.models[i];
+      if (model.data != data) continue;
+      Series series{.name = model.estimator};
+      for (const Probe& p : model.probes)
+        if (p.step > 0) {
+          series.x.push_back(static_cast<double>(p.step));
+          series.y.push_back(p.nats);
+        }
+      chart.series.push_back(std::move(series));
+      if (std::isfinite(results.findings[i].truth) && chart.references.empty())
+        chart.references = {{results.findings[i].truth, "true density"}};
+    }
+    blocks.push_back(std::move(chart));
+  }
+  return blocks;
+}
+
+report::Table checks(const Results& results) {
+  report::Table table{
+      .title = "There and back",
+      .columns = {
+          {"model"},
+          {"worst block", "", "max |x - inverse(forward(x))| of one block, over 1,000 held-out points"},
+          {"network"},
+          {"allowed", "", "10 rounding scale product, the product being that of the next column"},
+          {"inverse Lipschitz", "",
+           "Product over blocks and norms of the largest ||(I + J)^-1|| at these points"},
+          {"evaluations", "", "Of g, a block and sample"},
+          {"layers", "of bound", "Largest norm of a layer over its bound, by 1,000 steps of power iteration"},
+          {"certified", "", "Largest product of certain upper bounds over the layers of a block"}}};
+  for (std::size_t i = 0; i < results.models.size(); ++i) {
+    const Reconstruction& r = results.findings[i].reconstruction;
+    const Constants& c = results.findings[i].constants;
+    const auto number = [](double x) { return report::format_number(x); };
+    table.rows.push_back({results.models[i].name, number(r.worst_block()), number(r.network), number(r.bound),
+                          number(r.inverse_lipschitz), report::format_fixed(r.evaluations, 1),
+                          report::format_fixed(c.layers, 6), report::format_fixed(c.certified, 6)});
+  }
+  return table;
+}
+
+report::Table estimates(const Results& results) {
+  report::Table table{
+      .title = "Estimators on the trained models",
+      .caption = "Of log p at 1,000 held-out points, 20 draws each, beside the exact determinant.",
+      .columns = {{"model"},
+                  {"bias", "nats"},
+                  {"standard error", "nats"},
+                  {"bound of the bias", "nats", "Sum over the blocks; nan: there is none"},
+                  {"deviation of a draw", "nats"},
+                  {"infinite variance", "", "Share of samples and blocks where it is, or may be"}}};
+  for (std::size_t i = 0; i < results.models.size(); ++i) {
+    const EstimatorCheck& e = results.findings[i].estimator;
+    if (results.models[i].estimator == "exact") continue;
+    table.rows.push_back({results.models[i].name, report::format_number(e.bias.value),
+                          report::format_number(e.bias.error), report::format_number(e.bound),
+                          report::format_number(e.deviation), report::format_percent(e.infinite_variance)});
+  }
+  return table;
+}
+
+}  // namespace
+
+Chart plane(const std::string& title, const std::string& look_for) {
+  const report::Range range{-density_reach, density_reach};
+  return {.title = title,
+          .look_for = look_for,
+          .kind = Chart::Kind::scatter,
+          .x_range = range,
+          .y_range = range,
+          .thin = false,
+          .square = true};
+}
+
+report::Page make_page(const Results& results) {
+  report::Page page{
+      .kicker = "banach flow train",
+      .title = "Densities by invertible residual networks",
+      .subtitle =
+          "Blocks x + g(x) with a contraction g carry points to a normal distribution; how much "
+          "each stretches space is a log-determinant, exact or estimated."};
+  for (std::size_t i = 0; i < std::min<std::size_t>(4, results.models.size()); ++i)
+    page.key_figures.push_back(
+        {"log p, " + results.models[i].name,
+         results.models[i].failure.empty() ? report::format_fixed(results.findings[i].nats.value, 3)
+                                           : "diverged",
+         fmt::format("nats; {} parameters, {}", report::format_count(results.models[i].parameters),
+                     report::format_duration(results.models[i].seconds()))});
+  for (const ModelResult& model : results.models)
+    if (std::find(page.series_order.begin(), page.series_order.end(), model.estimator) ==
+        page.series_order.end())
+      page.series_order.push_back(model.estimator);
+  page.sections.push_back({"What was found",
+                           {},
+                           {report::Text{sentences(results)},
+                            cli::page_table(summary_table(results), "At the end of training")}});
+  report::Section maps{"Densities", {}, {}};
+  for (const std::string& data : sets_of(results)) maps.blocks.push_back(densities(results, data));
+  page.sections.push_back(std::move(maps));
+  page.sections.push_back({"Samples and interpolations", {}, drawn(results)});
+  report::Section checked{"Inverses and estimates", {}, {checks(results)}};
+  if (report::Table table = estimates(results); !table.rows.empty())
+    checked.blocks.push_back(std::move(table));
+  page.sections.push_back(std::move(checked));
+  page.sections.push_back(
+      {"While learning", "On held-out points, by the exact determinant.", curves(results)});
+  page.sections.push_back({"Settings",
+                           {},
+                           {report::Settings{"Settings", results.settings},
+                            report::Settings{"Environment", results.environment}}});
+  page.footer = "Made by banach flow. The numbers behind the page: metrics.csv and summary.json beside it.";
+  return page;
+}
+
+}  // namespace banach::flow
