@@ -30,7 +30,7 @@ struct EstimatorCheck {
   double bound = 0;              ///< of the bias; NaN if there is none, 0 for unbiased estimators
   double infinite_variance = 0;  ///< share of the samples where the variance is, or may be, infinite
 };
-EstimatorCheck check_estimator(PointFlow& model, const LogDetEstimator& estimator, const Tensor& x);
+EstimatorCheck check_estimator(PointFlow& model, LogDetEstimator estimator, const Tensor& x);
 
 /// The way there and back.
 struct Reconstruction {

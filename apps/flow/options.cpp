@@ -12,7 +12,8 @@
 namespace banach::flow {
 namespace {
 
-constexpr std::string_view allowed = "exact, series:N, roulette[:P], poisson[:LAMBDA], lanczos:K";
+constexpr std::string_view allowed =
+    "exact, series:N, roulette[:P[:TERMS]], poisson[:LAMBDA[:TERMS]], lanczos:K";
 
 }  // namespace
 
@@ -31,11 +32,12 @@ void add_train_options(CLI::App& app, Options& o) {
              o.estimators = cli::split_list("--estimators", "estimator", list);
            },
            "One model for each set and each of these, separated by commas (default: exact)\n"
-           "  exact           the dense Jacobian's determinant\n"
-           "  series:N        the power series cut after N terms; biased, by a bound that is told\n"
-           "  roulette[:P]    Russian roulette, geometric: unbiased (P 0.5)\n"
-           "  poisson[:L]     the same by Poisson's distribution, whose variance is infinite (L 2)\n"
-           "  lanczos:K       stochastic Lanczos quadrature of K steps"),
+           "  exact             the dense Jacobian's determinant\n"
+           "  series:N          the power series cut after N terms; biased, by a bound that is told\n"
+           "  roulette[:P[:T]]  Russian roulette, geometric: unbiased (P 0.5), from T terms on (T 2),\n"
+           "                  each batch with a number of terms of its own\n"
+           "  poisson[:L[:T]]   the same by Poisson's distribution, whose variance is infinite (L 2)\n"
+           "  lanczos:K         stochastic Lanczos quadrature of K steps"),
        "LIST");
   what(app.add_option("--classify", o.classify,
                       "Weight of the cross entropy of a classifier of z beside -log p: one model\n"
@@ -67,12 +69,12 @@ void add_train_options(CLI::App& app, Options& o) {
                           "series (default): through every term; neumann: constant memory"),
            "NAME")
       ->check(cli::one_of({"series", "neumann"}));
-  training(app.add_option("--steps", o.steps, "Steps of Adam for each model (default: 3000)"), "N")
+  training(app.add_option("--steps", o.steps, "Steps of Adam for each model (default: 2000)"), "N")
       ->check(cli::whole_number(1, 10'000'000));
-  training(app.add_option("--batch-size", o.batch_size, "Points a step, all of them new (default: 512)"), "N")
+  training(app.add_option("--batch-size", o.batch_size, "Points a step, all of them new (default: 256)"), "N")
       ->check(cli::whole_number(2, 1'000'000));
   training(app.add_option("--learning-rate", o.learning_rate,
-                          "Peak of Adam's, to zero along a cosine (default: 0.005)"),
+                          "Peak of Adam's, to zero along a cosine (default: 0.01)"),
            "X")
       ->check(cli::number(true));
   training(app.add_option("--test", o.test, "Points held out (default: 10000)"), "N")
@@ -113,8 +115,13 @@ LogDetEstimator parse_estimator(const std::string& text, const EstimatorSettings
   const Probe probe = s.probe == "gaussian" ? Probe::gaussian : Probe::rademacher;
   const SeriesGradient gradient = s.gradient == "neumann" ? SeriesGradient::neumann : SeriesGradient::series;
   const auto roulette = [&](std::variant<Geometric, Poisson> further) {
-    return Roulette{
-        .further = further, .probes = s.probes, .probe = probe, .sketch = s.sketch, .gradient = gradient};
+    return Roulette{.further = further,
+                    .min_terms = spec.has(2) ? spec.count(2, "TERMS") : Roulette{}.min_terms,
+                    .shared = true,
+                    .probes = s.probes,
+                    .probe = probe,
+                    .sketch = s.sketch,
+                    .gradient = gradient};
   };
   const std::string& name = spec.name();
   if (name == "exact") {
@@ -133,7 +140,7 @@ LogDetEstimator parse_estimator(const std::string& text, const EstimatorSettings
     spec.expect_parts(1, 1);
     return LanczosQuadrature{.steps = spec.count(1, "K"), .probes = s.probes, .probe = probe};
   }
-  spec.expect_parts(0, 1);
+  spec.expect_parts(0, 2);
   if (name == "roulette") {
     const double p = spec.has(1) ? spec.fraction(1, "P") : Geometric{}.p;
     if (p >= 1.0) spec.refuse("P must be below 1: the chance to stop after each term");

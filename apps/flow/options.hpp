@@ -37,8 +37,8 @@ struct Options {
   std::vector<std::string> estimators = {"exact"};
   Architecture architecture;
   EstimatorSettings estimator;
-  std::int64_t steps = 3000, batch_size = 512, test = 10000;
-  double learning_rate = 5e-3;
+  std::int64_t steps = 2000, batch_size = 256, test = 10000;
+  double learning_rate = 0.01;
   double classify = 0.0;  ///< weight of the cross entropy beside -log p
 };
 
@@ -50,7 +50,8 @@ void check(const Options& options);
 /// All settings that decide what is computed, by the name of their option.
 cli::Entries describe(const Options& options);
 
-/// Reads exact, series:N, roulette[:P], poisson[:LAMBDA] or lanczos:K. Throws cli::UsageError.
+/// Reads exact, series:N, roulette[:P[:TERMS]], poisson[:LAMBDA[:TERMS]] or lanczos:K. Throws
+/// cli::UsageError.
 LogDetEstimator parse_estimator(const std::string& spec, const EstimatorSettings& settings);
 
 }  // namespace banach::flow

@@ -1,0 +1,204 @@
+#include <apps/flow/drawing.hpp>
+#include <apps/flow/page.hpp>
+#include <apps/flow/train.hpp>
+#include <tests/apps/command.hpp>
+
+#include <cmath>
+#include <regex>
+
+#include <apps/cli/run.hpp>
+#include <banach/engine/error.hpp>
+#include <banach/ops/reduce.hpp>
+#include <catch2/catch.hpp>
+
+namespace {
+
+using namespace banach;
+using namespace banach::flow;
+using Catch::Matchers::Contains;
+
+Options small_options() {
+  Options options;
+  options.data = {"moons"};
+  options.architecture = {.blocks = 2, .hidden = {8}};
+  options.steps = 6;
+  options.batch_size = 16;
+  options.test = 120;
+  return options;
+}
+
+Results train_small(
+    const Options& options, const std::string& checkpoint, bool resume = false,
+    const std::function<bool()>& stop = [] { return false; }) {
+  Results results;
+  train(options, {checkpoint, resume, stop}, results);
+  return results;
+}
+
+std::string without_times(const std::string& csv) {
+  return std::regex_replace(csv, std::regex("(step|probe),([0-9]+),[^,]*,"), "$1,$2,,");
+}
+
+}  // namespace
+
+TEST_CASE("sets in the plane are decided by seed and stream, and have the moments of their definitions") {
+  for (const std::string& set : set_names()) {
+    INFO(set);
+    const Points points = draw_points(set, 20000, 3, 4);
+    REQUIRE(points.x.shape() == Shape{20000, 2});
+    std::vector<double> seen(static_cast<std::size_t>(classes_of(set)));
+    double x = 0.0, y = 0.0, radius = 0.0;
+    for (std::int64_t i = 0; i < 20000; ++i) {
+      seen.at(static_cast<std::size_t>(points.labels.data<std::int64_t>()[i])) += 1.0 / 20000.0;
+      x += points.x.at(2 * i) / 20000.0;
+      y += points.x.at(2 * i + 1) / 20000.0;
+      radius = std::max({radius, std::abs(points.x.at(2 * i)), std::abs(points.x.at(2 * i + 1))});
+    }
+    for (const double share : seen)
+      CHECK(share == Approx(1.0 / static_cast<double>(seen.size())).margin(0.015));
+    CHECK(radius < density_reach);
+    if (set != "moons") {
+      CHECK(x == Approx(0.0).margin(0.08));
+      CHECK(y == Approx(0.0).margin(0.08));
+    }
+    const Points again = draw_points(set, 20000, 3, 4), other = draw_points(set, 20000, 3, 5);
+    CHECK(again.x.at(39999) == points.x.at(39999));
+    CHECK(other.x.at(39999) != points.x.at(39999));
+  }
+  CHECK_THROWS_AS(draw_points("circles", 1, 0, 0), ValueError);
+}
+
+TEST_CASE("true densities integrate to 1 and agree with the points drawn") {
+  for (const char* set : {"8-gaussians", "checkerboard"}) {
+    INFO(set);
+    const Points points = draw_points(set, 200000, 1, 2);
+    const Tensor counted = histogram(points.x, 24, 4.8);
+    if (std::string(set) == "8-gaussians") {
+      const Tensor log_p = *true_log_density(set, grid_points(200, 4.8));
+      CHECK(sum(exp(Var(log_p))).item() * (9.6 / 200.0) * (9.6 / 200.0) == Approx(1.0).epsilon(1e-5));
+      const Tensor p = exp(Var(*true_log_density(set, grid_points(240, 4.8)))).value();
+      for (std::int64_t cell = 0; cell < 24 * 24; ++cell) {  // the mean over each cell
+        double mean = 0.0;
+        for (std::int64_t i = 0; i < 100; ++i)
+          mean += p.at((cell / 24 * 10 + i / 10) * 240 + cell % 24 * 10 + i % 10) / 100.0;
+        const double error = std::sqrt(mean / 200000.0 / 0.16);  // of a count
+        CHECK(std::abs(counted.at(cell) - mean) < 5.0 * error + 2.0 / 200000.0 / 0.16);
+      }
+    } else {
+      for (std::int64_t i = 0; i < points.x.size(0); ++i) {
+        const double column = std::floor(points.x.at(2 * i) / 2.0),
+                     row = std::floor(points.x.at(2 * i + 1) / 2.0);
+        REQUIRE(static_cast<std::int64_t>(column + row) % 2 == 0);
+        REQUIRE(std::abs(points.x.at(2 * i)) <= 4.0);
+      }
+      CHECK(true_log_density(set, points.x)->at(0) == Approx(-std::log(32.0)));
+    }
+  }
+  CHECK_FALSE(true_log_density("moons", Tensor::zeros({1, 2}, DType::f64)));
+}
+
+TEST_CASE("estimators by name") {
+  const EstimatorSettings settings{.probe = "gaussian", .probes = 3, .gradient = "neumann"};
+  CHECK(std::holds_alternative<Exact>(parse_estimator("exact", settings)));
+  const auto series = std::get<PowerSeries>(parse_estimator("series:7", settings));
+  CHECK(series.terms == 7);
+  CHECK(series.probes == 3);
+  CHECK(series.probe == Probe::gaussian);
+  CHECK(series.gradient == SeriesGradient::neumann);
+  const auto roulette = std::get<Roulette>(parse_estimator("roulette:0.2:4", settings));
+  CHECK(std::get<Geometric>(roulette.further).p == 0.2);
+  CHECK(roulette.min_terms == 4);
+  CHECK(std::get<Poisson>(std::get<Roulette>(parse_estimator("poisson:3", settings)).further).lambda == 3.0);
+  CHECK(std::get<LanczosQuadrature>(parse_estimator("lanczos:2", settings)).steps == 2);
+  for (const char* bad :
+       {"", "series", "series:0", "exact:1", "roulette:1", "lanczos", "newton", "series:3:2"})
+    CHECK_THROWS_AS(parse_estimator(bad, settings), cli::UsageError);
+}
+
+TEST_CASE("an interrupted flow training goes on to the very same results") {
+  const files::Folder folder;
+  Options options = small_options();
+  options.estimators = {"exact", "roulette"};
+  options.classify = 0.5;
+  const Results whole = train_small(options, folder / "whole");
+  const std::string checkpoint = folder / "parts";
+  bool resume = false;
+  for (int steps : {1, 3, 4}) {
+    int left = steps;
+    CHECK_THROWS_WITH(train_small(options, checkpoint, resume, [&] { return left-- == 0; }),
+                      Contains("--resume goes on"));
+    resume = true;
+  }
+  const Results resumed = train_small(options, checkpoint, true);
+  CHECK(without_times(metrics_csv(resumed)) == without_times(metrics_csv(whole)));
+  for (std::size_t i = 0; i < 2; ++i)
+    for (const auto& [name, value] : whole.models[i].learned)
+      CHECK(max(abs(Var(value.to(DType::f64)) - Var(resumed.models[i].learned.at(name).to(DType::f64))))
+                .item() == 0.0);
+  // Each model can be had from the checkpoint of all.
+  CHECK(load_model(checkpoint, "").name == "moons, exact");
+  ModelResult second = load_model(checkpoint, "moons, roulette");
+  PointFlow model = restore(second);
+  const Tensor test = held_out(second).x;
+  CHECK(mean_of(log_densities(model, test)).value == second.last().nats);
+  CHECK_THROWS_WITH(load_model(checkpoint, "pinwheel, exact"), Contains("moons, exact; moons, roulette"));
+}
+
+TEST_CASE("what is measured of a trained flow") {
+  const files::Folder folder;
+  Options options = small_options();
+  options.architecture.dtype = GENERATE(as<std::string>{}, "f32", "f64");
+  options.estimators = {"series:3"};
+  options.steps = 40;
+  options.batch_size = 64;
+  options.learning_rate = 0.02;
+  const Results results = train_small(options, folder / "c");
+  CHECK(results.models[0].last().nats > results.models[0].probes.front().nats + 0.2);
+  PointFlow model = restore(results.models[0]);
+  const Tensor x = held_out(results.models[0]).x;
+
+  const Reconstruction r = reconstruct(model, x);
+  const double limit = options.architecture.dtype == "f64" ? 1e-12 : 1e-5;
+  CHECK(r.worst_block() <= limit);
+  CHECK(r.worst_block() > 0.0);
+  CHECK(r.network <= r.bound);
+  CHECK(r.statuses.size() == 1);
+  CHECK(r.statuses.at("converged") == 2 * 120);
+
+  const Constants constants = constants_of(model);
+  CHECK(constants.bound == Approx(0.9));
+  CHECK(constants.layers <= 1.0 + 1e-3);
+  CHECK(constants.layers > 0.5);
+  CHECK(constants.certified <= 0.9 * (1.0 + 1e-3));
+
+  const EstimatorCheck check = check_estimator(model, PowerSeries{.terms = 3}, x);
+  CHECK(std::abs(check.bias.value) < check.bound);
+  CHECK(check.bound == Approx(2 * 2 * (-std::log(0.1) - 0.9 - 0.405 - 0.243)));
+  CHECK(check.deviation > std::abs(check.bias.value));
+  CHECK(check_estimator(model, Exact{}, x).deviation < 1e-6);
+}
+
+TEST_CASE("banach flow: train, then sample, density, classify and reconstruct", "[command]") {
+  const files::Folder folder;
+  const std::string out = folder / "t";
+  const auto trained = command::run(
+      "flow train --data moons,pinwheel --estimators exact,series:2 --classify 1 --blocks 2 "
+      "--hidden 8 --steps 4 --batch-size 16 --test 100 --out '" +
+      out + "'");
+  INFO(trained.err);
+  REQUIRE(trained.code == 0);
+  CHECK_THAT(trained.out, Contains("pinwheel, series:2"));
+  for (const std::string job : {"sample --count 50", "density --grid 20", "classify --count 50",
+                                "reconstruct --count 50 --model 'pinwheel, exact'"}) {
+    const auto used = command::run("flow " + job + " --checkpoint '" + out +
+                                   "/checkpoint.safetensors' --out '" + (folder / "u") + "'");
+    INFO(job << used.err);
+    CHECK(used.code == 0);
+    CHECK_THAT(used.out, Contains("report.html"));
+  }
+  const auto none =
+      command::run("flow sample --checkpoint '" + (folder / "none") + "' --out '" + (folder / "u") + "'");
+  CHECK(none.code == 1);
+  CHECK(command::run("flow train --estimators series --out '" + out + "'").code == 2);
+  CHECK(command::run("flow train --data circles --out '" + out + "'").code == 2);
+}
