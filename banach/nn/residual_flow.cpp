@@ -20,8 +20,7 @@ ResidualTransformed residual_forward(FunctionRef<Var(const Var&)> g, const Var& 
 ImplicitSolution residual_inverse(FunctionRef<Var(const Var&)> g, const Var& y, FixedPointOptions options) {
   const double rounding = y.dtype() == DType::f64 ? std::numeric_limits<double>::epsilon()
                                                   : std::numeric_limits<float>::epsilon();
-  options.tolerance = std::max(options.tolerance, 2.0 * rounding);
-  if (!options.absolute_tolerance) options.absolute_tolerance = rounding;
+  options.tolerance = std::max(options.tolerance, 4.0 * rounding);
   return fixed_point([&](const Var& x) { return y - g(x); }, y, options);
 }
 

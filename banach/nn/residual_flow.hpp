@@ -14,9 +14,8 @@ namespace banach::nn {
 struct ResidualBlockOptions {
   LogDetEstimator estimator = Exact{};
   std::optional<LogDetEstimator> evaluation = {};  ///< in evaluation mode; unless given, the same
-  /// Of x = y - g(x). A tolerance of 0 solves as far as the dtype allows: to 2 roundings of x and, unless
-  /// there is an absolute tolerance, one of 1, for x and y are of that order in a flow, and y - g(x) is
-  /// rounded. Near lipschitz = 1 take `NewtonKrylov` for the solver.
+  /// Of x = y - g(x). A tolerance below 4 roundings counts as so much: 0 solves as far as the dtype allows.
+  /// Near lipschitz = 1 take `NewtonKrylov` for the solver.
   FixedPointOptions inverse = {.tolerance = 0.0, .max_steps = 1000, .body = Body::replayed};
 };
 
