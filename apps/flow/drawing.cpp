@@ -63,6 +63,26 @@ Tensor histogram(const Tensor& points, std::int64_t side, double reach) {
   return counts;
 }
 
+report::Picture draw_images(const std::string& title, const std::string& caption, const Tensor& images,
+                            std::int64_t columns, double most) {
+  const std::int64_t n = images.size(0), h = images.size(2), w = images.size(3), gap = 1;
+  const std::int64_t rows = (n + columns - 1) / columns, width = columns * (w + gap) - gap,
+                     height = rows * (h + gap) - gap;
+  std::vector<float> pixels(static_cast<std::size_t>(width * height), static_cast<float>(most / 2));
+  for (std::int64_t i = 0; i < n; ++i)
+    for (std::int64_t y = 0; y < h; ++y)
+      for (std::int64_t x = 0; x < w; ++x)
+        pixels[static_cast<std::size_t>((i / columns * (h + gap) + y) * width + i % columns * (w + gap) +
+                                        x)] = static_cast<float>(images.at((i * h + y) * w + x));
+  const std::vector<std::uint8_t> gray = report::gray_levels(pixels, 0, static_cast<float>(most));
+  const std::int64_t enlarged = std::max<std::int64_t>(1, 24 / w + 1);
+  return {.title = title,
+          .caption = caption,
+          .alt = title,
+          .png = report::encode_png(gray, static_cast<int>(width), static_cast<int>(height)),
+          .width = static_cast<int>(width * enlarged)};
+}
+
 report::Series series_of(const std::string& name, const Tensor& points, report::Series::Mark mark) {
   report::Series series{.name = name, .mark = mark};
   for (std::int64_t i = 0; i < points.size(0); ++i) {

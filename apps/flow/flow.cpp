@@ -18,8 +18,8 @@
 namespace banach::flow {
 namespace {
 
-void learn(const Options& options) {
-  check(options);
+void learn(const Options& given) {
+  const Options options = resolve(given);
   const cli::OutputFolder folder = training::folder_of(options.common, "out/flow");
   const cli::Interrupt interrupt;
   Results results;
@@ -48,15 +48,16 @@ cli::Subcommand add_use(CLI::App& parent, const std::string& name, const std::st
       ->check(cli::path());
   group(app.add_option("--model", o.model, "Its name, such as 'moons, exact' (default: the first)"), "NAME");
   if (name == "density") {
-    group(app.add_option("--grid", o.grid, "Cells along each side (default: 200)"), "N")
+    group(app.add_option("--grid", o.grid, "Of points: cells along each side (default: 200)"), "N")
         ->check(cli::whole_number(2, 4000));
     group(app.add_option("--reach", o.reach, "The grid is [-X, X]^2 (default: 4.8)"), "X")
         ->check(cli::number(true));
   } else {
-    group(app.add_option("--count", o.count, "Points (default: 2000)"), "N")
+    group(app.add_option("--count", o.count, "Samples (default: 1000)"), "N")
         ->check(cli::whole_number(2, 1'000'000));
-    running(app.add_option("--seed", o.seed, "Of the points (default: 0)"), "N")
-        ->check(cli::whole_number(0, std::numeric_limits<std::uint64_t>::max()));
+    if (name == "sample")
+      running(app.add_option("--seed", o.seed, "Of what is drawn (default: 0)"), "N")
+          ->check(cli::whole_number(0, std::numeric_limits<std::uint64_t>::max()));
   }
   running(app.add_option("--out", o.out, "Folder for the results (default: " + o.out + ")"), "DIR")
       ->check(cli::path());
@@ -77,15 +78,16 @@ cli::Subcommand add_flow(CLI::App& app) {
                                        "classify, invert");
   command.require_subcommand(1);
   cli::Subcommand learning = cli::command<Options>(
-      command, "train", "Learn the density of points in the plane, by exact or estimated log-determinants",
+      command, "train",
+      "Learn the density of points or images, by exact or estimated\nlog-determinants, their labels, or both",
       add_train_options, learn);
   return {&command,
           [] {},
-          {std::move(learning), add_use(command, "sample", "Points drawn by a trained model", sample),
-           add_use(command, "density", "The density of a trained model on a grid", density),
+          {std::move(learning), add_use(command, "sample", "Samples of a trained model", sample),
+           add_use(command, "density", "How likely a trained model holds points or images", density),
            add_use(command, "classify", "Labels that a model trained with --classify gives", classify),
            add_use(command, "reconstruct", "How exactly a trained model is inverted, block by block",
-                   reconstruct_points)}};
+                   reconstruct_samples)}};
 }
 
 }  // namespace banach::flow

@@ -6,14 +6,13 @@
 
 #include <banach/engine/grad.hpp>
 #include <banach/engine/tape.hpp>
+#include <banach/ops/derivatives.hpp>
 #include <banach/ops/elementwise.hpp>
+#include <banach/ops/order.hpp>
 #include <banach/ops/reduce.hpp>
-#include <banach/ops/shape_ops.hpp>
 
 namespace banach::flow {
 namespace {
-
-constexpr std::int64_t chunk = 4096;
 
 double largest(const Tensor& x) {
   double result = 0.0;
@@ -25,8 +24,22 @@ double largest(const Tensor& x) {
 
 double largest_difference(const Var& a, const Var& b) { return largest((a - b).value()); }
 
-// The largest ||(I + J)^-1|| of a block at these points, from its 2 x 2 Jacobians.
-double inverse_constant(const PointFlow::Block& block, const Var& x) {
+double epsilon_of(DType dtype) {
+  return dtype == DType::f64 ? std::numeric_limits<double>::epsilon() : std::numeric_limits<float>::epsilon();
+}
+
+/// body(part) for x in pieces that fit into memory.
+template <class Body>
+void in_pieces(const FlowModel& model, const Tensor& x, Body body) {
+  const std::int64_t piece = model.entries() == 2 ? 4096 : 100;
+  for (std::int64_t begin = 0; begin < x.size(0); begin += piece)
+    body(begin, Var(x.rows(begin, std::min(x.size(0), begin + piece)).to(model.dtype())));
+}
+
+// ---- constants of the inverse of each part, measured at samples x
+
+// For pairs of numbers: the largest ||(I + J)^-1||, from 2 x 2 Jacobians.
+double inverse_constant(const DenseBlock& block, const Var& x) {
   const EnableGrad on;
   const Differential at("flow", [&](const Vars& v) { return Vars{v[0] + block.g(v[0])}; }, {x});
   const std::int64_t n = x.size(0);
@@ -49,17 +62,42 @@ double inverse_constant(const PointFlow::Block& block, const Var& x) {
   return result;
 }
 
-double inverse_constant(const nn::ActNorm& norm) {
+// For images: 1 / (1 - ||J||), which is at least ||(I + J)^-1||, with ||J|| by power iteration.
+double inverse_constant(const ConvBlock& block, const Var& x) {
+  const EnableGrad on;
+  Differential at("flow", [&](const Vars& v) { return Vars{block.g(v[0])}; }, {x});
+  Tensor start = Tensor::empty(x.shape(), DType::f64);
+  Random(1).fill_normal(start.mutable_data<double>(), start.size());
+  Var v(start.to(x.dtype()));
+  const Axes each{1, 2, 3};
+  Tensor norms;
+  constexpr int steps = 30;
+  for (int i = 0; i < steps; ++i) {
+    v = v / norm(v, each, 2.0, true);
+    const Var u = at.push({v})[0];
+    norms = norm(u, each).value();
+    v = at.pull({u})[0];
+  }
+  return 1.0 / (1.0 - largest(norms));
+}
+
+double inverse_constant(const nn::ActNorm& norm, const Var&) {
   double result = 0.0;
   for (std::int64_t i = 0; i < norm.log_scale.size(); ++i)
     result = std::max(result, std::exp(-norm.log_scale.value().at(i)));
   return result;
 }
 
-// The largest singular value by 1,000 steps of power iteration of its own.
-double norm_of(const Tensor& w) {
-  const std::int64_t rows = w.size(0), columns = w.size(1);
-  const Tensor wide = w.to(DType::f64);
+// The sigmoid's slope is at most 1/4.
+double inverse_constant(const nn::LogitTransform& map, const Var&) { return 0.25 / (1.0 - 2.0 * map.alpha); }
+double inverse_constant(const nn::Squeeze&, const Var&) { return 1.0; }
+double inverse_constant(const nn::Dequantize&, const Var&) { return 1.0; }
+
+// ---- norms of layers, by 1,000 steps of power iteration that shares nothing with that of training
+
+double norm_of(const nn::SpectralLinear& layer) {
+  const Tensor wide = layer.weight().value().to(DType::f64);
+  const std::int64_t rows = wide.size(0), columns = wide.size(1);
   const double* a = wide.data<double>();
   std::vector<double> v(static_cast<std::size_t>(columns)), u(static_cast<std::size_t>(rows));
   Random(1).fill_normal(v.data(), columns);
@@ -84,20 +122,92 @@ double norm_of(const Tensor& w) {
   return std::sqrt(sigma);
 }
 
+double norm_of(const nn::SpectralConv2d& layer) {
+  const EnableGrad on;
+  const Shape input{1, layer.raw_weight.shape()[1] * layer.geometry.groups, layer.image.h, layer.image.w};
+  const Var w(layer.weight().value());
+  Differential at("flow", [&](const Vars& v) { return Vars{conv2d(v[0], w, layer.geometry)}; },
+                  {Var(Tensor::zeros(input, w.dtype()))});
+  Tensor start = Tensor::empty(input, DType::f64);
+  Random(1).fill_normal(start.mutable_data<double>(), start.size());
+  Var v(start.to(w.dtype()));
+  double sigma = 0.0;
+  for (int step = 0; step < 1000; ++step) {
+    v = v / norm(v);
+    const Var u = at.push({v})[0];
+    sigma = norm(u).item();
+    if (sigma == 0.0) break;
+    v = at.pull({u})[0];
+  }
+  return sigma;
+}
+
+template <class Block>
+void add(const Block& block, Constants& result) {
+  result.bound = std::max(result.bound, block.g.bound());
+  result.certified = std::max(result.certified, block.g.lipschitz().upper);
+  for (const auto& layer : block.g.layers)
+    result.layers = std::max(result.layers, norm_of(layer) / layer.bound);
+}
+
+// What one block adds to a check of an estimator at x; `bias` sums up over blocks.
+template <class Block>
+void add(const Block& block, std::uint64_t index, const LogDetEstimator& estimator, const Var& x,
+         double blocks, Tensor& bias, EstimatorCheck& result) {
+  constexpr int draws = 20;
+  const auto n = static_cast<double>(x.size(0));
+  const auto g = [&](const Var& z) { return block.g(z); };
+  const Tensor exact = log_det(g, x).value.value();
+  double bound = 0.0;
+  for (int draw = 0; draw < draws; ++draw) {
+    const std::uint64_t seed = Random(index, 1).split(static_cast<std::uint64_t>(draw)).bits();
+    const LogDet found = log_det(g, x, {.estimator = estimator, .lipschitz = block.g.bound(), .seed = seed});
+    for (std::int64_t k = 0; k < x.size(0); ++k) {
+      const double error = found.value.value().at(k) - exact.at(k);
+      bias.mutable_data<double>()[k] += error / draws;
+      result.deviation += error * error / n / draws;
+    }
+    if (draw > 0) continue;
+    for (const LogDetSample& sample : found.report.samples) {
+      if (!(sample.truncation_bound <= bound)) bound = sample.truncation_bound;  // NaN stays
+      result.infinite_variance += (sample.finite_variance ? 0.0 : 1.0) / n / blocks;
+    }
+  }
+  result.bound += bound;
+}
+
 }  // namespace
 
-Tensor log_densities(PointFlow& model, const Tensor& x) {
+Tensor log_densities(FlowModel& model, const Tensor& x) {
   const NoGrad off;
   nn::eval(model);
-  const std::int64_t n = x.size(0);
-  Tensor result = Tensor::empty({n}, DType::f64);
-  for (std::int64_t begin = 0; begin < n; begin += chunk) {
-    const Var part(x.rows(begin, std::min(n, begin + chunk)).to(model.dtype()));
+  Tensor result = Tensor::empty({x.size(0)}, DType::f64);
+  in_pieces(model, x, [&](std::int64_t begin, const Var& part) {
     const Tensor found = model.log_density(model.forward(part)).value();
     for (std::int64_t i = 0; i < found.size(); ++i) result.mutable_data<double>()[begin + i] = found.at(i);
-  }
+  });
   nn::train(model);
   return result;
+}
+
+Tensor labels_by(FlowModel& model, const Tensor& x) {
+  const NoGrad off;
+  nn::eval(model);
+  Tensor result = Tensor::empty({x.size(0)}, DType::i64);
+  in_pieces(model, x, [&](std::int64_t begin, const Var& part) {
+    const Tensor said = argmax(model.logits(model.transform(part)), 1).value();
+    std::copy_n(said.data<std::int64_t>(), said.size(), result.mutable_data<std::int64_t>() + begin);
+  });
+  nn::train(model);
+  return result;
+}
+
+double accuracy(FlowModel& model, const Batch& batch) {
+  const Tensor said = labels_by(model, batch.x);
+  double right = 0.0;
+  for (std::int64_t i = 0; i < said.size(); ++i)
+    right += said.data<std::int64_t>()[i] == batch.labels.data<std::int64_t>()[i] ? 1.0 : 0.0;
+  return right / static_cast<double>(said.size());
 }
 
 Mean mean_of(const Tensor& values) {
@@ -119,88 +229,76 @@ Tensor grid_points(std::int64_t side, double reach) {
   return points;
 }
 
-EstimatorCheck check_estimator(PointFlow& model, LogDetEstimator estimator, const Tensor& x) {
+EstimatorCheck check_estimator(FlowModel& model, LogDetEstimator estimator, const Tensor& x) {
   const NoGrad off;
   // Each sample by a draw of its own, so that the mean over them has an error.
   if (auto* roulette = std::get_if<Roulette>(&estimator)) roulette->shared = false;
-  constexpr int draws = 20;
-  const std::int64_t n = x.size(0);
-  Tensor bias = Tensor::zeros({n}, DType::f64);  // of each point, over the draws
+  nn::eval(model);
+  Tensor bias = Tensor::zeros({x.size(0)}, DType::f64);  // of each sample, over the draws
   EstimatorCheck result;
   Var at(x.to(model.dtype()));
-  for (std::size_t i = 0; i < model.blocks().size(); ++i) {
-    const PointFlow::Block& block = model.blocks()[i];
-    at = model.norms()[i].forward(at).y;
-    const auto g = [&](const Var& z) { return block.g(z); };
-    const Tensor exact = log_det(g, at).value.value();
-    double bound = 0.0;
-    for (int draw = 0; draw < draws; ++draw) {
-      const LogDet found = log_det(
-          g, at,
-          {.estimator = estimator, .lipschitz = block.g.bound(), .seed = Random(i, 1).split(draw).bits()});
-      for (std::int64_t k = 0; k < n; ++k) {
-        const double error = found.value.value().at(k) - exact.at(k);
-        bias.mutable_data<double>()[k] += error / draws;
-        result.deviation += error * error / static_cast<double>(n) / draws;
-      }
-      if (draw > 0) continue;
-      for (const LogDetSample& sample : found.report.samples) {
-        bound = std::max(bound, sample.truncation_bound);
-        if (!(sample.truncation_bound <= bound)) bound = sample.truncation_bound;  // NaN
-        result.infinite_variance += (sample.finite_variance ? 0.0 : 1.0) / static_cast<double>(n) /
-                                    static_cast<double>(model.blocks().size());
-      }
-    }
-    result.bound += bound;
-    at = at + block.g(at);
-  }
+  for (std::size_t i = 0; i < model.parts().size(); ++i)
+    std::visit(
+        [&](const auto& map) {
+          if constexpr (ResidualMap<std::decay_t<decltype(map)>>) {
+            add(map, i, estimator, at, static_cast<double>(model.blocks()), bias, result);
+            at = at + map.g(at);
+          } else {
+            at = map.forward(at).y;
+          }
+        },
+        model.parts()[i].map);
   result.bias = mean_of(bias);
   result.deviation = std::sqrt(result.deviation);
+  nn::train(model);
   return result;
 }
 
 double Reconstruction::worst_block() const { return *std::max_element(blocks.begin(), blocks.end()); }
 
-Reconstruction reconstruct(PointFlow& model, const Tensor& points) {
+Reconstruction reconstruct(FlowModel& model, const Tensor& samples) {
   const NoGrad off;
   nn::eval(model);
-  const Var x(points.to(model.dtype()));
-  Reconstruction result{.inverse_lipschitz = inverse_constant(model.norms().back()),
-                        .scale = largest(x.value())};
-  double evaluations = 0.0, samples = 0.0;
-  Var at = x;
-  for (std::size_t i = 0; i < model.blocks().size(); ++i) {
-    const PointFlow::Block& block = model.blocks()[i];
-    at = model.norms()[i].forward(at).y;
-    const Var y = at + block.g(at);
-    result.blocks.push_back(largest_difference(block.solve(y).z, at));
-    result.inverse_lipschitz *= inverse_constant(model.norms()[i]) * inverse_constant(block, at);
-    result.scale = std::max({result.scale, largest(at.value()), largest(y.value())});
-    at = y;
+  Reconstruction result{.inverse_lipschitz = 1.0};
+  Var at(samples.to(model.dtype())), start;
+  for (std::size_t i = 0; i < model.parts().size(); ++i) {
+    if (i == model.first_exact()) start = at;
+    std::visit(
+        [&](const auto& map) {
+          result.inverse_lipschitz *= inverse_constant(map, at);
+          if constexpr (ResidualMap<std::decay_t<decltype(map)>>) {
+            const Var y = at + map.g(at);
+            result.blocks.push_back(largest_difference(map.solve(y).z, at));
+            at = y;
+          } else {
+            at = map.forward(at).y;
+          }
+        },
+        model.parts()[i].map);
+    if (i >= model.first_exact()) result.scale = std::max(result.scale, largest(at.value()));
   }
-  const PointFlow::Inverted back = model.inverse(model.norms().back().forward(at).y);
-  result.network = largest_difference(back.x, x);
+  const FlowModel::Inverted back = model.inverse(at, model.first_exact());
+  result.network = largest_difference(back.x, start);
+  double evaluations = 0.0, solves = 0.0;
   for (const SolveReport& report : back.reports) {
     training::count(result.statuses, report.samples, &SampleReport::status);
-    for (const SampleReport& sample : report.samples) evaluations += sample.nstep, samples += 1.0;
+    for (const SampleReport& sample : report.samples) evaluations += sample.nstep, solves += 1.0;
   }
-  result.evaluations = evaluations / samples;
-  const double rounding = model.dtype() == DType::f64 ? std::numeric_limits<double>::epsilon()
-                                                      : std::numeric_limits<float>::epsilon();
-  result.bound = 10.0 * rounding * result.scale * result.inverse_lipschitz;
+  result.evaluations = evaluations / solves;
+  result.bound = 10.0 * epsilon_of(model.dtype()) * result.scale * result.inverse_lipschitz;
   nn::train(model);
   return result;
 }
 
-Constants constants_of(const PointFlow& model) {
+Constants constants_of(const FlowModel& model) {
   const NoGrad off;
   Constants result;
-  for (const PointFlow::Block& block : model.blocks()) {
-    result.bound = std::max(result.bound, block.g.bound());
-    result.certified = std::max(result.certified, block.g.lipschitz().upper);
-    for (const nn::SpectralLinear& layer : block.g.layers)
-      result.layers = std::max(result.layers, norm_of(layer.weight().value()) / layer.bound);
-  }
+  for (const Part& part : model.parts())
+    std::visit(
+        [&](const auto& map) {
+          if constexpr (ResidualMap<std::decay_t<decltype(map)>>) add(map, result);
+        },
+        part.map);
   return result;
 }
 

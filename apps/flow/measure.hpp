@@ -5,13 +5,18 @@
 #include <string>
 #include <vector>
 
+#include <apps/flow/data.hpp>
 #include <apps/flow/model.hpp>
 #include <apps/training/results.hpp>
 
 namespace banach::flow {
 
-/// log p of each row of x (n, 2) f64, in evaluation, some thousand at a time: (n), f64.
-Tensor log_densities(PointFlow& model, const Tensor& x);
+/// log p of each sample of x, in evaluation, some at a time: (n), f64.
+Tensor log_densities(FlowModel& model, const Tensor& x);
+/// Share of the labels that the model's classifier says.
+double accuracy(FlowModel& model, const Batch& batch);
+/// The labels that it says, (n), i64.
+Tensor labels_by(FlowModel& model, const Tensor& x);
 
 /// Mean and its standard error.
 struct Mean {
@@ -23,20 +28,20 @@ Mean mean_of(const Tensor& values);
 /// top.
 Tensor grid_points(std::int64_t side, double reach);
 
-/// How an estimator does on a trained model, beside the exact determinant.
+/// How an estimator does on a trained model, beside the exact determinant: for up to 64 entries a sample.
 struct EstimatorCheck {
   Mean bias;                     ///< of the estimate of log p, over points and draws
   double deviation = 0;          ///< of one draw, root of the mean square
   double bound = 0;              ///< of the bias; NaN if there is none, 0 for unbiased estimators
   double infinite_variance = 0;  ///< share of the samples where the variance is, or may be, infinite
 };
-EstimatorCheck check_estimator(PointFlow& model, LogDetEstimator estimator, const Tensor& x);
+EstimatorCheck check_estimator(FlowModel& model, LogDetEstimator estimator, const Tensor& x);
 
 /// The way there and back.
 struct Reconstruction {
   std::vector<double> blocks{};  ///< max |x - inverse(forward(x))| of each
   double network = 0;            ///< the same of all of it
-  double inverse_lipschitz = 0;  ///< product over blocks and norms of what was measured at these points
+  double inverse_lipschitz = 0;  ///< product over the parts of what was measured at these samples
   double scale = 0;              ///< the largest number on the way
   double bound = 0;              ///< ten times rounding, scale and inverse_lipschitz
   double evaluations = 0;        ///< of g, a block and sample, in the mean
@@ -44,7 +49,7 @@ struct Reconstruction {
 
   double worst_block() const;
 };
-Reconstruction reconstruct(PointFlow& model, const Tensor& x);
+Reconstruction reconstruct(FlowModel& model, const Tensor& x);
 
 /// Lipschitz constants of the g's.
 struct Constants {
@@ -52,6 +57,6 @@ struct Constants {
   double layers = 0;     ///< the largest norm of a layer over its bound, by 1,000 steps of power iteration
   double certified = 0;  ///< the largest product of upper bounds of a block's layers
 };
-Constants constants_of(const PointFlow& model);
+Constants constants_of(const FlowModel& model);
 
 }  // namespace banach::flow

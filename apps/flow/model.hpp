@@ -1,28 +1,48 @@
 #pragma once
 
 #include <cstdint>
-#include <optional>
 #include <string>
+#include <variant>
 #include <vector>
 
 #include <apps/flow/options.hpp>
 #include <banach/nn/act_norm.hpp>
+#include <banach/nn/dequantize.hpp>
+#include <banach/nn/logit_transform.hpp>
 #include <banach/nn/residual_flow.hpp>
+#include <banach/nn/squeeze.hpp>
 
 namespace banach::flow {
 
+using DenseBlock = nn::ResidualBlock<nn::ContractiveMlp>;
+using ConvBlock = nn::ResidualBlock<nn::ContractiveConvNet>;
+
+/// One map of a flow.
+struct Part {
+  std::variant<nn::Dequantize, nn::LogitTransform, nn::Squeeze, nn::ActNorm, DenseBlock, ConvBlock> map;
+
+  void visit(nn::Visitor& visitor) {
+    std::visit([&](auto& m) { m.visit(visitor); }, map);
+  }
+};
+
+template <class Map>
+concept ResidualMap = requires(const Map& map, const Var& y) {
+  map.solve(y);
+};
+
 DType dtype_of(const Architecture& architecture);
 
-/// Points in the plane through ActNorm and residual blocks, in turn, to a normal distribution; and a
-/// classifier of where they arrive, if there are classes.
-class PointFlow {
+/// Points, or images of gray levels, through ActNorm and residual blocks, in turn, to a normal distribution;
+/// and a classifier of where they arrive, if there are classes. Images are dequantised and taken to the whole
+/// line first, if they are to be weighed, and squeezed while their sides are even and above 7.
+class FlowModel {
  public:
-  using Block = nn::ResidualBlock<nn::ContractiveMlp>;
-
-  /// In evaluation its log-determinants are exact.
-  PointFlow(const Architecture& architecture, const LogDetEstimator& estimator, std::uint64_t seed);
+  FlowModel(const Architecture& architecture, const LogDetEstimator& estimator, std::uint64_t seed);
 
   nn::Transformed forward(const Var& x) const;
+  /// The same y, without its log-determinant.
+  Var transform(const Var& x) const;
   /// log p(x) of each sample, in nats.
   Var log_density(const nn::Transformed& at) const;
   /// (n, classes).
@@ -33,20 +53,32 @@ class PointFlow {
     std::vector<SolveReport> reports;  ///< of the blocks, the last one first
     bool converged() const;
   };
-  Inverted inverse(const Var& z) const;
+  /// Down to the input of part number `first`.
+  Inverted inverse(const Var& z, std::size_t first = 0) const;
   /// So many draws from the model.
   Inverted sample(std::int64_t count, std::uint64_t seed) const;
 
-  const std::vector<Block>& blocks() const { return blocks_; }
-  const std::vector<nn::ActNorm>& norms() const { return norms_; }
+  const std::vector<Part>& parts() const { return parts_; }
+  /// The first part whose inverse gives back what it took: that after dequantisation.
+  std::size_t first_exact() const;
+  std::int64_t blocks() const;
+  std::int64_t entries() const;  ///< of a sample
   DType dtype() const { return dtype_; }
   void visit(nn::Visitor& visitor);
 
  private:
+  void add_dense(const Architecture& architecture, const nn::ResidualBlockOptions& options, Random& random);
+  void add_convolutions(const Architecture& architecture, const nn::ResidualBlockOptions& options,
+                        Random& random);
+
   DType dtype_;
-  std::vector<nn::ActNorm> norms_;  // one before each block, and one at the end
-  std::vector<Block> blocks_;
+  std::vector<Part> parts_;
+  std::vector<std::int64_t> z_shape_;  // of a sample
   std::vector<nn::Linear> head_;
 };
+
+/// How log-determinants are found in evaluation: exactly for up to 64 entries a sample, else by a roulette
+/// that takes twenty terms before it begins.
+LogDetEstimator evaluation_estimator(std::int64_t entries);
 
 }  // namespace banach::flow

@@ -1,12 +1,14 @@
 #include <apps/flow/options.hpp>
 
+#include <algorithm>
+
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
 #include <apps/cli/check.hpp>
 #include <apps/cli/run.hpp>
-#include <apps/flow/sets.hpp>
+#include <apps/flow/data.hpp>
 #include <apps/lab/spec.hpp>
 
 namespace banach::flow {
@@ -20,18 +22,20 @@ constexpr std::string_view allowed =
 void add_train_options(CLI::App& app, Options& o) {
   const auto what = cli::in_group("What is trained"), model = cli::in_group("Model"),
              estimate = cli::in_group("Log-determinant"), training = cli::in_group("Training");
-  what(app.add_option_function<std::string>(
-           "--data",
-           [&o](const std::string& list) { o.data = cli::split_choices("--data", "set", list, set_names()); },
-           fmt::format("Out of, separated by commas: {}\n(default: 8-gaussians)",
-                       fmt::join(set_names(), ", "))),
-       "LIST");
+  what(
+      app.add_option_function<std::string>(
+          "--data",
+          [&o](const std::string& list) { o.data = cli::split_choices("--data", "set", list, data_names()); },
+          fmt::format("Out of, separated by commas: {}\n(default: 8-gaussians)",
+                      fmt::join(data_names(), ", "))),
+      "LIST");
   what(app.add_option_function<std::string>(
            "--estimators",
            [&o](const std::string& list) {
              o.estimators = cli::split_list("--estimators", "estimator", list);
            },
-           "One model for each set and each of these, separated by commas (default: exact)\n"
+           "One model for each set and each of these, separated by commas\n"
+           "(default: exact for points, roulette:0.15:4 for images)\n"
            "  exact             the dense Jacobian's determinant\n"
            "  series:N          the power series cut after N terms; biased, by a bound that is told\n"
            "  roulette[:P[:T]]  Russian roulette, geometric: unbiased (P 0.5), from T terms on (T 2),\n"
@@ -44,10 +48,23 @@ void add_train_options(CLI::App& app, Options& o) {
                       "that classifies and weighs (default: 0, no classifier)"),
        "X")
       ->check(cli::number(false));
-  model(app.add_option("--blocks", o.architecture.blocks, "Residual blocks (default: 10)"), "N")
+  what(app.add_option("--density", o.density,
+                      "Weight of -log p, of images in nats a pixel (default: 1; 0: only classify)"),
+       "X")
+      ->check(cli::number(false));
+  what(app.add_option("--folder", o.source.folder,
+                      "Of the images' IDX files (default: where they usually are)"),
+       "DIR")
+      ->check(cli::path());
+  what(app.add_option("--reduce", o.source.reduce, "Average squares of N x N pixels of images (default: 1)"),
+       "N")
+      ->check(cli::whole_number(1, 4));
+  model(app.add_option("--blocks", o.architecture.blocks,
+                       "Residual blocks, of images for each resolution (default: 10)"),
+        "N")
       ->check(cli::whole_number(1, 1000));
   model(app.add_option("--hidden", o.architecture.hidden,
-                       "Widths of the layers in each, separated by commas (default: 64,64)"),
+                       "Widths or channels of the layers in each, separated by commas (default: 64,64)"),
         "LIST")
       ->delimiter(',')
       ->check(cli::whole_number(1, 65'536));
@@ -66,35 +83,49 @@ void add_train_options(CLI::App& app, Options& o) {
            "N")
       ->check(cli::whole_number(0, 10'000));
   estimate(app.add_option("--gradient", o.estimator.gradient,
-                          "series (default): through every term; neumann: constant memory"),
+                          "neumann (default): constant memory; series: through every term"),
            "NAME")
       ->check(cli::one_of({"series", "neumann"}));
   training(app.add_option("--steps", o.steps, "Steps of Adam for each model (default: 2000)"), "N")
       ->check(cli::whole_number(1, 10'000'000));
-  training(app.add_option("--batch-size", o.batch_size, "Points a step, all of them new (default: 256)"), "N")
+  training(app.add_option("--batch-size", o.batch_size, "Samples a step (default: 256)"), "N")
       ->check(cli::whole_number(2, 1'000'000));
   training(app.add_option("--learning-rate", o.learning_rate,
                           "Peak of Adam's, to zero along a cosine (default: 0.01)"),
            "X")
       ->check(cli::number(true));
-  training(app.add_option("--test", o.test, "Points held out (default: 10000)"), "N")
+  training(app.add_option("--test", o.test, "Points or images held out (default: 10000 or 1000)"), "N")
       ->check(cli::whole_number(100, 10'000'000));
   cli::add_common_options(app, o.common, "out/flow");
 }
 
-void check(const Options& o) {
+Options resolve(Options o) {
+  const auto points = std::count_if(o.data.begin(), o.data.end(), is_points);
+  if (points != 0 && points != std::ssize(o.data))
+    throw cli::UsageError("--data: points and images need settings of their own, and so a run each");
+  if (o.estimators.empty()) o.estimators = {points ? "exact" : "roulette:0.15:4"};
+  if (o.test == 0) o.test = points ? 10'000 : 1'000;
   for (std::size_t i = 0; i < o.estimators.size(); ++i) {
     parse_estimator(o.estimators[i], o.estimator);
     for (std::size_t k = 0; k < i; ++k)
       if (o.estimators[i] == o.estimators[k])
         throw cli::UsageError(fmt::format("--estimators: '{}' stands there twice", o.estimators[i]));
   }
+  if (o.density == 0.0 && o.classify == 0.0)
+    throw cli::UsageError("--density 0 leaves nothing to learn without --classify");
+  if (o.density == 0.0 && o.estimators.size() > 1)
+    throw cli::UsageError("--density 0 estimates nothing: --estimators makes no difference");
+  if (points && (o.source.reduce != 1 || !o.source.folder.empty()))
+    throw cli::UsageError("--reduce and --folder go with images");
+  return o;
 }
 
 cli::Entries describe(const Options& o) {
   return {{"--data", fmt::format("{}", fmt::join(o.data, ","))},
           {"--estimators", fmt::format("{}", fmt::join(o.estimators, ","))},
+          {"--density", fmt::format("{:g}", o.density)},
           {"--classify", fmt::format("{:g}", o.classify)},
+          {"--reduce", std::to_string(o.source.reduce)},
           {"--blocks", std::to_string(o.architecture.blocks)},
           {"--hidden", fmt::format("{}", fmt::join(o.architecture.hidden, ","))},
           {"--lipschitz", fmt::format("{:g}", o.architecture.lipschitz)},

@@ -6,8 +6,9 @@
 #include <fmt/format.h>
 
 #include <apps/flow/drawing.hpp>
-#include <apps/flow/train.hpp>
+#include <apps/flow/sets.hpp>
 #include <apps/report/format.hpp>
+#include <banach/ops/shape_ops.hpp>
 
 namespace banach::flow {
 namespace {
@@ -44,47 +45,81 @@ report::PictureGrid densities(const Results& results, const std::string& data) {
   return grid;
 }
 
+void add_points(const ModelResult& model, const Findings& found, std::vector<Block>& blocks) {
+  Chart chart =
+      plane("Samples, " + model.name, "They lie where the density is high; gaps show what it leaves out.");
+  chart.series.push_back(series_of("samples", found.samples, Series::Mark::points));
+  chart.note = found.sampled ? "Each found by inverting every block to rounding."
+                             : "Some inversions did not converge.";
+  blocks.push_back(std::move(chart));
+  Chart lines =
+      plane("Interpolations, " + model.name,
+            "Straight lines between pairs of held-out points in z, seen in x: they keep to where data "
+            "lie, and cross gaps fast.");
+  for (std::size_t k = 0; k < found.paths.size(); ++k)
+    lines.series.push_back(series_of(fmt::format("pair {}", k + 1), found.paths[k], Series::Mark::points));
+  blocks.push_back(std::move(lines));
+}
+
+void add_pictures(const ModelResult& model, const Findings& found, std::vector<Block>& blocks) {
+  const auto white = static_cast<double>(model.architecture.levels - 1);
+  if (found.samples.defined())
+    blocks.push_back(draw_images("Samples, " + model.name, "Draws from the normal distribution, inverted.",
+                                 found.samples, 20, white));
+  Vars paths;
+  for (const Tensor& path : found.paths) paths.emplace_back(path);
+  blocks.push_back(draw_images("Interpolations, " + model.name,
+                               "Straight lines between pairs of held-out images in z, seen in x.",
+                               concat(paths, 0).value(), 10, white));
+  blocks.push_back(draw_images("Held-out images, and under them inverse(forward(x)), " + model.name,
+                               "Rounded down to whole grey levels where they were dequantised.",
+                               concat({Var(found.originals), Var(found.restored)}, 0).value(), 20, white));
+}
+
 std::vector<Block> drawn(const Results& results) {
   std::vector<Block> blocks;
   for (std::size_t i = 0; i < results.models.size(); ++i) {
-    Chart chart = plane("Samples, " + results.models[i].name,
-                        "They lie where the density is high; gaps show what it leaves out.");
-    chart.series.push_back(series_of("samples", results.findings[i].samples, Series::Mark::points));
-    chart.note = results.findings[i].sampled ? "Each found by inverting every block to rounding."
-                                             : "Some inversions did not converge.";
-    blocks.push_back(std::move(chart));
-    Chart lines = plane("Interpolations, " + results.models[i].name,
-                        "Straight lines between pairs of held-out points in z, seen in x: they keep to where "
-                        "data lie, and cross gaps fast.");
-    for (std::size_t k = 0; k < results.findings[i].paths.size(); ++k)
-      lines.series.push_back(
-          series_of(fmt::format("pair {}", k + 1), results.findings[i].paths[k], Series::Mark::points));
-    blocks.push_back(std::move(lines));
+    if (!results.models[i].points())
+      add_pictures(results.models[i], results.findings[i], blocks);
+    else if (results.models[i].architecture.weigh)
+      add_points(results.models[i], results.findings[i], blocks);
   }
   return blocks;
 }
 
+Chart curve(const Results& results, const std::string& data, double Probe::*value, Chart chart) {
+  chart.x_label = "step";
+  for (std::size_t i = 0; i < results.models.size(); ++i) {
+    const ModelResult& model = results.models[i];
+    if (model.data != data) continue;
+    Series series{.name = model.estimator};
+    for (const Probe& p : model.probes)
+      if (p.step > 0) {
+        series.x.push_back(static_cast<double>(p.step));
+        series.y.push_back(p.*value);
+      }
+    chart.series.push_back(std::move(series));
+    if (value == &Probe::nats && std::isfinite(results.findings[i].truth) && chart.references.empty())
+      chart.references = {{results.findings[i].truth, "true density"}};
+  }
+  return chart;
+}
+
 std::vector<Block> curves(const Results& results) {
   std::vector<Block> blocks;
+  const Architecture& first = results.models.front().architecture;
   for (const std::string& data : sets_of(results)) {
-    Chart chart{.title = "log p while learning, " + data,
-                .look_for = "How far a model trained by estimates falls behind one trained exactly.",
-                .x_label = "step",
-                .y_label = "nats"};
-    for (std::size_t i = 0; i < results.models.size(); ++i) {
-      const ModelResult& model = results.models[i];
-      if (model.data != data) continue;
-      Series series{.name = model.estimator};
-      for (const Probe& p : model.probes)
-        if (p.step > 0) {
-          series.x.push_back(static_cast<double>(p.step));
-          series.y.push_back(p.nats);
-        }
-      chart.series.push_back(std::move(series));
-      if (std::isfinite(results.findings[i].truth) && chart.references.empty())
-        chart.references = {{results.findings[i].truth, "true density"}};
-    }
-    blocks.push_back(std::move(chart));
+    if (first.weigh)
+      blocks.push_back(
+          curve(results, data, &Probe::nats,
+                {.title = "log p while learning, " + data,
+                 .look_for = "How far a model trained by estimates falls behind one trained exactly.",
+                 .y_label = "nats"}));
+    if (first.classes > 0)
+      blocks.push_back(curve(results, data, &Probe::correct,
+                             {.title = "Labels right while learning, " + data,
+                              .look_for = "What the classifier of z makes of held-out samples.",
+                              .y_label = "share"}));
   }
   return blocks;
 }
@@ -94,11 +129,12 @@ report::Table checks(const Results& results) {
       .title = "There and back",
       .columns = {
           {"model"},
-          {"worst block", "", "max |x - inverse(forward(x))| of one block, over 1,000 held-out points"},
+          {"worst block", "", "max |x - inverse(forward(x))| of one block, over held-out samples"},
           {"network"},
           {"allowed", "", "10 rounding scale product, the product being that of the next column"},
           {"inverse Lipschitz", "",
-           "Product over blocks and norms of the largest ||(I + J)^-1|| at these points"},
+           "Product over the parts of the largest ||(I + J)^-1|| at these samples, of images 1 / (1 - "
+           "||J||)"},
           {"evaluations", "", "Of g, a block and sample"},
           {"layers", "of bound", "Largest norm of a layer over its bound, by 1,000 steps of power iteration"},
           {"certified", "", "Largest product of certain upper bounds over the layers of a block"}}};
@@ -116,7 +152,7 @@ report::Table checks(const Results& results) {
 report::Table estimates(const Results& results) {
   report::Table table{
       .title = "Estimators on the trained models",
-      .caption = "Of log p at 1,000 held-out points, 20 draws each, beside the exact determinant.",
+      .caption = "Of log p at held-out samples, 20 draws each, beside the exact determinant.",
       .columns = {{"model"},
                   {"bias", "nats"},
                   {"standard error", "nats"},
@@ -124,13 +160,24 @@ report::Table estimates(const Results& results) {
                   {"deviation of a draw", "nats"},
                   {"infinite variance", "", "Share of samples and blocks where it is, or may be"}}};
   for (std::size_t i = 0; i < results.models.size(); ++i) {
-    const EstimatorCheck& e = results.findings[i].estimator;
-    if (results.models[i].estimator == "exact") continue;
+    if (results.models[i].estimator == "exact" || !results.findings[i].estimator) continue;
+    const EstimatorCheck& e = *results.findings[i].estimator;
     table.rows.push_back({results.models[i].name, report::format_number(e.bias.value),
                           report::format_number(e.bias.error), report::format_number(e.bound),
                           report::format_number(e.deviation), report::format_percent(e.infinite_variance)});
   }
   return table;
+}
+
+report::KeyFigure key_figure(const ModelResult& model, const Findings& found) {
+  const std::string note = fmt::format("{} parameters, {}", report::format_count(model.parameters),
+                                       report::format_duration(model.seconds()));
+  if (!model.failure.empty()) return {model.name, "diverged", note};
+  if (!model.architecture.weigh)
+    return {"Labels right, " + model.name, report::format_percent(model.last().correct, 2), note};
+  if (model.points())
+    return {"log p, " + model.name, report::format_fixed(found.nats.value, 3), "nats; " + note};
+  return {"Bits a pixel, " + model.name, report::format_fixed(model.bits(found.nats.value), 3), note};
 }
 
 }  // namespace
@@ -151,15 +198,10 @@ report::Page make_page(const Results& results) {
       .kicker = "banach flow train",
       .title = "Densities by invertible residual networks",
       .subtitle =
-          "Blocks x + g(x) with a contraction g carry points to a normal distribution; how much "
+          "Blocks x + g(x) with a contraction g carry samples to a normal distribution; how much "
           "each stretches space is a log-determinant, exact or estimated."};
   for (std::size_t i = 0; i < std::min<std::size_t>(4, results.models.size()); ++i)
-    page.key_figures.push_back(
-        {"log p, " + results.models[i].name,
-         results.models[i].failure.empty() ? report::format_fixed(results.findings[i].nats.value, 3)
-                                           : "diverged",
-         fmt::format("nats; {} parameters, {}", report::format_count(results.models[i].parameters),
-                     report::format_duration(results.models[i].seconds()))});
+    page.key_figures.push_back(key_figure(results.models[i], results.findings[i]));
   for (const ModelResult& model : results.models)
     if (std::find(page.series_order.begin(), page.series_order.end(), model.estimator) ==
         page.series_order.end())
@@ -169,15 +211,16 @@ report::Page make_page(const Results& results) {
                            {report::Text{sentences(results)},
                             cli::page_table(summary_table(results), "At the end of training")}});
   report::Section maps{"Densities", {}, {}};
-  for (const std::string& data : sets_of(results)) maps.blocks.push_back(densities(results, data));
-  page.sections.push_back(std::move(maps));
+  const ModelResult& first = results.models.front();
+  for (const std::string& data : sets_of(results))
+    if (first.points() && first.architecture.weigh) maps.blocks.push_back(densities(results, data));
+  if (!maps.blocks.empty()) page.sections.push_back(std::move(maps));
   page.sections.push_back({"Samples and interpolations", {}, drawn(results)});
   report::Section checked{"Inverses and estimates", {}, {checks(results)}};
   if (report::Table table = estimates(results); !table.rows.empty())
     checked.blocks.push_back(std::move(table));
   page.sections.push_back(std::move(checked));
-  page.sections.push_back(
-      {"While learning", "On held-out points, by the exact determinant.", curves(results)});
+  page.sections.push_back({"While learning", "On held-out samples.", curves(results)});
   page.sections.push_back({"Settings",
                            {},
                            {report::Settings{"Settings", results.settings},

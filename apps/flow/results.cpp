@@ -2,49 +2,50 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
+#include <numbers>
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 #include <apps/cli/json.hpp>
-#include <apps/flow/train.hpp>
+#include <apps/flow/sets.hpp>
 #include <apps/report/format.hpp>
 #include <banach/ops/elementwise.hpp>
+#include <banach/ops/shape_ops.hpp>
 
 namespace banach::flow {
 
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Probe, step, seconds, nats, correct)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Architecture, blocks, hidden, lipschitz, dtype, classes)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Architecture, blocks, hidden, lipschitz, dtype, sample, levels, classes,
+                                   weigh)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(EstimatorSettings, probe, probes, sketch, gradient)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ModelResult, name, data, estimator, architecture, settings, seed,
-                                   parameters, test, probes, failure)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ModelResult, name, data, estimator, architecture, settings, folder, reduce,
+                                   seed, parameters, test, probes, failure)
 
 namespace {
 
 using Json = nlohmann::ordered_json;
+using report::format_fixed;
 using report::format_number;
 
-// z-straight lines between the first held-out points, seen in the data.
-std::vector<Tensor> interpolate(const PointFlow& model, const Tensor& points) {
-  const NoGrad off;
-  constexpr std::int64_t lines = 6, places = 60;
-  const Tensor z = model.forward(Var(points.rows(0, 2 * lines).to(model.dtype()))).y.value();
+// Straight lines in z between pairs of samples, seen in x.
+std::vector<Tensor> interpolate(const FlowModel& model, const Tensor& x, std::int64_t lines,
+                                std::int64_t places) {
+  const Tensor z = model.transform(Var(x.rows(0, 2 * lines).to(model.dtype()))).value();
   std::vector<Tensor> paths;
   for (std::int64_t line = 0; line < lines; ++line) {
-    Tensor way = Tensor::empty({places, 2}, DType::f64);
-    for (std::int64_t i = 0; i < places; ++i)
-      for (std::int64_t k = 0; k < 2; ++k) {
-        const double share = static_cast<double>(i) / static_cast<double>(places - 1);
-        way.mutable_data<double>()[2 * i + k] =
-            (1.0 - share) * z.at(4 * line + k) + share * z.at(4 * line + 2 + k);
-      }
-    paths.push_back(model.inverse(Var(way.to(model.dtype()))).x.value());
+    const Var from(z.rows(2 * line, 2 * line + 1)), to(z.rows(2 * line + 1, 2 * line + 2));
+    Vars way;
+    for (std::int64_t i = 0; i < places; ++i) {
+      const double share = static_cast<double>(i) / static_cast<double>(places - 1);
+      way.push_back((1.0 - share) * from + share * to);
+    }
+    paths.push_back(model.inverse(concat(way, 0)).x.value());
   }
   return paths;
 }
 
-double mass_of(PointFlow& model) {
+double mass_of(FlowModel& model) {
   constexpr std::int64_t side = 256;
   constexpr double reach = 10.0, cell = 2.0 * reach / static_cast<double>(side);
   const Tensor log_p = log_densities(model, grid_points(side, reach));
@@ -53,53 +54,73 @@ double mass_of(PointFlow& model) {
   return sum * cell * cell;
 }
 
+void examine_points(const ModelResult& result, FlowModel& model, const Tensor& x, Findings& found) {
+  found.mass = mass_of(model);
+  found.density = exp(Var(log_densities(model, grid_points(density_side, density_reach)))).value();
+  if (const auto truth = true_log_density(result.data, x)) found.truth = mean_of(*truth).value;
+}
+
 std::string of_likelihood(const Results& results, std::size_t i) {
   const ModelResult& model = results.models[i];
   const Findings& found = results.findings[i];
-  std::string text = fmt::format("{}: {} nats on {} held-out points (standard error {})", model.name,
-                                 report::format_fixed(found.nats.value, 4), report::format_count(model.test),
-                                 format_number(found.nats.error, 2));
+  const std::string held_out =
+      fmt::format("{} held-out {}", report::format_count(model.test), model.points() ? "points" : "images");
+  std::string text = model.name + ": ";
+  if (model.architecture.weigh)
+    text += fmt::format("{} nats on {} (standard error {})",
+                        format_fixed(found.nats.value, model.points() ? 4 : 2), held_out,
+                        format_number(found.nats.error, 2));
+  if (model.architecture.weigh && !model.points())
+    text += fmt::format(", {} +- {} bits a pixel", format_fixed(model.bits(found.nats.value), 4),
+                        format_number(-model.bits(found.nats.error), 2));
   if (std::isfinite(found.truth))
-    text += fmt::format(", where the true density has {}", report::format_fixed(found.truth, 4));
+    text += fmt::format(", where the true density has {}", format_fixed(found.truth, 4));
   if (const Findings* exact = results.exact_of(model.data); exact && exact != &found)
     text += fmt::format("; {} from the model trained with the exact determinant",
-                        report::format_fixed(found.nats.value - exact->nats.value, 4));
-  if (model.architecture.classes > 0)
-    text += fmt::format("; {} of the labels are right", report::format_percent(model.last().correct, 2));
-  text +=
-      fmt::format(". Its density integrates to {} over [-10, 10]^2.", report::format_fixed(found.mass, 4));
+                        format_fixed(found.nats.value - exact->nats.value, 4));
+  if (model.classifies())
+    text += fmt::format("{}{} of the labels of {} are right", model.architecture.weigh ? "; " : "",
+                        report::format_percent(model.last().correct, 2), held_out);
+  text += ".";
+  if (std::isfinite(found.mass))
+    text += fmt::format(" Its density integrates to {} over [-10, 10]^2.", format_fixed(found.mass, 4));
   return text;
 }
 
-std::string of_estimator(const ModelResult& model, const Findings& found) {
-  const EstimatorCheck& e = found.estimator;
-  std::string text =
-      fmt::format("{}: on the trained model the estimate of log p is off by {} +- {} nats in the mean",
-                  model.name, format_number(e.bias.value, 2), format_number(e.bias.error, 2));
-  if (e.bound > 0.0) text += fmt::format(" (at most {} by its bound)", format_number(e.bound));
-  text += fmt::format("; a single draw varies by {}", format_number(e.deviation));
-  if (e.infinite_variance > 0.0)
-    text += fmt::format("; its variance is, or may be, infinite for {} of the samples and blocks",
-                        report::format_percent(e.infinite_variance));
-  return text + ".";
-}
-
-std::string of_inverse(const ModelResult& model, const Findings& found) {
-  const Reconstruction& r = found.reconstruction;
-  std::int64_t all = 0;
-  for (const auto& [status, count] : r.statuses) all += count;
-  const auto converged = r.statuses.find("converged");
-  const std::int64_t failed = all - (converged == r.statuses.end() ? 0 : converged->second);
+std::string of_inverses(const Results& results) {
+  double block = 0, network = 0, layers = 0, certified = 0, bound = 0;
+  std::int64_t all = 0, failed = 0, beyond = 0;
+  for (const Findings& f : results.findings) {
+    block = std::max(block, f.reconstruction.worst_block());
+    network = std::max(network, f.reconstruction.network);
+    beyond += f.reconstruction.network <= f.reconstruction.bound ? 0 : 1;
+    layers = std::max(layers, f.constants.layers);
+    certified = std::max(certified, f.constants.certified);
+    bound = std::max(bound, f.constants.bound);
+    for (const auto& [status, count] : f.reconstruction.statuses) {
+      all += count;
+      failed += status == "converged" ? 0 : count;
+    }
+  }
   return fmt::format(
-      "{}: inverse(forward(x)) is off by {} at most for a block and {} for the network (allowed by rounding: "
-      "{}); of {} inversions {} did not converge. The layers' norms are at most {} of their bounds by "
-      "1,000 steps of power iteration of its own; certified, each g has a constant below {} (c = {}).",
-      model.name, format_number(r.worst_block(), 2), format_number(r.network, 2), format_number(r.bound, 2),
-      report::format_count(all), failed, format_number(found.constants.layers, 6),
-      format_number(found.constants.certified, 6), format_number(found.constants.bound, 6));
+      "inverse(forward(x)) is off by {} at most for a block and {} for a network, {} what rounding allows; "
+      "of "
+      "{} inversions {} did not converge. By 1,000 steps of power iteration of its own no layer's norm "
+      "exceeds "
+      "{} of its bound; certified, every g has a constant below {} (c = {}).",
+      format_number(block, 2), format_number(network, 2), beyond == 0 ? "within" : "in some beyond",
+      report::format_count(all), report::format_count(failed), format_number(layers, 7),
+      format_number(certified, 6), format_number(bound, 6));
 }
 
 }  // namespace
+
+double ModelResult::entries() const {
+  double product = 1.0;
+  for (const std::int64_t extent : architecture.sample) product *= static_cast<double>(extent);
+  return product;
+}
+double ModelResult::bits(double nats) const { return -nats / (entries() * std::numbers::ln2); }
 
 std::string to_text(const ModelResult& model) { return nlohmann::json(model).dump(); }
 
@@ -109,30 +130,41 @@ ModelResult from_text(const std::string& text) {
   return model;
 }
 
-PointFlow restore(const ModelResult& result) {
-  PointFlow model(result.architecture, parse_estimator(result.estimator, result.settings), result.seed);
+FlowModel restore(const ModelResult& result) {
+  FlowModel model(result.architecture, parse_estimator(result.estimator, result.settings), result.seed);
   nn::load_state(model, result.learned);
   return model;
 }
 
+std::unique_ptr<Source> source_of(const ModelResult& result) {
+  return open_source(result.data, {.folder = result.folder, .reduce = result.reduce}, result.seed);
+}
+
 Findings examine(const ModelResult& result) {
-  PointFlow model = restore(result);
-  const Points test = held_out(result);
-  const std::int64_t some = std::min<std::int64_t>(1000, result.test);
-  Findings found{.nats = mean_of(log_densities(model, test.x)),
-                 .truth = std::numeric_limits<double>::quiet_NaN(),
-                 .mass = mass_of(model),
-                 .estimator = check_estimator(model, parse_estimator(result.estimator, result.settings),
-                                              test.x.rows(0, some)),
-                 .reconstruction = reconstruct(model, test.x.rows(0, some)),
-                 .constants = constants_of(model),
-                 .density = exp(Var(log_densities(model, grid_points(density_side, density_reach)))).value()};
-  if (const auto truth = true_log_density(result.data, test.x)) found.truth = mean_of(*truth).value;
+  FlowModel model = restore(result);
+  const Tensor x = source_of(result)->held_out(result.test).x;
+  const bool points = result.points(), weighs = result.architecture.weigh;
+  const Tensor some = x.rows(0, std::min<std::int64_t>(points ? 1000 : 64, x.size(0)));
+  Findings found{.reconstruction = reconstruct(model, some), .constants = constants_of(model)};
+  if (points && weighs) examine_points(result, model, x, found);
+  const NoGrad off;
+  if (weighs) {
+    found.nats = mean_of(log_densities(model, x));
+    if (std::holds_alternative<Exact>(evaluation_estimator(model.entries())))
+      found.estimator =
+          check_estimator(model, parse_estimator(result.estimator, result.settings),
+                          some.rows(0, std::min<std::int64_t>(points ? 1000 : 16, some.size(0))));
+    nn::eval(model);
+    const FlowModel::Inverted drawn = model.sample(points ? 2000 : 40, result.seed);
+    found.samples = drawn.x.value();
+    found.sampled = drawn.converged();
+  }
   nn::eval(model);
-  const PointFlow::Inverted drawn = model.sample(2000, result.seed);
-  found.samples = drawn.x.value();
-  found.sampled = drawn.converged();
-  found.paths = interpolate(model, test.x);
+  found.paths = points ? interpolate(model, x, 6, 60) : interpolate(model, x, 4, 10);
+  if (!points) {
+    found.originals = x.rows(0, 20);
+    found.restored = model.inverse(model.transform(Var(found.originals))).x.value();
+  }
   return found;
 }
 
@@ -149,9 +181,9 @@ std::string metrics_csv(const Results& results) {
       csv += fmt::format("\"{}\",step,{},{},{},,\n", model.name, i + 1, cli::csv_cell(model.steps[i].seconds),
                          cli::csv_cell(model.steps[i].loss));
     for (const Probe& p : model.probes)
-      csv +=
-          fmt::format("\"{}\",probe,{},{},,{},{}\n", model.name, p.step, cli::csv_cell(p.seconds),
-                      cli::csv_cell(p.nats), model.architecture.classes > 0 ? cli::csv_cell(p.correct) : "");
+      csv += fmt::format("\"{}\",probe,{},{},,{},{}\n", model.name, p.step, cli::csv_cell(p.seconds),
+                         model.architecture.weigh ? cli::csv_cell(p.nats) : "",
+                         model.classifies() ? cli::csv_cell(p.correct) : "");
   }
   return csv;
 }
@@ -164,30 +196,35 @@ std::string summary_json(const Results& results) {
   for (std::size_t i = 0; i < results.findings.size(); ++i) {
     const ModelResult& model = results.models[i];
     const Findings& f = results.findings[i];
-    json["models"].push_back({{"model", model.name},
-                              {"parameters", model.parameters},
-                              {"steps", model.steps.size()},
-                              {"seconds", model.seconds()},
-                              {"nats", f.nats.value},
-                              {"nats_error", f.nats.error},
-                              {"true_nats", f.truth},
-                              {"mass", f.mass},
-                              {"correct", model.last().correct},
-                              {"estimator_bias", f.estimator.bias.value},
-                              {"estimator_bias_error", f.estimator.bias.error},
-                              {"estimator_bound", f.estimator.bound},
-                              {"estimator_deviation", f.estimator.deviation},
-                              {"estimator_infinite_variance", f.estimator.infinite_variance},
-                              {"reconstruction_of_blocks", f.reconstruction.blocks},
-                              {"reconstruction", f.reconstruction.network},
-                              {"reconstruction_bound", f.reconstruction.bound},
-                              {"inverse_lipschitz", f.reconstruction.inverse_lipschitz},
-                              {"inversions", f.reconstruction.statuses},
-                              {"lipschitz", f.constants.bound},
-                              {"layers_over_bounds", f.constants.layers},
-                              {"lipschitz_certified", f.constants.certified},
-                              {"failure", model.failure},
-                              {"probes", nlohmann::json(model.probes)}});
+    Json entry{{"model", model.name},
+               {"parameters", model.parameters},
+               {"steps", model.steps.size()},
+               {"seconds", model.seconds()},
+               {"reconstruction_of_blocks", f.reconstruction.blocks},
+               {"reconstruction", f.reconstruction.network},
+               {"reconstruction_bound", f.reconstruction.bound},
+               {"inverse_lipschitz", f.reconstruction.inverse_lipschitz},
+               {"inversions", f.reconstruction.statuses},
+               {"lipschitz", f.constants.bound},
+               {"layers_over_bounds", f.constants.layers},
+               {"lipschitz_certified", f.constants.certified},
+               {"failure", model.failure},
+               {"probes", nlohmann::json(model.probes)}};
+    if (model.architecture.weigh) {
+      entry["nats"] = f.nats.value;
+      entry["nats_error"] = f.nats.error;
+      if (!model.points()) entry["bits_a_pixel"] = model.bits(f.nats.value);
+    }
+    if (std::isfinite(f.truth)) entry["true_nats"] = f.truth;
+    if (std::isfinite(f.mass)) entry["mass"] = f.mass;
+    if (model.classifies()) entry["correct"] = model.last().correct;
+    if (f.estimator)
+      entry["estimator"] = {{"bias", f.estimator->bias.value},
+                            {"bias_error", f.estimator->bias.error},
+                            {"bound", f.estimator->bound},
+                            {"deviation", f.estimator->deviation},
+                            {"infinite_variance", f.estimator->infinite_variance}};
+    json["models"].push_back(std::move(entry));
   }
   return json.dump(2) + "\n";
 }
@@ -195,26 +232,33 @@ std::string summary_json(const Results& results) {
 cli::SummaryTable summary_table(const Results& results) {
   cli::SummaryTable table{
       .head = {{"model"},
-               {"log p", "nats", "Mean over held-out points, by the exact determinant"},
+               {"log p", "nats", "Mean over held-out samples; of points by the exact determinant"},
                {"error", "", "Standard error of that mean"},
+               {"bits a pixel"},
                {"beside exact", "nats", "Difference to the model trained with the exact determinant"},
                {"true", "nats", "Mean of the true log p at these points, where it has a closed form"},
-               {"block there and back", "", "max |x - inverse(forward(x))| of the worst block"},
-               {"network there and back"},
-               {"allowed", "", "Ten times rounding and the product of measured inverse Lipschitz constants"},
+               {"labels right"},
+               {"worst block", "", "max |x - inverse(forward(x))| of a block"},
+               {"network", "", "The same of all of it"},
                {"time"}},
       .rows = {}};
   for (std::size_t i = 0; i < results.findings.size(); ++i) {
     const ModelResult& model = results.models[i];
     const Findings& f = results.findings[i];
     const Findings* exact = results.exact_of(model.data);
-    table.rows.push_back(
-        {model.name, model.failure.empty() ? report::format_fixed(f.nats.value, 4) : "diverged",
-         format_number(f.nats.error, 2),
-         exact && exact != &f ? report::format_fixed(f.nats.value - exact->nats.value, 4) : "-",
-         std::isfinite(f.truth) ? report::format_fixed(f.truth, 4) : "-",
-         format_number(f.reconstruction.worst_block(), 2), format_number(f.reconstruction.network, 2),
-         format_number(f.reconstruction.bound, 2), report::format_duration(model.seconds())});
+    const bool weighs = model.architecture.weigh;
+    table.rows.push_back({model.name,
+                          !model.failure.empty() ? "diverged"
+                          : weighs               ? format_fixed(f.nats.value, model.points() ? 4 : 2)
+                                                 : "-",
+                          weighs ? format_number(f.nats.error, 2) : "-",
+                          weighs && !model.points() ? format_fixed(model.bits(f.nats.value), 4) : "-",
+                          exact && exact != &f ? format_fixed(f.nats.value - exact->nats.value, 4) : "-",
+                          std::isfinite(f.truth) ? format_fixed(f.truth, 4) : "-",
+                          model.classifies() ? report::format_percent(model.last().correct, 2) : "-",
+                          format_number(f.reconstruction.worst_block(), 2),
+                          format_number(f.reconstruction.network, 2),
+                          report::format_duration(model.seconds())});
   }
   return table;
 }
@@ -225,9 +269,8 @@ std::vector<std::string> sentences(const Results& results) {
     const ModelResult& model = results.models[i];
     if (!model.failure.empty()) found.push_back(fmt::format("{} diverged: {}.", model.name, model.failure));
     found.push_back(of_likelihood(results, i));
-    if (model.estimator != "exact") found.push_back(of_estimator(model, results.findings[i]));
-    found.push_back(of_inverse(model, results.findings[i]));
   }
+  found.push_back(of_inverses(results));
   return found;
 }
 

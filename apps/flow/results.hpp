@@ -2,7 +2,10 @@
 // What a run found, as plain numbers: what the files, the table and the page are made of.
 
 #include <cstdint>
+#include <limits>
 #include <map>
+#include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -13,12 +16,12 @@
 
 namespace banach::flow {
 
-/// A look at held-out points.
+/// A look at held-out samples.
 struct Probe {
   std::int64_t step = 0;
   double seconds = 0;  ///< of training up to here, probes not counted
-  double nats = 0;     ///< mean of log p(x), by the exact determinant
-  double correct = 0;  ///< share of the labels, if the model classifies
+  double nats = 0;     ///< mean of log p(x), if the model weighs
+  double correct = 0;  ///< share of the labels, if it classifies
 };
 
 /// A model in training, and all that makes it again.
@@ -26,6 +29,8 @@ struct ModelResult {
   std::string name{}, data{}, estimator{};
   Architecture architecture{};
   EstimatorSettings settings{};
+  std::string folder{};  ///< of images
+  std::int64_t reduce = 1;
   std::uint64_t seed = 0;
   std::int64_t parameters = 0, test = 0;
   std::vector<training::Step> steps{};
@@ -35,6 +40,12 @@ struct ModelResult {
 
   double seconds() const { return training::total_seconds(steps); }
   const Probe& last() const { return probes.back(); }
+  bool points() const { return architecture.levels == 0; }
+  bool classifies() const { return architecture.classes > 0; }
+  /// Entries of a sample.
+  double entries() const;
+  /// -log2 p(x) / entries: of images, whose pixels are whole numbers, bits that a code would take for each.
+  double bits(double nats) const;
 };
 
 std::string to_text(const ModelResult& result);
@@ -42,20 +53,24 @@ std::string to_text(const ModelResult& result);
 ModelResult from_text(const std::string& text);
 
 /// The model as its result has it. Throws FileError if the state does not fit.
-PointFlow restore(const ModelResult& result);
+FlowModel restore(const ModelResult& result);
+/// What it was trained on.
+std::unique_ptr<Source> source_of(const ModelResult& result);
 
 /// What is measured and drawn once a model is trained.
 struct Findings {
-  Mean nats;
-  double truth = 0;  ///< mean of the true log p at the held-out points; NaN if there is no closed form
-  double mass = 0;   ///< of the density over [-10, 10]^2
-  EstimatorCheck estimator;
-  Reconstruction reconstruction;
-  Constants constants;
-  Tensor density;               ///< over [-reach, reach]^2, (side^2)
-  Tensor samples{};             ///< (n, 2)
-  bool sampled = false;         ///< every block was inverted for every sample
-  std::vector<Tensor> paths{};  ///< between held-out points, (m, 2) each
+  Mean nats{};  ///< NaN if the model does not weigh
+  double truth =
+      std::numeric_limits<double>::quiet_NaN();  ///< mean of the true log p, if it has a closed form
+  double mass = std::numeric_limits<double>::quiet_NaN();  ///< of points: of the density over [-10, 10]^2
+  std::optional<EstimatorCheck> estimator{};               ///< where there is an exact determinant beside it
+  Reconstruction reconstruction{};
+  Constants constants{};
+  Tensor density{};                ///< of points, over [-reach, reach]^2: (side^2)
+  Tensor samples{};                ///< drawn from the model, if it weighs
+  bool sampled = false;            ///< every block was inverted for every sample
+  std::vector<Tensor> paths{};     ///< between held-out samples, straight in z
+  Tensor originals{}, restored{};  ///< images, and what inverse(forward(x)) makes of them
 };
 inline constexpr std::int64_t density_side = 160;
 inline constexpr double density_reach = 4.8;

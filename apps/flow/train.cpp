@@ -2,26 +2,25 @@
 
 #include <algorithm>
 #include <chrono>
-#include <limits>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <apps/cli/run.hpp>
 #include <banach/engine/error.hpp>
 #include <banach/engine/tape.hpp>
 #include <banach/nn/clip.hpp>
 #include <banach/nn/optim.hpp>
 #include <banach/nn/schedule.hpp>
+#include <banach/ops/elementwise.hpp>
 #include <banach/ops/loss.hpp>
-#include <banach/ops/ops.hpp>
+#include <banach/ops/reduce.hpp>
 
 namespace banach::flow {
 namespace {
 
 using Clock = std::chrono::steady_clock;
 
-// Streams of points: step k of the training takes number k.
-constexpr std::uint64_t test_stream = ~std::uint64_t{0};
 constexpr std::int64_t looks = 30;
 
 class Learner : public training::Trainee {
@@ -29,7 +28,8 @@ class Learner : public training::Trainee {
   Learner(const Options& options, ModelResult& result)
       : options_(options),
         result_(result),
-        test_(held_out(result)),
+        source_(source_of(result)),
+        test_(source_->held_out(result.test)),
         model_(result.architecture, parse_estimator(result.estimator, result.settings), result.seed),
         parameters_(nn::parameters(model_)),
         adam_(parameters_),
@@ -43,15 +43,10 @@ class Learner : public training::Trainee {
 
   std::string step(std::int64_t step) override {
     const auto start = Clock::now();
-    const Points batch =
-        draw_points(result_.data, options_.batch_size, result_.seed, static_cast<std::uint64_t>(step));
+    const Batch batch = source_->batch(options_.batch_size, static_cast<std::uint64_t>(step));
     const Tape tape;
-    const nn::Transformed at = model_.forward(Var(batch.x.to(model_.dtype())));
-    const Var loss = -mean(model_.log_density(at));
-    const Var joint = options_.classify > 0.0
-                          ? loss + options_.classify * cross_entropy(model_.logits(at.y), Var(batch.labels))
-                          : loss;
-    Vars gradients = nn::grad(joint, parameters_);
+    const Var loss = loss_of(Var(batch.x.to(model_.dtype())), batch.labels);
+    Vars gradients = nn::grad(loss, parameters_);
     result_.failure = training::fault(step, gradients, loss.item());
     if (!result_.failure.empty()) return result_.failure;
     constexpr double longest = 10.0;
@@ -64,60 +59,69 @@ class Learner : public training::Trainee {
   }
 
   void probe(std::int64_t step) override {
-    const std::int64_t most =
-        step == options_.steps ? test_.x.size(0) : std::min<std::int64_t>(2000, test_.x.size(0));
+    const std::int64_t all = test_.x.size(0), few = result_.points() ? 2000 : 200;
+    const std::int64_t most = step == options_.steps ? all : std::min(few, all);
     Probe at{.step = step, .seconds = result_.seconds()};
-    at.nats = mean_of(log_densities(model_, test_.x.rows(0, most))).value;
-    if (result_.architecture.classes > 0)
-      at.correct = accuracy(model_, {test_.x.rows(0, most), test_.labels.rows(0, most)});
+    if (result_.architecture.weigh) at.nats = mean_of(log_densities(model_, test_.x.rows(0, most))).value;
+    if (result_.classifies()) at.correct = accuracy(model_, test_);
     result_.probes.push_back(at);
     result_.learned = nn::state(model_);
   }
 
  private:
+  Var loss_of(const Var& x, const Tensor& labels) const {
+    if (!result_.architecture.weigh) return classification(model_.transform(x), labels);
+    const nn::Transformed at = model_.forward(x);
+    const double unit = result_.points() ? 1.0 : result_.entries();
+    const Var weighed = (-options_.density / unit) * mean(model_.log_density(at));
+    return result_.classifies() ? weighed + classification(at.y, labels) : weighed;
+  }
+  Var classification(const Var& z, const Tensor& labels) const {
+    return options_.classify * cross_entropy(model_.logits(z), Var(labels));
+  }
+
   const Options& options_;
   ModelResult& result_;
-  Points test_;
-  PointFlow model_;
+  std::unique_ptr<Source> source_;
+  Batch test_;
+  FlowModel model_;
   nn::ParameterList parameters_;
   nn::Adam adam_;
   nn::CosineSchedule schedule_;
 };
 
+ModelResult new_result(const Options& options, const std::string& data, const std::string& estimator) {
+  ModelResult result{.name = options.density > 0.0 ? fmt::format("{}, {}", data, estimator) : data,
+                     .data = data,
+                     .estimator = estimator,
+                     .architecture = options.architecture,
+                     .settings = options.estimator,
+                     .folder = options.source.folder,
+                     .reduce = options.source.reduce,
+                     .seed = options.common.seed};
+  const std::unique_ptr<Source> source = source_of(result);
+  const DataKind kind = source->kind();
+  result.architecture.sample = kind.sample;
+  result.architecture.levels = kind.levels;
+  result.architecture.weigh = options.density > 0.0;
+  if (options.classify > 0.0) result.architecture.classes = kind.classes;
+  result.test = source->held_out(options.test).x.size(0);
+  FlowModel model(result.architecture, Exact{}, result.seed);
+  if (model.blocks() == 0)
+    throw cli::UsageError(fmt::format("--reduce {}: leaves images that cannot be squeezed, and so no blocks",
+                                      options.source.reduce));
+  result.parameters = nn::count(nn::parameters(model));
+  return result;
+}
+
 }  // namespace
-
-Points held_out(const ModelResult& model) {
-  return draw_points(model.data, model.test, model.seed, test_stream);
-}
-
-double accuracy(PointFlow& model, const Points& points) {
-  const NoGrad off;
-  nn::eval(model);
-  const Var z = model.forward(Var(points.x.to(model.dtype()))).y;
-  const Tensor said = argmax(model.logits(z), 1).value();
-  nn::train(model);
-  double right = 0.0;
-  for (std::int64_t i = 0; i < said.size(); ++i)
-    right += said.data<std::int64_t>()[i] == points.labels.data<std::int64_t>()[i] ? 1.0 : 0.0;
-  return right / static_cast<double>(said.size());
-}
 
 void train(const Options& options, const training::Place& place, Results& results) {
   std::vector<training::Run::Model> models;
   for (const std::string& data : options.data)
     for (const std::string& estimator : options.estimators) {
-      ModelResult result{.name = fmt::format("{}, {}", data, estimator),
-                         .data = data,
-                         .estimator = estimator,
-                         .architecture = options.architecture,
-                         .settings = options.estimator,
-                         .seed = options.common.seed,
-                         .test = options.test};
-      if (options.classify > 0.0) result.architecture.classes = classes_of(data);
-      PointFlow model(result.architecture, Exact{}, result.seed);
-      result.parameters = nn::count(nn::parameters(model));
-      models.push_back({result.name, options.steps});
-      results.models.push_back(std::move(result));
+      results.models.push_back(new_result(options, data, estimator));
+      models.push_back({results.models.back().name, options.steps});
     }
   const cli::RunNotes notes("flow", describe(options), models.size());
   training::check(notes, place);

@@ -12,19 +12,19 @@ struct UseOptions {
   std::string checkpoint = "out/flow/checkpoint.safetensors";
   std::string model;  ///< empty: the first
   std::string out;
-  std::int64_t count = 2000, grid = 200;
+  std::int64_t count = 1000, grid = 200;
   double reach = 4.8;
   std::uint64_t seed = 0;
   int threads = 0;
 };
 
-/// Draws points, and finds what each was in z.
+/// Draws samples.
 cli::Outcome sample(const UseOptions& options);
-/// log p on a grid.
+/// log p, of points on a grid, of images one by one.
 cli::Outcome density(const UseOptions& options);
 /// There and back, block by block.
-cli::Outcome reconstruct_points(const UseOptions& options);
-/// Labels of held-out points, and their densities.
+cli::Outcome reconstruct_samples(const UseOptions& options);
+/// Labels of held-out samples.
 cli::Outcome classify(const UseOptions& options);
 
 }  // namespace banach::flow

@@ -1,5 +1,6 @@
 #include <apps/flow/drawing.hpp>
 #include <apps/flow/page.hpp>
+#include <apps/flow/sets.hpp>
 #include <apps/flow/train.hpp>
 #include <tests/apps/command.hpp>
 
@@ -8,6 +9,7 @@
 
 #include <apps/cli/run.hpp>
 #include <banach/engine/error.hpp>
+#include <banach/ops/elementwise.hpp>
 #include <banach/ops/reduce.hpp>
 #include <catch2/catch.hpp>
 
@@ -31,7 +33,7 @@ Results train_small(
     const Options& options, const std::string& checkpoint, bool resume = false,
     const std::function<bool()>& stop = [] { return false; }) {
   Results results;
-  train(options, {checkpoint, resume, stop}, results);
+  train(resolve(options), {checkpoint, resume, stop}, results);
   return results;
 }
 
@@ -138,8 +140,8 @@ TEST_CASE("an interrupted flow training goes on to the very same results") {
   // Each model can be had from the checkpoint of all.
   CHECK(load_model(checkpoint, "").name == "moons, exact");
   ModelResult second = load_model(checkpoint, "moons, roulette");
-  PointFlow model = restore(second);
-  const Tensor test = held_out(second).x;
+  FlowModel model = restore(second);
+  const Tensor test = source_of(second)->held_out(second.test).x;
   CHECK(mean_of(log_densities(model, test)).value == second.last().nats);
   CHECK_THROWS_WITH(load_model(checkpoint, "pinwheel, exact"), Contains("moons, exact; moons, roulette"));
 }
@@ -154,8 +156,8 @@ TEST_CASE("what is measured of a trained flow") {
   options.learning_rate = 0.02;
   const Results results = train_small(options, folder / "c");
   CHECK(results.models[0].last().nats > results.models[0].probes.front().nats + 0.2);
-  PointFlow model = restore(results.models[0]);
-  const Tensor x = held_out(results.models[0]).x;
+  FlowModel model = restore(results.models[0]);
+  const Tensor x = source_of(results.models[0])->held_out(120).x;
 
   const Reconstruction r = reconstruct(model, x);
   const double limit = options.architecture.dtype == "f64" ? 1e-12 : 1e-5;
@@ -176,6 +178,79 @@ TEST_CASE("what is measured of a trained flow") {
   CHECK(check.bound == Approx(2 * 2 * (-std::log(0.1) - 0.9 - 0.405 - 0.243)));
   CHECK(check.deviation > std::abs(check.bias.value));
   CHECK(check_estimator(model, Exact{}, x).deviation < 1e-6);
+}
+
+TEST_CASE("images come as whole grey levels, each epoch in an order of its own") {
+  const std::unique_ptr<Source> digits = open_source("digits", {}, 5);
+  const DataKind kind = digits->kind();
+  CHECK(kind.entries() == 64);
+  CHECK(kind.levels == 17);
+  CHECK(kind.classes == 10);
+  const Batch first = digits->batch(100, 0), again = open_source("digits", {}, 5)->batch(100, 0);
+  REQUIRE(first.x.shape() == Shape{100, 1, 8, 8});
+  double most = 0.0;
+  for (std::int64_t i = 0; i < first.x.size(); ++i) {
+    REQUIRE(first.x.at(i) == std::round(first.x.at(i)));
+    most = std::max(most, first.x.at(i));
+    REQUIRE(again.x.at(i) == first.x.at(i));
+  }
+  CHECK(most == 16.0);
+  // An epoch of 14 batches takes 1,400 of the 1,437 images once each; the next one begins anew.
+  double sum = 0.0, other = 0.0;
+  for (std::uint64_t step = 0; step < 14; ++step) {
+    sum += banach::sum(Var(digits->batch(100, step).x)).item();
+    other += banach::sum(Var(digits->batch(100, step + 14).x)).item();
+  }
+  CHECK(other == Approx(sum).epsilon(0.01));
+  CHECK(digits->batch(100, 14).labels.data<std::int64_t>()[0] >= 0);
+  CHECK(digits->held_out(1000).x.size(0) == 360);
+
+  const std::unique_ptr<Source> reduced = open_source("digits", {.reduce = 2}, 5);
+  CHECK(reduced->kind().sample == std::vector<std::int64_t>{1, 4, 4});
+  const Tensor small = reduced->held_out(1).x, whole = digits->held_out(1).x;
+  const double mean = (whole.at(0) + whole.at(1) + whole.at(8) + whole.at(9)) / 4.0;
+  CHECK(std::abs(small.at(0) - mean) <= 0.5);
+  CHECK_THROWS_AS(open_source("digits", {.reduce = 3}, 5), ValueError);
+}
+
+TEST_CASE("a flow of images: log-determinant, inverse, both kinds of training") {
+  const files::Folder folder;
+  Options options;
+  options.data = {"digits"};
+  options.architecture = {.blocks = 1, .hidden = {8}};
+  options.steps = 30;
+  options.batch_size = 50;
+  options.test = 60;
+  options.learning_rate = 0.02;
+  options.classify = 1.0;
+  SECTION("weighs and classifies") {
+    const Results results = train_small(options, folder / "c");
+    const ModelResult& result = results.models[0];
+    CHECK(result.name == "digits, roulette:0.15:4");
+    CHECK(result.bits(result.last().nats) < result.bits(result.probes.front().nats));
+    CHECK(result.bits(result.last().nats) < std::log2(17.0));  // better than knowing nothing
+    CHECK(result.last().correct > 0.5);
+    FlowModel model = restore(result);
+    CHECK(model.blocks() == 1);
+    const Tensor x = source_of(result)->held_out(10).x;
+    const Reconstruction r = reconstruct(model, x);
+    CHECK(r.worst_block() <= 1e-5);
+    CHECK(r.network <= r.bound);
+    CHECK(r.statuses.size() == 1);
+    const Constants constants = constants_of(model);
+    CHECK(constants.layers <= 1.0 + 1e-3);
+    CHECK(constants.layers > 0.2);
+    // Dequantised images come back as the levels that they were.
+    nn::eval(model);
+    const Tensor back = model.inverse(model.transform(Var(x))).x.value();
+    for (std::int64_t i = 0; i < x.size(); ++i) REQUIRE(back.at(i) == x.at(i));
+  }
+  SECTION("only classifies") {
+    options.density = 0.0;
+    const Results results = train_small(options, folder / "c");
+    CHECK(results.models[0].name == "digits");
+    CHECK(results.models[0].last().correct > 0.5);
+  }
 }
 
 TEST_CASE("banach flow: train, then sample, density, classify and reconstruct", "[command]") {
