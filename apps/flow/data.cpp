@@ -22,11 +22,11 @@ class PointSource final : public Source {
   PointSource(std::string set, std::uint64_t seed) : set_(std::move(set)), seed_(seed) {}
 
   DataKind kind() const override { return {.sample = {2}, .classes = classes_of(set_)}; }
-  Batch batch(std::int64_t size, std::uint64_t step) const override { return draw(size, step); }
-  Batch held_out(std::int64_t count) const override { return draw(count, ~std::uint64_t{0}); }
+  Labelled batch(std::int64_t size, std::uint64_t step) const override { return draw(size, step); }
+  Labelled held_out(std::int64_t count) const override { return draw(count, ~std::uint64_t{0}); }
 
  private:
-  Batch draw(std::int64_t count, std::uint64_t stream) const {
+  Labelled draw(std::int64_t count, std::uint64_t stream) const {
     Points points = draw_points(set_, count, seed_, stream);
     return {std::move(points.x), std::move(points.labels)};
   }
@@ -52,7 +52,7 @@ class ImageSource final : public Source {
             .levels = levels_};
   }
 
-  Batch batch(std::int64_t size, std::uint64_t step) const override {
+  Labelled batch(std::int64_t size, std::uint64_t step) const override {
     const std::int64_t n = data_.train.size(), batches = std::max<std::int64_t>(1, n / size),
                        place = static_cast<std::int64_t>(step), epoch = place / batches;
     if (epoch != epoch_) {
@@ -63,12 +63,12 @@ class ImageSource final : public Source {
     return taken(
         data_.train.batch(std::span(order_).subspan(begin, static_cast<std::size_t>(std::min(size, n)))));
   }
-  Batch held_out(std::int64_t count) const override {
+  Labelled held_out(std::int64_t count) const override {
     return taken(data_.test.range(0, std::min(count, data_.test.size())));
   }
 
  private:
-  Batch taken(nn::Minibatch batch) const {
+  Labelled taken(nn::Minibatch batch) const {
     const NoGrad off;
     const Pair window{reduce_, reduce_};
     Tensor x = reduce_ == 1 ? std::move(batch.x) : avg_pool2d(Var(batch.x), {.kernel = window}).value();

@@ -15,7 +15,7 @@ namespace banach::flow {
 std::vector<std::string> data_names();
 bool is_points(const std::string& data);
 
-struct Batch {
+struct Labelled {
   Tensor x;       ///< points (n, 2) f64; images (n, 1, h, w) f32, whole numbers from 0 to levels - 1
   Tensor labels;  ///< (n), i64
 };
@@ -33,9 +33,9 @@ class Source {
   virtual ~Source() = default;
   virtual DataKind kind() const = 0;
   /// Of one step of training. The same for the same step.
-  virtual Batch batch(std::int64_t size, std::uint64_t step) const = 0;
+  virtual Labelled batch(std::int64_t size, std::uint64_t step) const = 0;
   /// So many (or, if there are fewer, all) that no training sees.
-  virtual Batch held_out(std::int64_t count) const = 0;
+  virtual Labelled held_out(std::int64_t count) const = 0;
 };
 
 /// What to open: `reduce` averages squares of so many pixels a side.

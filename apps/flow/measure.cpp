@@ -202,7 +202,7 @@ Tensor labels_by(FlowModel& model, const Tensor& x) {
   return result;
 }
 
-double accuracy(FlowModel& model, const Batch& batch) {
+double accuracy(FlowModel& model, const Labelled& batch) {
   const Tensor said = labels_by(model, batch.x);
   double right = 0.0;
   for (std::int64_t i = 0; i < said.size(); ++i)

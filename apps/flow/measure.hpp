@@ -14,7 +14,7 @@ namespace banach::flow {
 /// log p of each sample of x, in evaluation, some at a time: (n), f64.
 Tensor log_densities(FlowModel& model, const Tensor& x);
 /// Share of the labels that the model's classifier says.
-double accuracy(FlowModel& model, const Batch& batch);
+double accuracy(FlowModel& model, const Labelled& batch);
 /// The labels that it says, (n), i64.
 Tensor labels_by(FlowModel& model, const Tensor& x);
 

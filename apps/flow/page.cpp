@@ -87,19 +87,19 @@ std::vector<Block> drawn(const Results& results) {
   return blocks;
 }
 
-Chart curve(const Results& results, const std::string& data, double Probe::*value, Chart chart) {
+Chart curve(const Results& results, const std::string& data, double Look::*value, Chart chart) {
   chart.x_label = "step";
   for (std::size_t i = 0; i < results.models.size(); ++i) {
     const ModelResult& model = results.models[i];
     if (model.data != data) continue;
     Series series{.name = model.estimator};
-    for (const Probe& p : model.probes)
+    for (const Look& p : model.probes)
       if (p.step > 0) {
         series.x.push_back(static_cast<double>(p.step));
         series.y.push_back(p.*value);
       }
     chart.series.push_back(std::move(series));
-    if (value == &Probe::nats && std::isfinite(results.findings[i].truth) && chart.references.empty())
+    if (value == &Look::nats && std::isfinite(results.findings[i].truth) && chart.references.empty())
       chart.references = {{results.findings[i].truth, "true density"}};
   }
   return chart;
@@ -111,12 +111,12 @@ std::vector<Block> curves(const Results& results) {
   for (const std::string& data : sets_of(results)) {
     if (first.weigh)
       blocks.push_back(
-          curve(results, data, &Probe::nats,
+          curve(results, data, &Look::nats,
                 {.title = "log p while learning, " + data,
                  .look_for = "How far a model trained by estimates falls behind one trained exactly.",
                  .y_label = "nats"}));
     if (first.classes > 0)
-      blocks.push_back(curve(results, data, &Probe::correct,
+      blocks.push_back(curve(results, data, &Look::correct,
                              {.title = "Labels right while learning, " + data,
                               .look_for = "What the classifier of z makes of held-out samples.",
                               .y_label = "share"}));

@@ -15,7 +15,7 @@
 
 namespace banach::flow {
 
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Probe, step, seconds, nats, correct)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Look, step, seconds, nats, correct)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Architecture, blocks, hidden, lipschitz, dtype, sample, levels, classes,
                                    weigh)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(EstimatorSettings, probe, probes, sketch, gradient)
@@ -107,7 +107,7 @@ std::string of_inverses(const Results& results) {
       "of "
       "{} inversions {} did not converge. By 1,000 steps of power iteration of its own no layer's norm "
       "exceeds "
-      "{} of its bound; certified, every g has a constant below {} (c = {}).",
+      "{} of its bound; the product of the layers' certain upper bounds is at most {} (c = {}).",
       format_number(block, 2), format_number(network, 2), beyond == 0 ? "within" : "in some beyond",
       report::format_count(all), report::format_count(failed), format_number(layers, 7),
       format_number(certified, 6), format_number(bound, 6));
@@ -180,7 +180,7 @@ std::string metrics_csv(const Results& results) {
     for (std::size_t i = 0; i < model.steps.size(); ++i)
       csv += fmt::format("\"{}\",step,{},{},{},,\n", model.name, i + 1, cli::csv_cell(model.steps[i].seconds),
                          cli::csv_cell(model.steps[i].loss));
-    for (const Probe& p : model.probes)
+    for (const Look& p : model.probes)
       csv += fmt::format("\"{}\",probe,{},{},,{},{}\n", model.name, p.step, cli::csv_cell(p.seconds),
                          model.architecture.weigh ? cli::csv_cell(p.nats) : "",
                          model.classifies() ? cli::csv_cell(p.correct) : "");
@@ -259,6 +259,13 @@ cli::SummaryTable summary_table(const Results& results) {
                           format_number(f.reconstruction.worst_block(), 2),
                           format_number(f.reconstruction.network, 2),
                           report::format_duration(model.seconds())});
+  }
+  // What no model of this run has is left out.
+  for (std::size_t k = table.head.size(); k-- > 0;) {
+    const auto missing = [&](const auto& row) { return row[k] == "-"; };
+    if (!std::all_of(table.rows.begin(), table.rows.end(), missing)) continue;
+    table.head.erase(table.head.begin() + static_cast<std::ptrdiff_t>(k));
+    for (auto& row : table.rows) row.erase(row.begin() + static_cast<std::ptrdiff_t>(k));
   }
   return table;
 }

@@ -17,7 +17,7 @@
 namespace banach::flow {
 
 /// A look at held-out samples.
-struct Probe {
+struct Look {
   std::int64_t step = 0;
   double seconds = 0;  ///< of training up to here, probes not counted
   double nats = 0;     ///< mean of log p(x), if the model weighs
@@ -34,12 +34,12 @@ struct ModelResult {
   std::uint64_t seed = 0;
   std::int64_t parameters = 0, test = 0;
   std::vector<training::Step> steps{};
-  std::vector<Probe> probes{};
+  std::vector<Look> probes{};
   std::string failure{};                    ///< why training stopped before its end, if it did
   std::map<std::string, Tensor> learned{};  ///< the state of the model
 
   double seconds() const { return training::total_seconds(steps); }
-  const Probe& last() const { return probes.back(); }
+  const Look& last() const { return probes.back(); }
   bool points() const { return architecture.levels == 0; }
   bool classifies() const { return architecture.classes > 0; }
   /// Entries of a sample.

@@ -43,7 +43,7 @@ class Learner : public training::Trainee {
 
   std::string step(std::int64_t step) override {
     const auto start = Clock::now();
-    const Batch batch = source_->batch(options_.batch_size, static_cast<std::uint64_t>(step));
+    const Labelled batch = source_->batch(options_.batch_size, static_cast<std::uint64_t>(step));
     const Tape tape;
     const Var loss = loss_of(Var(batch.x.to(model_.dtype())), batch.labels);
     Vars gradients = nn::grad(loss, parameters_);
@@ -61,7 +61,7 @@ class Learner : public training::Trainee {
   void probe(std::int64_t step) override {
     const std::int64_t all = test_.x.size(0), few = result_.points() ? 2000 : 200;
     const std::int64_t most = step == options_.steps ? all : std::min(few, all);
-    Probe at{.step = step, .seconds = result_.seconds()};
+    Look at{.step = step, .seconds = result_.seconds()};
     if (result_.architecture.weigh) at.nats = mean_of(log_densities(model_, test_.x.rows(0, most))).value;
     if (result_.classifies()) at.correct = accuracy(model_, test_);
     result_.probes.push_back(at);
@@ -83,7 +83,7 @@ class Learner : public training::Trainee {
   const Options& options_;
   ModelResult& result_;
   std::unique_ptr<Source> source_;
-  Batch test_;
+  Labelled test_;
   FlowModel model_;
   nn::ParameterList parameters_;
   nn::Adam adam_;

@@ -145,7 +145,7 @@ cli::Outcome density_of_points(const UseOptions& options, const ModelResult& res
 }
 
 cli::Outcome density_of_images(const ModelResult& result, FlowModel& model) {
-  const Batch test = source_of(result)->held_out(result.test);
+  const Labelled test = source_of(result)->held_out(result.test);
   const Tensor log_p = log_densities(model, test.x);
   const Mean nats = mean_of(log_p);
   std::vector<std::int64_t> order(static_cast<std::size_t>(log_p.size()));
@@ -247,7 +247,7 @@ cli::Outcome classify(const UseOptions& options) {
   if (!result.classifies())
     fail<FileError>("flow", result.name + " does not classify: train it with --classify 1");
   FlowModel model = restore(result);
-  const Batch batch = source_of(result)->held_out(options.count);
+  const Labelled batch = source_of(result)->held_out(options.count);
   const Tensor given = labels_by(model, batch.x);
   const std::int64_t n = batch.x.size(0);
   const auto classes = static_cast<std::size_t>(result.architecture.classes);

@@ -186,7 +186,7 @@ TEST_CASE("images come as whole grey levels, each epoch in an order of its own")
   CHECK(kind.entries() == 64);
   CHECK(kind.levels == 17);
   CHECK(kind.classes == 10);
-  const Batch first = digits->batch(100, 0), again = open_source("digits", {}, 5)->batch(100, 0);
+  const Labelled first = digits->batch(100, 0), again = open_source("digits", {}, 5)->batch(100, 0);
   REQUIRE(first.x.shape() == Shape{100, 1, 8, 8});
   double most = 0.0;
   for (std::int64_t i = 0; i < first.x.size(); ++i) {
@@ -205,12 +205,12 @@ TEST_CASE("images come as whole grey levels, each epoch in an order of its own")
   CHECK(digits->batch(100, 14).labels.data<std::int64_t>()[0] >= 0);
   CHECK(digits->held_out(1000).x.size(0) == 360);
 
-  const std::unique_ptr<Source> reduced = open_source("digits", {.reduce = 2}, 5);
+  const std::unique_ptr<Source> reduced = open_source("digits", {.folder = {}, .reduce = 2}, 5);
   CHECK(reduced->kind().sample == std::vector<std::int64_t>{1, 4, 4});
   const Tensor small = reduced->held_out(1).x, whole = digits->held_out(1).x;
   const double mean = (whole.at(0) + whole.at(1) + whole.at(8) + whole.at(9)) / 4.0;
   CHECK(std::abs(small.at(0) - mean) <= 0.5);
-  CHECK_THROWS_AS(open_source("digits", {.reduce = 3}, 5), ValueError);
+  CHECK_THROWS_AS(open_source("digits", {.folder = {}, .reduce = 3}, 5), ValueError);
 }
 
 TEST_CASE("a flow of images: log-determinant, inverse, both kinds of training") {
