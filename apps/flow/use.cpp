@@ -252,7 +252,13 @@ cli::Outcome classify(const UseOptions& options) {
   const std::int64_t n = batch.x.size(0);
   const auto classes = static_cast<std::size_t>(result.architecture.classes);
   std::vector<std::vector<std::int64_t>> confusion(classes, std::vector<std::int64_t>(classes));
-  std::vector<Series> groups(classes);
+  report::Chart said_chart =
+                    plane("What the classifier says", "Held-out points, coloured by the label they get."),
+                true_chart = plane("What they are", "The same points by their true labels.");
+  for (report::Chart* chart : {&said_chart, &true_chart})
+    for (std::size_t k = 0; k < classes; ++k)
+      chart->series.push_back({.name = fmt::format("class {}", k), .mark = Series::Mark::points});
+  Vars wrong;
   std::string csv = "sample,label,given\n";
   double right = 0.0;
   for (std::int64_t i = 0; i < n; ++i) {
@@ -261,9 +267,12 @@ cli::Outcome classify(const UseOptions& options) {
     right += label == guess ? 1.0 : 0.0;
     ++confusion[label][guess];
     csv += fmt::format("{},{},{}\n", i, label, guess);
+    if (label != guess) wrong.emplace_back(batch.x.rows(i, i + 1));
     if (!result.points()) continue;
-    groups[guess].x.push_back(batch.x.at(2 * i));
-    groups[guess].y.push_back(batch.x.at(2 * i + 1));
+    for (Series* series : {&said_chart.series[guess], &true_chart.series[label]}) {
+      series->x.push_back(batch.x.at(2 * i));
+      series->y.push_back(batch.x.at(2 * i + 1));
+    }
   }
   const double correct = right / static_cast<double>(n);
   Said said{.command = "classify",
@@ -280,14 +289,12 @@ cli::Outcome classify(const UseOptions& options) {
     said.summary["nats"] = nats.value;
   }
   if (result.points()) {
-    report::Chart chart =
-        plane("What the classifier says", "Held-out points, coloured by the label they get.");
-    for (std::size_t k = 0; k < classes; ++k) {
-      groups[k].name = fmt::format("class {}", k);
-      groups[k].mark = Series::Mark::points;
-      chart.series.push_back(std::move(groups[k]));
-    }
-    said.blocks.emplace_back(std::move(chart));
+    said.blocks.emplace_back(std::move(said_chart));
+    said.blocks.emplace_back(std::move(true_chart));
+  } else if (!wrong.empty()) {
+    wrong.resize(std::min<std::size_t>(wrong.size(), shown));
+    said.blocks.emplace_back(
+        draw_images("Images that get a wrong label", {}, concat(wrong, 0).value(), 20, white(result)));
   }
   report::Table table{.title = "True labels (rows) and given ones", .columns = {{"label"}}};
   for (std::size_t k = 0; k < classes; ++k) {
