@@ -4,35 +4,25 @@
 #include <memory>
 
 #include <CLI/CLI.hpp>
-#include <fmt/format.h>
 
 #include <apps/cli/check.hpp>
-#include <apps/cli/environment.hpp>
-#include <apps/cli/interrupt.hpp>
 #include <apps/cli/output.hpp>
 #include <apps/flow/page.hpp>
 #include <apps/flow/train.hpp>
 #include <apps/flow/use.hpp>
-#include <banach/engine/error.hpp>
+#include <apps/training/command.hpp>
 
 namespace banach::flow {
 namespace {
 
 void learn(const Options& given) {
   const Options options = resolve(given);
-  const cli::OutputFolder folder = training::folder_of(options.common, "out/flow");
-  const cli::Interrupt interrupt;
-  Results results;
-  results.environment = cli::environment();
-  train(options, training::place_of(folder, options.common, interrupt), results);
-  for (const ModelResult& model : results.models) results.findings.push_back(examine(model));
-  cli::conclude(folder, {.summary_json = summary_json(results),
-                         .metrics_csv = metrics_csv(results),
-                         .page = make_page(results),
-                         .table = cli::text_table(summary_table(results)),
-                         .sentences = sentences(results)});
-  for (const ModelResult& model : results.models)
-    if (!model.failure.empty()) throw Error(fmt::format("{} diverged", model.name));
+  training::carry_out(options.common, "out/flow", &Results::models,
+                      [&](const training::Place& place, Results& results) {
+                        train(options, place, results);
+                        for (const ModelResult& model : results.models)
+                          results.examined.push_back(examine(model));
+                      });
 }
 
 /// sample, density, reconstruct or classify.

@@ -40,12 +40,12 @@ report::PictureGrid densities(const Results& results, const std::string& data) {
     if (results.models[i].data == data)
       grid.pictures.push_back(
           draw_heat_map(results.models[i].estimator,
-                        fmt::format("{} nats", report::format_fixed(results.findings[i].nats.value, 3)),
-                        results.findings[i].density, density_side, most));
+                        fmt::format("{} nats", report::format_fixed(results.examined[i].nats.value, 3)),
+                        results.examined[i].density, density_side, most));
   return grid;
 }
 
-void add_points(const ModelResult& model, const Findings& found, std::vector<Block>& blocks) {
+void add_points(const ModelResult& model, const Examined& found, std::vector<Block>& blocks) {
   Chart chart =
       plane("Samples, " + model.name, "They lie where the density is high; gaps show what it leaves out.");
   chart.series.push_back(series_of("samples", found.samples, Series::Mark::points));
@@ -61,7 +61,7 @@ void add_points(const ModelResult& model, const Findings& found, std::vector<Blo
   blocks.push_back(std::move(lines));
 }
 
-void add_pictures(const ModelResult& model, const Findings& found, std::vector<Block>& blocks) {
+void add_pictures(const ModelResult& model, const Examined& found, std::vector<Block>& blocks) {
   const auto white = static_cast<double>(model.architecture.levels - 1);
   if (found.samples.defined())
     blocks.push_back(draw_images("Samples, " + model.name, "Draws from the normal distribution, inverted.",
@@ -80,9 +80,9 @@ std::vector<Block> drawn(const Results& results) {
   std::vector<Block> blocks;
   for (std::size_t i = 0; i < results.models.size(); ++i) {
     if (!results.models[i].points())
-      add_pictures(results.models[i], results.findings[i], blocks);
+      add_pictures(results.models[i], results.examined[i], blocks);
     else if (results.models[i].architecture.weigh)
-      add_points(results.models[i], results.findings[i], blocks);
+      add_points(results.models[i], results.examined[i], blocks);
   }
   return blocks;
 }
@@ -99,8 +99,8 @@ Chart curve(const Results& results, const std::string& data, double Look::*value
         series.y.push_back(p.*value);
       }
     chart.series.push_back(std::move(series));
-    if (value == &Look::nats && std::isfinite(results.findings[i].truth) && chart.references.empty())
-      chart.references = {{results.findings[i].truth, "true density"}};
+    if (value == &Look::nats && std::isfinite(results.examined[i].truth) && chart.references.empty())
+      chart.references = {{results.examined[i].truth, "true density"}};
   }
   return chart;
 }
@@ -139,8 +139,8 @@ report::Table checks(const Results& results) {
           {"layers", "of bound", "Largest norm of a layer over its bound, by 1,000 steps of power iteration"},
           {"certified", "", "Largest product of certain upper bounds over the layers of a block"}}};
   for (std::size_t i = 0; i < results.models.size(); ++i) {
-    const Reconstruction& r = results.findings[i].reconstruction;
-    const Constants& c = results.findings[i].constants;
+    const Reconstruction& r = results.examined[i].reconstruction;
+    const Constants& c = results.examined[i].constants;
     const auto number = [](double x) { return report::format_number(x); };
     table.rows.push_back({results.models[i].name, number(r.worst_block()), number(r.network), number(r.bound),
                           number(r.inverse_lipschitz), report::format_fixed(r.evaluations, 1),
@@ -160,8 +160,8 @@ report::Table estimates(const Results& results) {
                   {"deviation of a draw", "nats"},
                   {"infinite variance", "", "Share of samples and blocks where it is, or may be"}}};
   for (std::size_t i = 0; i < results.models.size(); ++i) {
-    if (results.models[i].estimator == "exact" || !results.findings[i].estimator) continue;
-    const EstimatorCheck& e = *results.findings[i].estimator;
+    if (results.models[i].estimator == "exact" || !results.examined[i].estimator) continue;
+    const EstimatorCheck& e = *results.examined[i].estimator;
     table.rows.push_back({results.models[i].name, report::format_number(e.bias.value),
                           report::format_number(e.bias.error), report::format_number(e.bound),
                           report::format_number(e.deviation), report::format_percent(e.infinite_variance)});
@@ -169,7 +169,7 @@ report::Table estimates(const Results& results) {
   return table;
 }
 
-report::KeyFigure key_figure(const ModelResult& model, const Findings& found) {
+report::KeyFigure key_figure(const ModelResult& model, const Examined& found) {
   const std::string note = fmt::format("{} parameters, {}", report::format_count(model.parameters),
                                        report::format_duration(model.seconds()));
   if (!model.failure.empty()) return {model.name, "diverged", note};
@@ -201,15 +201,15 @@ report::Page make_page(const Results& results) {
           "Blocks x + g(x) with a contraction g carry samples to a normal distribution; how much "
           "each stretches space is a log-determinant, exact or estimated."};
   for (std::size_t i = 0; i < std::min<std::size_t>(4, results.models.size()); ++i)
-    page.key_figures.push_back(key_figure(results.models[i], results.findings[i]));
+    page.key_figures.push_back(key_figure(results.models[i], results.examined[i]));
   for (const ModelResult& model : results.models)
     if (std::find(page.series_order.begin(), page.series_order.end(), model.estimator) ==
         page.series_order.end())
       page.series_order.push_back(model.estimator);
-  page.sections.push_back({"What was found",
-                           {},
-                           {report::Text{sentences(results)},
-                            cli::page_table(summary_table(results), "At the end of training")}});
+  page.sections.push_back(
+      {"What was found",
+       {},
+       {report::Text{findings(results)}, cli::page_table(summary_table(results), "At the end of training")}});
   report::Section maps{"Densities", {}, {}};
   const ModelResult& first = results.models.front();
   for (const std::string& data : sets_of(results))

@@ -10,6 +10,7 @@
 #include <apps/cli/json.hpp>
 #include <apps/flow/sets.hpp>
 #include <apps/report/format.hpp>
+#include <apps/training/tally.hpp>
 #include <banach/ops/elementwise.hpp>
 #include <banach/ops/shape_ops.hpp>
 
@@ -54,7 +55,7 @@ double mass_of(FlowModel& model) {
   return sum * cell * cell;
 }
 
-void examine_points(const ModelResult& result, FlowModel& model, const Tensor& x, Findings& found) {
+void examine_points(const ModelResult& result, FlowModel& model, const Tensor& x, Examined& found) {
   found.mass = mass_of(model);
   found.density = exp(Var(log_densities(model, grid_points(density_side, density_reach)))).value();
   if (const auto truth = true_log_density(result.data, x)) found.truth = mean_of(*truth).value;
@@ -62,7 +63,7 @@ void examine_points(const ModelResult& result, FlowModel& model, const Tensor& x
 
 std::string of_likelihood(const Results& results, std::size_t i) {
   const ModelResult& model = results.models[i];
-  const Findings& found = results.findings[i];
+  const Examined& found = results.examined[i];
   const std::string held_out =
       fmt::format("{} held-out {}", report::format_count(model.test), model.points() ? "points" : "images");
   std::string text = model.name + ": ";
@@ -75,7 +76,7 @@ std::string of_likelihood(const Results& results, std::size_t i) {
                         format_number(-model.bits(found.nats.error), 2));
   if (std::isfinite(found.truth))
     text += fmt::format(", where the true density has {}", format_fixed(found.truth, 4));
-  if (const Findings* exact = results.exact_of(model.data); exact && exact != &found)
+  if (const Examined* exact = results.exact_of(model.data); exact && exact != &found)
     text += fmt::format("; {} from the model trained with the exact determinant",
                         format_fixed(found.nats.value - exact->nats.value, 4));
   if (model.classifies())
@@ -90,17 +91,16 @@ std::string of_likelihood(const Results& results, std::size_t i) {
 std::string of_inverses(const Results& results) {
   double block = 0, network = 0, layers = 0, certified = 0, bound = 0;
   std::int64_t all = 0, failed = 0, beyond = 0;
-  for (const Findings& f : results.findings) {
+  for (const Examined& f : results.examined) {
     block = std::max(block, f.reconstruction.worst_block());
     network = std::max(network, f.reconstruction.network);
     beyond += f.reconstruction.network <= f.reconstruction.bound ? 0 : 1;
     layers = std::max(layers, f.constants.layers);
     certified = std::max(certified, f.constants.certified);
     bound = std::max(bound, f.constants.bound);
-    for (const auto& [status, count] : f.reconstruction.statuses) {
-      all += count;
-      failed += status == "converged" ? 0 : count;
-    }
+    all += training::total(f.reconstruction.statuses);
+    failed += training::total(f.reconstruction.statuses) -
+              training::count_of(f.reconstruction.statuses, "converged");
   }
   return fmt::format(
       "inverse(forward(x)) is off by {} at most for a block and {} for a network, {} what rounding allows; "
@@ -140,12 +140,12 @@ std::unique_ptr<Source> source_of(const ModelResult& result) {
   return open_source(result.data, {.folder = result.folder, .reduce = result.reduce}, result.seed);
 }
 
-Findings examine(const ModelResult& result) {
+Examined examine(const ModelResult& result) {
   FlowModel model = restore(result);
   const Tensor x = source_of(result)->held_out(result.test).x;
   const bool points = result.points(), weighs = result.architecture.weigh;
   const Tensor some = x.rows(0, std::min<std::int64_t>(points ? 1000 : 64, x.size(0)));
-  Findings found{.reconstruction = reconstruct(model, some), .constants = constants_of(model)};
+  Examined found{.reconstruction = reconstruct(model, some), .constants = constants_of(model)};
   if (points && weighs) examine_points(result, model, x, found);
   const NoGrad off;
   if (weighs) {
@@ -168,9 +168,9 @@ Findings examine(const ModelResult& result) {
   return found;
 }
 
-const Findings* Results::exact_of(const std::string& data) const {
-  for (std::size_t i = 0; i < findings.size(); ++i)
-    if (models[i].data == data && models[i].estimator == "exact") return &findings[i];
+const Examined* Results::exact_of(const std::string& data) const {
+  for (std::size_t i = 0; i < examined.size(); ++i)
+    if (models[i].data == data && models[i].estimator == "exact") return &examined[i];
   return nullptr;
 }
 
@@ -191,11 +191,11 @@ std::string metrics_csv(const Results& results) {
 std::string summary_json(const Results& results) {
   Json json{{"settings", cli::object_of(results.settings)},
             {"environment", cli::object_of(results.environment)},
-            {"findings", sentences(results)},
+            {"findings", findings(results)},
             {"models", Json::array()}};
-  for (std::size_t i = 0; i < results.findings.size(); ++i) {
+  for (std::size_t i = 0; i < results.examined.size(); ++i) {
     const ModelResult& model = results.models[i];
-    const Findings& f = results.findings[i];
+    const Examined& f = results.examined[i];
     Json entry{{"model", model.name},
                {"parameters", model.parameters},
                {"steps", model.steps.size()},
@@ -242,10 +242,10 @@ cli::SummaryTable summary_table(const Results& results) {
                {"network", "", "The same of all of it"},
                {"time"}},
       .rows = {}};
-  for (std::size_t i = 0; i < results.findings.size(); ++i) {
+  for (std::size_t i = 0; i < results.examined.size(); ++i) {
     const ModelResult& model = results.models[i];
-    const Findings& f = results.findings[i];
-    const Findings* exact = results.exact_of(model.data);
+    const Examined& f = results.examined[i];
+    const Examined* exact = results.exact_of(model.data);
     const bool weighs = model.architecture.weigh;
     table.rows.push_back({model.name,
                           !model.failure.empty() ? "diverged"
@@ -270,9 +270,9 @@ cli::SummaryTable summary_table(const Results& results) {
   return table;
 }
 
-std::vector<std::string> sentences(const Results& results) {
+std::vector<std::string> findings(const Results& results) {
   std::vector<std::string> found;
-  for (std::size_t i = 0; i < results.findings.size(); ++i) {
+  for (std::size_t i = 0; i < results.examined.size(); ++i) {
     const ModelResult& model = results.models[i];
     if (!model.failure.empty()) found.push_back(fmt::format("{} diverged: {}.", model.name, model.failure));
     found.push_back(of_likelihood(results, i));

@@ -58,7 +58,7 @@ FlowModel restore(const ModelResult& result);
 std::unique_ptr<Source> source_of(const ModelResult& result);
 
 /// What is measured and drawn once a model is trained.
-struct Findings {
+struct Examined {
   Mean nats{};  ///< NaN if the model does not weigh
   double truth =
       std::numeric_limits<double>::quiet_NaN();  ///< mean of the true log p, if it has a closed form
@@ -75,20 +75,21 @@ struct Findings {
 inline constexpr std::int64_t density_side = 160;
 inline constexpr double density_reach = 4.8;
 
-Findings examine(const ModelResult& result);
+Examined examine(const ModelResult& result);
 
 struct Results {
   cli::Entries settings, environment;
   std::vector<ModelResult> models;
-  std::vector<Findings> findings;  ///< one a model
+  std::vector<Examined> examined;  ///< one a model
 
   /// Of the model of the same set by the exact determinant; null if there is none.
-  const Findings* exact_of(const std::string& data) const;
+  const Examined* exact_of(const std::string& data) const;
 };
 
 std::string metrics_csv(const Results& results);
 std::string summary_json(const Results& results);
 cli::SummaryTable summary_table(const Results& results);
-std::vector<std::string> sentences(const Results& results);
+/// What the numbers say, in sentences.
+std::vector<std::string> findings(const Results& results);
 
 }  // namespace banach::flow

@@ -11,6 +11,7 @@
 #include <apps/flow/page.hpp>
 #include <apps/flow/train.hpp>
 #include <apps/report/format.hpp>
+#include <apps/training/tally.hpp>
 #include <banach/engine/error.hpp>
 #include <banach/ops/elementwise.hpp>
 #include <banach/ops/shape_ops.hpp>
@@ -43,13 +44,6 @@ cli::Outcome outcome(const ModelResult& model, Said said) {
           .metrics_csv = std::move(said.csv),
           .page = std::move(page),
           .sentences = std::move(said.sentences)};
-}
-
-std::string tell(const training::Tally& statuses) {
-  std::string text;
-  for (const auto& [status, count] : statuses)
-    text += fmt::format("{}{} {}", text.empty() ? "" : ", ", report::format_count(count), status);
-  return text;
 }
 
 void check_weighs(const ModelResult& model) {
@@ -92,7 +86,8 @@ cli::Outcome sample(const UseOptions& options) {
       .command = "sample",
       .title = "Drawn by a flow",
       .sentences = {fmt::format("{} samples, drawn by inverting {} blocks: {}.",
-                                report::format_count(options.count), model.blocks(), tell(statuses)),
+                                report::format_count(options.count), model.blocks(),
+                                training::in_words(statuses, "none")),
                     fmt::format("Their mean log p is {} +- {} nats: minus this is the model's entropy.",
                                 report::format_fixed(nats.value, 3), report::format_number(nats.error, 2))},
       .summary = {{"count", options.count}, {"inversions", statuses}, {"mean_log_density", nats.value}},
@@ -221,7 +216,7 @@ cli::Outcome reconstruct_samples(const UseOptions& options) {
                        report::format_number(r.bound, 2), report::format_number(r.scale),
                        report::format_number(r.inverse_lipschitz)),
            fmt::format("The worst block is off by {}. Inversions: {}; {} evaluations of g each, in the mean.",
-                       report::format_number(r.worst_block(), 2), tell(r.statuses),
+                       report::format_number(r.worst_block(), 2), training::in_words(r.statuses, "none"),
                        report::format_fixed(r.evaluations, 1))},
       .blocks = {std::move(chart)},
       .summary = {{"count", x.size(0)},
