@@ -26,8 +26,8 @@ void add_train_options(CLI::App& app, Options& o) {
       app.add_option_function<std::string>(
           "--data",
           [&o](const std::string& list) { o.data = cli::split_choices("--data", "set", list, data_names()); },
-          fmt::format("Out of, separated by commas: {}\n(default: 8-gaussians)",
-                      fmt::join(data_names(), ", "))),
+          "Out of, separated by commas (default: 8-gaussians); points: 8-gaussians,\n"
+          "checkerboard, two-spirals, pinwheel, moons; images: digits, mnist, fashion-mnist"),
       "LIST");
   what(app.add_option_function<std::string>(
            "--estimators",
@@ -39,7 +39,7 @@ void add_train_options(CLI::App& app, Options& o) {
            "  exact             the dense Jacobian's determinant\n"
            "  series:N          the power series cut after N terms; biased, by a bound that is told\n"
            "  roulette[:P[:T]]  Russian roulette, geometric: unbiased (P 0.5), from T terms on (T 2),\n"
-           "                  each batch with a number of terms of its own\n"
+           "                    each batch with a number of terms of its own\n"
            "  poisson[:L[:T]]   the same by Poisson's distribution, whose variance is infinite (L 2)\n"
            "  lanczos:K         stochastic Lanczos quadrature of K steps"),
        "LIST");
