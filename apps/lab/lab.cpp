@@ -15,6 +15,7 @@
 #include <apps/lab/findings.hpp>
 #include <apps/lab/linear.hpp>
 #include <apps/lab/linear_page.hpp>
+#include <apps/lab/logdet/command.hpp>
 #include <apps/lab/options.hpp>
 #include <apps/lab/page.hpp>
 #include <apps/lab/qp/command.hpp>
@@ -89,7 +90,7 @@ cli::Subcommand add_lab(CLI::App& app) {
     else
       train_rules(*options);
   };
-  return {command, job, {add_spectrum(*command), qp::add_qp(*command)}};
+  return {command, job, {add_spectrum(*command), qp::add_qp(*command), logdet::add_logdet(*command)}};
 }
 
 }  // namespace banach::lab

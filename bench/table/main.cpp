@@ -69,6 +69,7 @@ int run(const Options& options) {
 
   std::vector<Section> sections{deq_section()};
   for (Section& section : transformer_sections()) sections.push_back(std::move(section));
+  sections.push_back(residual_section());
   sections.push_back(operations_section());
   const Effort headline = options.quick ? Effort{0.0, 1, 1} : Effort{};
   const Effort others = options.quick ? headline : Effort{.seconds = 1.2};

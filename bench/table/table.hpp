@@ -67,6 +67,7 @@ Peers torch_peers();
 Section deq_section();
 Section operations_section();
 std::vector<Section> transformer_sections();
+Section residual_section();
 Section quadratic_section();
 std::vector<Section> growth_sections();
 

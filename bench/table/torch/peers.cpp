@@ -23,6 +23,7 @@ Peers torch_peers() {
   Peers peers{.name = "LibTorch " TORCH_VERSION};
   peer::add_deq(peers.work);
   peer::add_transformer(peers.work);
+  peer::add_residual(peers.work);
   peer::add_operations(peers.work);
   // Banach holds OpenBLAS at one thread, because it cuts a product into pieces itself; LibTorch leaves that
   // to OpenBLAS.

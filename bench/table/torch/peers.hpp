@@ -12,6 +12,7 @@ inline torch::Tensor tensor(const Floats& values, at::IntArrayRef shape) {
 
 void add_deq(std::map<std::string, Make>& work);
 void add_transformer(std::map<std::string, Make>& work);
+void add_residual(std::map<std::string, Make>& work);
 void add_operations(std::map<std::string, Make>& work);
 
 }  // namespace bench::peer
