@@ -72,7 +72,7 @@ std::string about_t(const Results& results) {
   }
   return fmt::format(
       "{} means of {} draws can be compared with what they should be, in standard errors: the largest |t| is "
-      "{} ({}: {}, {}), {} exceed 3, where chance alone would make {:.1f} if all were independent and "
+      "{} ({}: {}, {}), {} beyond 3, where chance alone would put {:.1f} if all were independent and "
       "normal. Among the {} of roulettes of finite variance it is {}.",
       all.size(), report::format_count(results.options.draws), format_number(std::abs(worst->t)),
       worst->problem, worst->estimator, worst->derivative ? "derivative" : "value", beyond,
@@ -158,10 +158,17 @@ std::vector<Tested> tested(const Results& results) {
   return all;
 }
 
+std::vector<std::string> findings(const Study& study) {
+  std::vector<std::string> sentences{about_bound(study), about_roulettes(study), about_probes(study),
+                                     about_gradients(study), about_lanczos(study)};
+  std::erase(sentences, std::string());
+  return sentences;
+}
+
 std::vector<std::string> findings(const Results& results) {
   std::vector<std::string> sentences{about_t(results)};
-  for (const auto about : {about_bound, about_roulettes, about_probes, about_gradients, about_lanczos})
-    for (const Study& s : results.studies) sentences.push_back(about(s));
+  for (const Study& s : results.studies)
+    for (std::string& sentence : findings(s)) sentences.push_back(std::move(sentence));
   std::erase(sentences, std::string());
   return sentences;
 }

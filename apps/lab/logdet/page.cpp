@@ -29,8 +29,7 @@ Chart bias_chart(const Study& s, bool derivative) {
               .y_label = "|mean - answer|",
               .log_x = true,
               .log_y = true,
-              .note = fmt::format("{} draws. Line without points: the bias that the cut series should have, "
-                                  "computed from J.",
+              .note = fmt::format("{} draws. Computed: the bias that the cut series should have, from J.",
                                   report::format_count(s.of("series 5").value.draws))};
   Series bound{.name = "bound", .mark = Series::Mark::line}, expected = bound;
   expected.name = "computed";
@@ -136,8 +135,8 @@ Chart gradient_chart(const Study& s) {
 Chart roulette_chart(const Study& s) {
   Chart chart{.title = "Variance of roulettes, draw after draw",
               .look_for =
-                  "A finite variance settles; an infinite one goes on growing, by jumps that are ever "
-                  "rarer and ever larger.",
+                  "A finite variance settles; an infinite one grows by jumps, ever rarer and ever "
+                  "larger. Where J is small, so many draws may not show one.",
               .x_label = "draws so far",
               .y_label = "variance of the value",
               .log_x = true,
@@ -172,6 +171,7 @@ Chart t_chart(const Results& results) {
   for (const Tested& one : tested(results))
     put(one.estimator.starts_with("roulette") ? roulettes : others, ++place, one.t);
   chart.series = {roulettes, others};
+  chart.x_range = report::Range{0.0, place + 1.0};
   return chart;
 }
 
@@ -187,7 +187,8 @@ report::Section section(const Study& s, const StudyOptions& options) {
                       format_number(exact.derivative, 6))};
   report::Table table =
       cli::page_table(summary_table({.options = options, .studies = {s}}), "All estimators of this J");
-  section.blocks = {bias_chart(s, false), bias_chart(s, true), cost_chart(s, false), cost_chart(s, true)};
+  section.blocks = {report::Text{findings(s)}, bias_chart(s, false), bias_chart(s, true),
+                    cost_chart(s, false), cost_chart(s, true)};
   if (Chart chart = gradient_chart(s); !chart.series.empty()) section.blocks.push_back(std::move(chart));
   section.blocks.push_back(roulette_chart(s));
   section.blocks.push_back(std::move(table));
@@ -216,8 +217,9 @@ report::Page make_page(const Results& results) {
         {"Of roulettes", format_number(of_roulettes), "largest |t|, where the variance is finite"});
   }
   page.series_order = {"cut series", "cut series, Neumann gradient", "bound", "computed"};
-  page.sections.push_back({.title = "What was found", .blocks = {report::Text{findings(results)}}});
-  if (!all.empty()) page.sections.back().blocks.push_back(t_chart(results));
+  if (!all.empty())
+    page.sections.push_back({.title = "Are the means right?",
+                             .blocks = {report::Text{{findings(results).front()}}, t_chart(results)}});
   for (const Study& s : results.studies) page.sections.push_back(section(s, results.options));
   page.sections.push_back(
       {.title = "How it was measured",

@@ -22,7 +22,8 @@ struct Tested {
 };
 std::vector<Tested> tested(const Results& results);
 
-/// What the numbers say, with their standard errors.
+/// What the numbers say, with their standard errors: of one problem, and of all, the t statistics first.
+std::vector<std::string> findings(const Study& study);
 std::vector<std::string> findings(const Results& results);
 /// One row for each estimator on each problem.
 cli::SummaryTable summary_table(const Results& results);

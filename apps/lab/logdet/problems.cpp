@@ -108,7 +108,7 @@ Problem non_normal() {
 }
 
 Problem block() {
-  constexpr std::int64_t hidden = 32;
+  constexpr std::int64_t hidden = 16;
   Random random(13);
   nn::ContractiveMlp net = nn::contractive_mlp({dimensions, hidden, hidden, dimensions}, random,
                                                {.lipschitz = lipschitz, .dtype = DType::f64});
@@ -119,14 +119,14 @@ Problem block() {
   for (const nn::SpectralLinear& layer : net.layers) {
     const Shape shape = layer.raw_weight.value().shape();
     const Tensor weight = nn::init::orthogonal(shape, random, layer.bound, DType::f64);
-    const Tensor bias = normal_rows(1, shape[0], random);
-    layers.push_back({Var(weight), Var(bias).value()});
+    const Var bias = 1.0 + Var(normal_rows(1, shape[0], random));
+    layers.push_back({Var(weight), bias});
   }
   Problem problem{
       .name = "block",
       .title = "A nonlinear block",
       .story =
-          "Dense layers 8-32-32-8 with LipSwish between them. Their weights have all singular values "
+          "Dense layers 8-16-16-8 with LipSwish between them. Their weights have all singular values "
           "at the bound, which is where training under the bound takes them; drawn, not trained.",
       .lipschitz = lipschitz,
       .map =
