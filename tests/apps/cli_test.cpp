@@ -78,7 +78,7 @@ TEST_CASE("bad usage ends with 2 and says what is wrong") {
   check_failure("lab --problem linear --nonnormal --dimension 3", 2, "even");
   check_failure("help", 2, "see banach --help");
   check_failure("lab spectre", 2,
-                "unknown subcommand 'spectre' (there is: spectrum, qp; see banach lab --help)");
+                "unknown subcommand 'spectre' (there is: spectrum, qp, logdet; see banach lab --help)");
   check_failure("lab spectrum spectrum", 2,
                 "unexpected argument 'spectrum' (see banach lab spectrum --help)");
   check_failure("lab spectrum --sample 3 --frob", 2, "see banach lab spectrum --help");
