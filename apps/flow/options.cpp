@@ -9,7 +9,7 @@
 #include <apps/cli/check.hpp>
 #include <apps/cli/run.hpp>
 #include <apps/flow/data.hpp>
-#include <apps/lab/spec.hpp>
+#include <apps/rules/spec.hpp>
 
 namespace banach::flow {
 namespace {
@@ -142,7 +142,7 @@ cli::Entries describe(const Options& o) {
 }
 
 LogDetEstimator parse_estimator(const std::string& text, const EstimatorSettings& s) {
-  const lab::Spec spec("--estimators", text, allowed);
+  const rules::Spec spec("--estimators", text, allowed);
   const Probe probe = s.probe == "gaussian" ? Probe::gaussian : Probe::rademacher;
   const SeriesGradient gradient = s.gradient == "neumann" ? SeriesGradient::neumann : SeriesGradient::series;
   const auto roulette = [&](std::variant<Geometric, Poisson> further) {
