@@ -1,3 +1,4 @@
+#include <banach/engine/keep_values.hpp>
 #include <banach/engine/tape.hpp>
 
 #include <fmt/format.h>
@@ -11,7 +12,7 @@ namespace banach {
 namespace {
 
 constinit thread_local Tape* innermost = nullptr;
-constinit thread_local int no_grad_depth = 0;
+constinit thread_local int no_grad_depth = 0, keep_values = 0;
 
 // All live tapes, so that a Var of another thread's tape can be told from one whose tape has closed.
 class LiveTapes {
@@ -167,8 +168,8 @@ std::int32_t Tape::append(const Op& op, const Attrs& attrs, std::span<const Var>
     const bool depends = std::any_of(inputs.begin(), inputs.end(),
                                      [&](const Var& in) { return in.recorded() && varies(in.node()); });
     varies_.insert(varies_.end(), outputs.size(), depends);
-    keep.inputs = false;
-    keep.outputs = !depends;
+    keep.inputs = keep.inputs && keep_values > 0;
+    keep.outputs = !depends || (keep.outputs && keep_values > 0);
   }
   return graph_.add(op, attrs, inputs, outputs, keep);
 }
@@ -195,6 +196,9 @@ Vars Tape::keyed_leaves(std::uint64_t key) const {
     leaves.push_back(tape->keyed_[static_cast<std::size_t>(i)].leaf);
   return leaves;
 }
+
+KeepValues::KeepValues() { ++keep_values; }
+KeepValues::~KeepValues() { --keep_values; }
 
 NoGrad::NoGrad() : saved_(no_grad_depth) { no_grad_depth = saved_ + 1; }
 NoGrad::~NoGrad() { no_grad_depth = saved_; }

@@ -1,10 +1,13 @@
 // Solves whose body is recorded once and replayed: eager ones are the specification.
 #include <banach/ops/implicit/fixed_point.hpp>
+#include <banach/ops/implicit/log_det.hpp>
 #include <banach/ops/implicit/root.hpp>
 #include <banach/ops/ops.hpp>
 #include <tests/threads.hpp>
 
 #include <catch2/catch.hpp>
+
+#include <functional>
 
 using namespace banach;
 using namespace banach::test;
@@ -57,6 +60,40 @@ TEST_CASE("replayed solves give what eager ones give, value, report and gradient
   for (const Solver& solver : solvers) check(solver, Implicit{});
   for (const BackwardRule& rule : rules) check(Picard{}, rule);
   check(Broyden{}, Shine{});
+}
+
+TEST_CASE("a body that differentiates is replayed: gradients of its own, and log determinants",
+          "[program][fixed_point]") {
+  const Tensor start = normal({4, 3}, 5);
+  const auto potential = [](const Var& y, const Var& w) { return 0.3 * tanh(y * w); };
+  const auto gradient_map = [&](const Var& z, const Var& w) {
+    return 0.5 * vjp([&](const Vars& y) { return Vars{potential(y[0], w)}; }, {z},
+                     {Var(Tensor::ones({4, 3}, DType::f64))})
+                     .cotangents[0];
+  };
+  const auto volume = [&](const LogDetEstimator& estimator) {
+    return [&potential, estimator](const Var& z, const Var& w) {
+      const auto map = [&](const Var& y) { return potential(y, w); };
+      return 0.2 * tanh(z) + reshape(0.1 * log_det(map, z, {.estimator = estimator}).value, {4, 1});
+    };
+  };
+  using F = std::function<Var(const Var&, const Var&)>;
+  for (const F& f : {F(gradient_map), F(volume(Exact{})), F(volume(PowerSeries{.terms = 6}))}) {
+    const auto run = [&](Body body) {
+      Tape tape;
+      const Var w = leaf(Tensor::full({3}, 0.9, DType::f64));
+      const auto [z, report, adjoint] = fixed_point([&](const Var& at) { return f(at, w) + Var(start); },
+                                                    Var(start), {.tolerance = 1e-12, .body = body});
+      CHECK(report.converged());
+      return std::pair(z.detach(), grad(sum(square(z)), {w})[0].detach());
+    };
+    const auto [z, g] = run(Body::eager);
+    for (const Body body : {Body::replayed, Body::checked}) {
+      const auto [same_z, same_g] = run(body);
+      CHECK(largest_difference(same_z, z) <= 1e-11);
+      CHECK(largest_difference(same_g, g) <= 1e-9);
+    }
+  }
 }
 
 TEST_CASE("a replayed solve has the same bits with any number of threads", "[program][fixed_point]") {

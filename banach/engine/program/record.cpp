@@ -1,3 +1,4 @@
+#include <banach/engine/keep_values.hpp>
 #include <banach/engine/program/code.hpp>
 #include <banach/engine/tape.hpp>
 
@@ -87,7 +88,12 @@ static Recorded record_for(Tape::Purpose purpose, FunctionRef<Var(const Var&)> f
 }
 
 Recorded record(FunctionRef<Var(const Var&)> f, const Tensor& at) {
-  return record_for(Tape::Purpose::replay, f, at);
+  try {
+    return record_for(Tape::Purpose::replay, f, at);
+  } catch (const ValueError&) {  // f differentiates: a vjp looked at a value that was not kept
+    const KeepValues kept;
+    return record_for(Tape::Purpose::replay, f, at);
+  }
 }
 
 Recorded outline(FunctionRef<Var(const Var&)> f, const Tensor& at) {
