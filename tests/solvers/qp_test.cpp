@@ -119,6 +119,32 @@ QpData linear_program(std::uint64_t seed, std::int64_t n, std::int64_t m) {
   return d;
 }
 
+// As a learned layer meets them: z >= 0, near a corner where more constraints nearly meet than there are
+// variables. The further from it by `away`, the better is what they depend on told apart.
+QpData problems_near_corners(std::int64_t batch, std::int64_t n, double away) {
+  Random random(7);
+  const std::int64_t e = n * 5 / 8;
+  QpData d{Tensor::zeros({n, n}, DType::f64),        Tensor::zeros({batch, n}, DType::f64),
+           Tensor::zeros({n, n}, DType::f64),        Tensor::zeros({n}, DType::f64),
+           Tensor::zeros({batch, e, n}, DType::f64), Tensor::zeros({batch, e}, DType::f64)};
+  double *p = d.p.mutable_data<double>(), *A = d.A.mutable_data<double>(), *b = d.b.mutable_data<double>();
+  for (std::int64_t k = 0; k < n; ++k) {
+    d.Q.mutable_data<double>()[k * (n + 1)] = 0.1;
+    d.G.mutable_data<double>()[k * (n + 1)] = -1.0;
+  }
+  for (std::int64_t i = 0; i < batch; ++i) {
+    std::vector<double> point;
+    for (std::int64_t c = 0; c < n; ++c) {
+      point.push_back((c < n / 4 ? 1.0 : 0.0) + away * random.uniform());
+      p[i * n + c] = c < n / 4 && c % 2 == 1 ? -1.0 : 0.0;
+    }
+    for (std::int64_t k = 0; k < e * n; ++k) A[i * e * n + k] = random.uniform();
+    const auto az = times(d.A, i, point, false);
+    std::copy(az.begin(), az.end(), b + i * e);
+  }
+  return d;
+}
+
 }  // namespace
 
 TEST_CASE("solutions of random problems satisfy the optimality conditions", "[qp]") {
@@ -499,6 +525,16 @@ TEST_CASE("primal and dual steps of two lengths do not circle", "[qp]") {
   CHECK(s.z.at(0) == Approx(-0.92821673468850707).epsilon(1e-6));
   CHECK(s.z.at(1) == Approx(-1.5809533488214451).epsilon(1e-6));
   CHECK(s.z.at(2) == Approx(0.78961644655552521).epsilon(1e-6));
+}
+
+TEST_CASE("near corners where many constraints meet, solutions are exact, and regular ones are called so",
+          "[qp]") {
+  for (const QpSampleReport& r : solve_qp(problems_near_corners(300, 16, 1e-4)).report.samples) {
+    CHECK(r.status == QpStatus::solved);
+    CHECK(r.largest() <= 1e-10);
+  }
+  const QpSolution s = solve_qp(problems_near_corners(4000, 16, 1e-2), {.derivative = true});
+  for (const QpRegularity& r : s.derivative->problems()) CHECK((r.factored && !r.singular));
 }
 
 TEST_CASE("a narrow room beside far constraints is reached", "[qp]") {

@@ -475,10 +475,12 @@ class InteriorPoint {
       const Flag held = (mu < of(1e-3) * primal) & (primal > of(0.9) * last_primal);
       held_for = select(held, held_for + one, of(0.0));
       last_dual = dual, last_primal = primal, last_mu_ = mu;
-      const Flag progress = lowest_ < of(0.9) * mark;
-      mark = select(progress, lowest_, mark);
+      // Progress beside its own points: what the multipliers found may be better for a long while.
+      const N size = larger(r.largest(), r.scaled);
+      const Flag progress = size < of(0.9) * mark;
+      mark = select(progress, size, mark);
       since_mark = select(progress, of(0.0), since_mark + one);
-      const N patience = select((lowest_ < of(1e-8)) | (measured_.scaled < of(1e-12)), of(8.0), of(40.0));
+      const N patience = select((mark < of(1e-8)) | (r.scaled < of(1e-12)), of(8.0), of(40.0));
       active = active & unsolved() & (since_mark < patience) & finite(dual + primal + mu) &
                (steps_ < of(limits_.max_steps));
       if (!any(active)) break;
