@@ -50,6 +50,24 @@ TEST_CASE("the t-test sees a bias", "[log_det][random]") {
   CHECK(std::abs(static_cast<double>(cut) - 250.0) < 4.0 * std::sqrt(1000 * 0.25 * 0.75));
 }
 
+TEST_CASE("Roulette bounds the bias of draws that are cut: J = -c I attains it", "[log_det][random]") {
+  const double c = 0.6, exact = 2.0 * std::log1p(-c);
+  const Tensor w = (Var(Tensor::eye(2, DType::f64)) * -c).value();
+  const Roulette cut{.further = Geometric{.p = 0.3}, .max_terms = 4};
+  const auto bound = [&](const Roulette& estimator, std::optional<double> lipschitz) {
+    return drawn(w, 1, {.estimator = estimator, .lipschitz = lipschitz}).report.samples[0].truncation_bound;
+  };
+  const double told = bound(cut, c);
+  CHECK(told == Approx(-exact - 2.0 * (c + c * c / 2.0 + c * c * c / 3.0 + c * c * c * c / 4.0)));
+  const std::vector<double> values =
+      numbers_of(drawn(w, 20000, {.estimator = cut, .lipschitz = c, .seed = 11}).value);
+  CHECK(std::abs(t_of(values, exact)) > 10.0);
+  CHECK(std::abs(t_of(values, exact + told)) < 3.0);
+  CHECK(std::isnan(bound(cut, {})));
+  CHECK(bound(cut, 0.5) == std::numeric_limits<double>::infinity());
+  CHECK(bound(Roulette{.further = Geometric{.p = 0.3}}, {}) == 0.0);  // no draw comes to 1000
+}
+
 TEST_CASE("Roulette says where its variance is infinite", "[log_det][random]") {
   const auto sample = [](const Tensor& w, const Roulette& estimator, std::optional<double> lipschitz = {}) {
     return drawn(w, 1, {.estimator = estimator, .lipschitz = lipschitz}).report.samples[0];
@@ -63,6 +81,8 @@ TEST_CASE("Roulette says where its variance is infinite", "[log_det][random]") {
   CHECK_FALSE(sample(scaled_identity(0.01), Roulette{.further = Poisson{}}).finite_variance);
   CHECK_FALSE(sample(scaled_identity(0.01), Roulette{.further = Poisson{}}, 0.01).finite_variance);
   CHECK(sample(scaled_identity(0.0), Roulette{.further = Poisson{}}).finite_variance);
+  // A constant that what was seen contradicts proves nothing.
+  CHECK_FALSE(sample(scaled_identity(-0.95), Roulette{}, 0.3).finite_variance);
   // Terms that grow first: a Lipschitz constant would have known.
   const Tensor shear = tensor({0.0, 0.0, 5.0, 0.0}, {2, 2});
   CHECK(sample(shear, Roulette{.min_terms = 3}).finite_variance);
@@ -157,6 +177,22 @@ TEST_CASE("Hutch++ is unbiased, and has the smaller variance for a fast spectrum
   const auto sketched = run(1, 1), plain = run(0, 3);
   CHECK(std::abs(t_of(sketched, exact)) < 3.0);
   CHECK(spread(sketched) < spread(plain));
+}
+
+TEST_CASE("LanczosQuadrature's gradient leaves nothing to random signs for dJ = D (I + J), D diagonal",
+          "[log_det][random]") {
+  const Tensor w = contraction(4, 0.9, 5);
+  const Var d(tensor({1.0, -2.0, 0.5, 3.0}, {1, 4}));
+  Tape tape;
+  const Var s = leaf(Tensor::zeros({50, 1}, DType::f64));
+  const auto g = [&](const Var& z) {
+    const Var moved = linear_map(z, Var(w));
+    return moved + s * d * (z + moved);
+  };
+  const LogDet found =
+      log_det(g, Var(Tensor::zeros({50, 4}, DType::f64)), {.estimator = LanczosQuadrature{.steps = 4}});
+  // v^T D (I + J) (I + J)^-1 v = tr(D)
+  for (const double slope : numbers_of(grad(sum(found.value), {s})[0])) CHECK(slope == Approx(2.5));
 }
 
 TEST_CASE("standard errors are those of the estimates", "[log_det][random]") {

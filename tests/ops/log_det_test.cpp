@@ -131,6 +131,14 @@ TEST_CASE("a Lipschitz constant that is too small gives no bound; series that gr
   CHECK(run(0.9, 0.5).truncation_bound == infinity);
   CHECK(run(0.9, 0.9).truncation_bound < 1.0);
   CHECK(run(0.9, 0.5).status == Status::converged);
+  // One that is too small by little gives the bound of the gain that was seen, which J = -c I attains.
+  const auto bias = [](double c) {
+    return 2.0 * (-std::log1p(-c) - c - std::pow(c, 2) / 2 - std::pow(c, 3) / 3 - std::pow(c, 4) / 4 -
+                  std::pow(c, 5) / 5);
+  };
+  CHECK(run(-0.9 * 1.0009, 0.9).truncation_bound == Approx(bias(0.9 * 1.0009)));
+  CHECK(run(-0.9995, 0.999).truncation_bound == Approx(bias(0.9995)));
+  CHECK(run(0.9999 * 1.0005, 0.9999).truncation_bound == infinity);
   CHECK(run(1.1, 0.5).status == Status::diverged);
   CHECK(log_det([](const Var& z) { return 0.5 * z; }, x, {.estimator = PowerSeries{}}).report.to_string() ==
         "1 sample by power_series: 1 converged; at most 5 terms, 5 products");

@@ -18,7 +18,8 @@ namespace banach {
 
 /// The dense Jacobian by d products, one a row for the whole batch, and its LU factor. Exact, and so are its
 /// derivatives, of any order; g need not be a contraction. Memory for d recorded products and d^2 numbers a
-/// sample.
+/// sample. `singular` is an exactly zero pivot: an I + J that is singular but for rounding has a large
+/// negative value and large derivatives.
 struct Exact {
   static constexpr std::string_view name = "exact";
 };
@@ -69,7 +70,7 @@ struct Poisson {
 struct Roulette {
   std::variant<Geometric, Poisson> further = Geometric{};  ///< how many terms beyond min_terms
   int min_terms = 2;                                       ///< always taken, unweighted
-  int max_terms = 1000;                                    ///< a draw cut here has a bias: status max_steps
+  int max_terms = 1000;  ///< longer draws are cut here: the mean is then that of a series of so many terms
   /// One number of terms for the whole batch in place of one a sample: the batch then takes the terms of a
   /// mean draw, not of its longest. Each sample is as unbiased as before, but their errors go together.
   bool shared = false;
@@ -83,8 +84,9 @@ struct Roulette {
 /// Stochastic Lanczos quadrature of half the log det of (I + J)(I + J)^T, with full orthogonalisation: Ubaru,
 /// Chen, Saad 2017, "Fast estimation of tr(f(A)) via stochastic Lanczos quadrature". g need not be a
 /// contraction. Each step takes a product with J and one with J^T. The quadrature is exact from `steps` = d
-/// on; before, its bias is not bounded here. Gradients come from the same Krylov space, as tr((I + J)^-1 dJ);
-/// first derivatives only.
+/// on; before, its bias is not bounded here. A A^T has the squares of A's singular values: those below the
+/// root of the dtype's rounding, relative to the largest, are lost, without a status that says so. Gradients
+/// come from the same Krylov space, as tr((I + J)^-1 dJ); first derivatives only.
 struct LanczosQuadrature {
   int steps = 10;
   int probes = 1;
@@ -104,17 +106,19 @@ struct LogDetOptions {
 /// About one sample. NaN: not known.
 struct LogDetSample {
   /// converged; non_finite: the value is; singular: I + J is (Exact); diverged: the terms of a series do not
-  /// shrink, or the variance of Roulette is infinite; max_steps: a draw was cut at max_terms.
+  /// shrink, or the variance of Roulette is infinite; max_steps: a draw was cut at max_terms. (A bias that
+  /// such cuts leave is that of the mean, so of whole draws as well: see truncation_bound.)
   Status status = Status::converged;
   int terms = 0;  ///< of the longest of its series; steps of Lanczos
-  /// Of the cut series: |mean - log det| <= truncation_bound. 0 for Exact and Roulette. PowerSeries: NaN
-  /// unless a Lipschitz constant is given, infinite where a gain above that was seen.
+  /// Of the cut series: |mean - log det| <= truncation_bound. 0 for Exact, and for Roulette where no draw can
+  /// be so long as to be cut. Else NaN unless a Lipschitz constant is given; a somewhat larger gain (1e-3)
+  /// that was seen takes its place, above that the bound is infinite.
   double truncation_bound = std::numeric_limits<double>::quiet_NaN();
   /// Of the mean over the probes; NaN for a single one, and for Roulette with a sketch; 0 for Exact.
   double standard_error = std::numeric_limits<double>::quiet_NaN();
   /// Roulette: whether the variance is finite. Surely so where the Lipschitz constant shows it (Geometric:
-  /// c^2 < 1 - p); else by the rate seen, which is too favourable where few terms were taken and few
-  /// directions decide: spectral_radius(g, x) squared must be below 1 - p.
+  /// c^2 < 1 - p) and no larger gain was seen; else by the rate seen, which is too favourable where few terms
+  /// were taken and few directions decide: spectral_radius(g, x) squared must be below 1 - p.
   bool finite_variance = true;
   double rate = std::numeric_limits<double>::quiet_NaN();  ///< at which the newest terms shrank
   double gain = std::numeric_limits<double>::quiet_NaN();  ///< largest ||J^T u|| / ||u|| seen

@@ -116,10 +116,20 @@ LogDetEstimate summed(const ResidualMap& g, const SeriesOptions& options, Random
   return result;
 }
 
+// The Lipschitz constant to reckon with. The one given may be short of what was seen by as much as a power
+// iteration leaves; where it is short by more, there is none: infinity. NaN if none was given.
+double constant_of(const LogDetSample& sample, const LogDetOptions& options) {
+  if (!options.lipschitz) return std::numeric_limits<double>::quiet_NaN();
+  const double given = *options.lipschitz;
+  if (sample.gain <= given * (1.0 + 1e-12)) return given;  // no more than rounding
+  return sample.gain <= given * (1.0 + 1e-3) ? sample.gain : std::numeric_limits<double>::infinity();
+}
+
 // sum_{k > terms} c^k / k, added up from its small end where -log(1 - c) less the others would cancel.
 double series_rest(double c, int terms) {
   constexpr int most = 100000;
-  if (c == 0.0) return 0.0;
+  if (c == 0.0 || std::isnan(c)) return c;
+  if (c >= 1.0) return std::numeric_limits<double>::infinity();
   const int enough = static_cast<int>(std::min<double>(most, std::ceil(40.0 / -std::log(c))));
   double rest = 0.0;
   if (enough < most) {
@@ -167,7 +177,7 @@ int draw_further(const PoolVector<double>& chance, Random& random) {
 // Where the squares of the terms, weighed, have a finite sum. A Lipschitz constant may show that they do;
 // that they do not only the rate can.
 bool finite_variance(const Roulette& estimator, const LogDetSample& sample, const LogDetOptions& options) {
-  const double c = options.lipschitz.value_or(1.0);
+  const double c = constant_of(sample, options);
   if (const auto* geometric = std::get_if<Geometric>(&estimator.further))
     return c * c < 1.0 - geometric->p || sample.rate * sample.rate < 1.0 - geometric->p;
   return c == 0.0 || sample.rate == 0.0;
@@ -206,11 +216,8 @@ LogDetEstimate estimate_log_det(const PowerSeries& estimator, const ResidualMap&
       summed(g, {probes, probe, sketch, gradient}, Random(options.seed), [&](std::size_t) { return all; });
   for (LogDetSample& sample : result.samples) {
     if (!(sample.rate < 1.0)) sample.status = Status::diverged;
-    if (options.lipschitz)
-      sample.truncation_bound =
-          sample.gain <= *options.lipschitz * (1.0 + 1e-3)
-              ? static_cast<double>(g.rows()[1]) * series_rest(*options.lipschitz, terms)
-              : std::numeric_limits<double>::infinity();
+    sample.truncation_bound =
+        static_cast<double>(g.rows()[1]) * series_rest(constant_of(sample, options), terms);
   }
   return result;
 }
@@ -221,6 +228,7 @@ LogDetEstimate estimate_log_det(const Roulette& estimator, const ResidualMap& g,
   // One more than are allowed, to see which draws were cut.
   const PoolVector<double> further =
       std::visit([&](const auto& distribution) { return tail(distribution, limit + 1); }, estimator.further);
+  const bool cuts = static_cast<int>(further.size()) > limit + 1 && further.back() >= smallest_chance;
   PoolVector<double> chance(static_cast<std::size_t>(estimator.min_terms), 1.0);
   chance.insert(chance.end(), further.begin(), further.end());
 
@@ -242,7 +250,10 @@ LogDetEstimate estimate_log_det(const Roulette& estimator, const ResidualMap& g,
                                  });
   for (std::size_t s = 0; s < batch; ++s) {
     LogDetSample& sample = result.samples[s];
-    sample.truncation_bound = 0.0;
+    // Cuts leave the chances of the terms before as they are: the mean is the series of max_terms.
+    sample.truncation_bound = cuts ? static_cast<double>(g.rows()[1]) *
+                                         series_rest(constant_of(sample, options), estimator.max_terms)
+                                   : 0.0;
     sample.finite_variance = finite_variance(estimator, sample, options);
     if (estimator.sketch > 0) sample.standard_error = std::numeric_limits<double>::quiet_NaN();
     if (!sample.finite_variance)
