@@ -10,6 +10,8 @@
 #include <banach/engine/panel_product.hpp>
 #include <banach/engine/simd_kernels.hpp>
 
+#include <cstring>
+
 namespace banach::simd {
 namespace {
 
@@ -332,6 +334,44 @@ void transpose(std::int64_t rows, std::int64_t columns, const Scalar<B>* from, s
   }
 }
 
+/// to[j] = change(from[j]) for j < n, by vectors of so many lanes; the last one may begin before the one in
+/// front of it ends.
+template <std::size_t lanes, class T, class Change>
+void change_row(std::int64_t n, const T* from, T* to, Change change) {
+  constexpr auto width = static_cast<std::int64_t>(lanes);
+  const auto move = [&](std::int64_t j) {
+    typename Lanes<T, lanes>::Type vector;
+    std::memcpy(&vector, from + j, sizeof vector);
+    vector = change(vector);
+    std::memcpy(to + j, &vector, sizeof vector);
+  };
+  for (std::int64_t j = 0; j < n - width; j += width) move(j);
+  move(n - width);
+}
+
+template <class B, class Change>
+void change_rows(std::int64_t rows, std::int64_t columns, const Scalar<B>* from, std::int64_t ld_from,
+                 Scalar<B>* to, std::int64_t ld_to, Change change) {
+  constexpr std::size_t few = 16 / sizeof(Scalar<B>);
+  for (std::int64_t i = 0; i < rows; ++i, from += ld_from, to += ld_to) {
+    if (columns >= static_cast<std::int64_t>(B::size))
+      change_row<B::size>(columns, from, to, change);
+    else if (columns >= static_cast<std::int64_t>(few))
+      change_row<few>(columns, from, to, change);
+    else
+      for (std::int64_t j = 0; j < columns; ++j) to[j] = change(from[j]);
+  }
+}
+
+template <class B>
+void copy_rows(std::int64_t rows, std::int64_t columns, const Scalar<B>* from, std::int64_t ld_from,
+               Scalar<B>* to, std::int64_t ld_to, const Scalar<B>* shift) {
+  if (shift == nullptr)
+    return change_rows<B>(rows, columns, from, ld_from, to, ld_to, [](auto x) { return x; });
+  const Scalar<B> by = *shift;
+  change_rows<B>(rows, columns, from, ld_from, to, ld_to, [by](auto x) { return x + by; });
+}
+
 template <class B>
 void pack(bool transposed, std::int64_t k, std::int64_t n, const Scalar<B>* b, std::int64_t ldb,
           Scalar<B>* panels) {
@@ -367,7 +407,8 @@ constexpr PanelProduct<T> products_of() {
           .pack = pack<B>,
           .run_gathered = gathered_product<B>,
           .add_dots = add_dots<B>,
-          .transpose = transpose<B>};
+          .transpose = transpose<B>,
+          .copy_rows = copy_rows<B>};
 }
 
 }  // namespace

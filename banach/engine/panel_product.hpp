@@ -42,6 +42,11 @@ struct PanelProduct {
   /// to[j * ld_to + i] = from[i * ld_from + j] for i < rows and j < columns.
   void (*transpose)(std::int64_t rows, std::int64_t columns, const T* from, std::int64_t ld_from, T* to,
                     std::int64_t ld_to);
+
+  /// to[i * ld_to + j] = from[i * ld_from + j] for i < rows and j < columns, plus *shift where it is not
+  /// null. The two do not overlap.
+  void (*copy_rows)(std::int64_t rows, std::int64_t columns, const T* from, std::int64_t ld_from, T* to,
+                    std::int64_t ld_to, const T* shift);
 };
 
 /// The products of the active instruction set; T is float or double.

@@ -1,3 +1,4 @@
+#include <banach/engine/loop_state.hpp>
 #include <banach/engine/parallel.hpp>
 
 #include <atomic>
@@ -100,6 +101,8 @@ int threads() {
 SerialLoops::SerialLoops() : saved_(serial_loops) { serial_loops = true; }
 SerialLoops::~SerialLoops() { serial_loops = saved_; }
 
+bool loops_are_serial() { return serial_loops || threads() == 1; }
+
 void parallel_pieces(std::int64_t count, std::int64_t grain,
                      FunctionRef<void(std::int64_t begin, std::int64_t end)> body) {
   if (count < 0 || grain < 1)
@@ -112,7 +115,7 @@ void parallel_pieces(std::int64_t count, std::int64_t grain,
       body(begin, count - begin < grain ? count : begin + grain);
     }
   };
-  if (pieces <= 1 || serial_loops || threads() == 1) return run_pieces(0, pieces);
+  if (pieces <= 1 || loops_are_serial()) return run_pieces(0, pieces);
 
   char started = 0, ended = 0;
   release(&started);

@@ -1,5 +1,6 @@
 #include <banach/nn/conv.hpp>
 #include <banach/nn/init.hpp>
+#include <banach/ops/conv_bias.hpp>
 #include <banach/ops/elementwise.hpp>
 #include <banach/ops/shape_ops.hpp>
 
@@ -33,8 +34,7 @@ void initialise(Layer& layer, const Shape& weight, std::int64_t out, std::int64_
 }  // namespace
 
 Var conv2d_with_bias(const Var& x, const Var& weight, const Var& bias, const Conv2dOptions& geometry) {
-  const Var y = conv2d(x, weight, geometry);
-  return bias.defined() ? y + reshape(bias, {bias.size(), 1, 1}) : y;
+  return bias.defined() ? conv2d(x, weight, bias, geometry) : conv2d(x, weight, geometry);
 }
 
 Conv2d::Conv2d(std::int64_t in, std::int64_t out, Pair kernel, Random& random, const ConvOptions& options)

@@ -1,8 +1,10 @@
+#include <banach/engine/loop_state.hpp>
 #include <banach/engine/panel_product.hpp>
 #include <banach/engine/parallel.hpp>
 #include <banach/engine/samples.hpp>
 #include <banach/engine/simd.hpp>
-#include <banach/ops/conv.hpp>
+#include <banach/ops/conv_bias.hpp>
+#include <banach/ops/shape_ops.hpp>
 
 #include <algorithm>
 #include <cmath>
@@ -123,7 +125,8 @@ Axis axis(const Geometry& g, bool transposed, std::int64_t Pair::*of) {
           g.padding.*of};
 }
 
-// What both directions need to know, and how the result is cut. A value's bits do not depend on the cut.
+// What both directions need to know, and how the result is cut: into as many tiles as keep a few threads busy
+// if it is `shared_out`. A value's bits do not depend on the cut.
 struct Plan {
   const Geometry& g;
   Axis h, w;
@@ -131,7 +134,7 @@ struct Plan {
   std::int64_t images, rows;            // of a tile
   std::int64_t image_tiles, row_tiles;  // number of them
 
-  Plan(const Geometry& geometry, bool transposed)
+  Plan(const Geometry& geometry, bool transposed, bool shared_out)
       : g(geometry),
         h(axis(geometry, transposed, &Pair::h)),
         w(axis(geometry, transposed, &Pair::w)),
@@ -142,7 +145,7 @@ struct Plan {
     images = area < few ? std::min(g.images, 2 * few / area) : 1;
     const std::int64_t fits =
         cached / ((sources * h.source_phases() * w.source_phases() + results) * w.period);
-    const std::int64_t shared = ceil_div(g.images * h.lines, 4);  // so that a few threads have work
+    const std::int64_t shared = shared_out ? ceil_div(g.images * h.lines, 4) : h.lines;
     row_tiles = images > 1 ? 1 : ceil_div(h.lines, std::max(ceil_div(few, w.lines), std::min(fits, shared)));
     rows = ceil_div(h.lines, row_tiles);
     row_tiles = ceil_div(h.lines, rows);
@@ -172,17 +175,6 @@ struct Plan {
 };
 
 using Offsets = PoolVector<std::int64_t>;
-
-template <class T>
-void copy_row(const T* from, T* to, std::int64_t n) {
-  constexpr std::int64_t lanes = 16 / sizeof(T);
-  if (n < lanes) {
-    for (std::int64_t i = 0; i < n; ++i) to[i] = from[i];
-    return;
-  }
-  for (std::int64_t i = 0; i < n - lanes; i += lanes) std::memcpy(to + i, from + i, 16);
-  std::memcpy(to + n - lanes, from + n - lanes, 16);
-}
 
 // The kept sources of one tile and group after the other: for each channel and phase a plane of rows, a
 // period apart.
@@ -238,51 +230,50 @@ class Planes {
     if (begin >= end || first >= last) return;
     to += (begin - top) * w.period + first - w.least;
     from += (begin * step_h + phase_h) * w.source + phase_w;
+    const auto copy = simd::product<T>().copy_rows;
     if (step_h == 1 && step_w == 1 && w.period == w.source)  // rows without gaps
-      return copy_row(from + first, to, (end - begin - 1) * w.period + last - first);
-    for (std::int64_t v = begin; v < end; ++v, from += step_h * w.source, to += w.period) {
-      if (step_w == 1)
-        copy_row(from + first, to, last - first);
-      else
-        for (std::int64_t i = first; i < last; ++i) to[i - first] = from[i * step_w];
-    }
+      return copy(1, (end - begin - 1) * w.period + last - first, from + first, 0, to, 0, nullptr);
+    if (step_w == 1)
+      return copy(end - begin, last - first, from + first, step_h * w.source, to, w.period, nullptr);
+    for (std::int64_t v = begin; v < end; ++v, from += step_h * w.source, to += w.period)
+      for (std::int64_t i = first; i < last; ++i) to[i - first] = from[i * step_w];
   }
 
   const Plan& plan_;
   Tensor data_;
 };
 
-// Copies the sums of a tile, `ld` apart for each channel, to their phase of the result.
+// Copies the sums of a tile, `ld` apart for each channel, to their phase of the result. A convolution may
+// have a bias, one number for each output, which is added on the way; an input gradient has none.
 template <class T>
 void copy_sums(const T* sums, std::int64_t ld, const Plan& plan, const Tile& tile, std::int64_t group,
-               std::int64_t phase_h, std::int64_t phase_w, T* result) {
+               std::int64_t phase_h, std::int64_t phase_w, const T* bias, T* result) {
   const Axis &h = plan.h, &w = plan.w;
   const std::int64_t step_h = h.transposed ? h.stride : 1, step_w = w.transposed ? w.stride : 1;
   const std::int64_t all = plan.results * plan.g.groups, columns = ceil_div(w.result - phase_w, step_w);
+  const std::int64_t rows = std::min(tile.rows, ceil_div(h.result - phase_h, step_h) - tile.row);
+  const auto copy = simd::product<T>().copy_rows;
   for (std::int64_t image = 0; image < tile.images; ++image)
     for (std::int64_t c = 0; c < plan.results; ++c) {
-      T* to =
-          result + ((tile.image + image) * all + group * plan.results + c) * h.result * w.result + phase_w;
-      const T* from = sums + c * ld + plan.position(image, 0);
-      if (step_h == 1 && step_w == 1 && w.period == w.result) {  // rows without gaps
-        copy_row(from, to + tile.row * w.result, tile.rows * w.result);
-        continue;
-      }
-      for (std::int64_t row = 0; row < tile.rows; ++row, from += w.period) {
-        const std::int64_t r = (tile.row + row) * step_h + phase_h;
-        if (r >= h.result) break;
-        if (step_w == 1)
-          copy_row(from, to + r * w.result, columns);
-        else
-          for (std::int64_t i = 0; i < columns; ++i) to[r * w.result + i * step_w] = from[i];
-      }
+      const std::int64_t channel = group * plan.results + c;
+      T* to = result + ((tile.image + image) * all + channel) * h.result * w.result +
+              (tile.row * step_h + phase_h) * w.result + phase_w;
+      const T *from = sums + c * ld + plan.position(image, 0), *shift = bias ? bias + channel : nullptr;
+      if (step_h == 1 && step_w == 1 && w.period == w.result)  // rows without gaps
+        copy(1, rows * w.result, from, 0, to, 0, shift);
+      else if (step_w == 1)
+        copy(rows, columns, from, w.period, to, step_h * w.result, shift);
+      else
+        for (std::int64_t row = 0; row < rows; ++row)
+          for (std::int64_t i = 0; i < columns; ++i)
+            to[row * step_h * w.result + i * step_w] = from[row * w.period + i];
     }
 }
 
-// The convolution of x or, transposed, the gradient in x from one in y.
+// The convolution of x, plus a bias unless that is null, or, transposed, the gradient in x from one in y.
 template <class T>
-void convolve(const T* source, const T* w, T* result, const Geometry& g, bool transposed) {
-  const Plan plan(g, transposed);
+void convolve(const T* source, const T* w, const T* bias, T* result, const Geometry& g, bool transposed) {
+  const Plan plan(g, transposed, !loops_are_serial());
   const simd::PanelProduct<T>& product = simd::product<T>();
   const std::int64_t area = g.kernel.h * g.kernel.w, taps = g.taps();
   if (transposed && plan.h.phases * plan.w.phases < g.stride.h * g.stride.w)  // some inputs are never read
@@ -294,12 +285,17 @@ void convolve(const T* source, const T* w, T* result, const Geometry& g, bool tr
   for (std::int64_t i = 0; i < plan.h.result_phases(); ++i) {
     for (std::int64_t j = 0; j < plan.w.result_phases(); ++j) {
       Offsets w_columns, reads;  // of the taps that this phase has
-      for (std::int64_t c = 0; c < plan.sources; ++c)
-        for (std::int64_t kh = i; kh < g.kernel.h; kh += transposed ? plan.h.cycle : 1)
-          for (std::int64_t kw = j; kw < g.kernel.w; kw += transposed ? plan.w.cycle : 1) {
-            w_columns.push_back(c * (transposed ? taps : area) + kh * g.kernel.w + kw);
-            reads.push_back(Planes<T>::offset(plan, c, kh, kw));
-          }
+      for (std::int64_t kh = i; kh < g.kernel.h; kh += transposed ? plan.h.cycle : 1)
+        for (std::int64_t kw = j; kw < g.kernel.w; kw += transposed ? plan.w.cycle : 1) {
+          w_columns.push_back(kh * g.kernel.w + kw);
+          reads.push_back(Planes<T>::offset(plan, 0, kh, kw));
+        }
+      const std::size_t of_channel = reads.size();
+      const std::int64_t between = Planes<T>::channel(plan);
+      for (std::size_t k = of_channel; k < of_channel * static_cast<std::size_t>(plan.sources); ++k) {
+        w_columns.push_back(w_columns[k - of_channel] + (transposed ? taps : area));
+        reads.push_back(reads[k - of_channel] + between);
+      }
       const std::int64_t phase_h = transposed ? plan.h.phase(i) : 0,
                          phase_w = transposed ? plan.w.phase(j) : 0;
       parallel_for(plan.tiles(), plan.grain(), [&](std::int64_t begin, std::int64_t end) {
@@ -314,7 +310,7 @@ void convolve(const T* source, const T* w, T* result, const Geometry& g, bool tr
             product.run_gathered(plan.results, n, static_cast<std::int64_t>(reads.size()),
                                  w + group * g.group_outputs() * taps, w_rows.data(), w_columns.data(), read,
                                  reads.data(), nullptr, 0, sums, ld);
-            copy_sums(sums, ld, plan, tile, group, phase_h, phase_w, result);
+            copy_sums(sums, ld, plan, tile, group, phase_h, phase_w, bias, result);
           }
         }
       });
@@ -346,11 +342,11 @@ void input_gradient(const T* y, const T* w, T* dx, const Geometry& g) {
   const std::int64_t size = g.w().size();
   const simd::Kernels<T>& kernels = simd::kernels<T>();
   if (std::isfinite(kernels.max(w, size)) && std::isfinite(kernels.min(w, size)))
-    return convolve(y, w, dx, g, true);
+    return convolve<T>(y, w, nullptr, dx, g, true);
   PoolVector<T> finite(w, w + size);
   for (T& weight : finite)
     if (!std::isfinite(weight)) weight = 0;
-  convolve(y, finite.data(), dx, g, true);
+  convolve<T>(y, finite.data(), nullptr, dx, g, true);
   for (std::int64_t i = 0; i < size; ++i)
     if (!std::isfinite(w[i])) add_tap(y, w[i], i, dx, g);
 }
@@ -453,7 +449,7 @@ void weight_gradient(const T* x, const T* y, T* dw, const Geometry& g, const Pla
 
 template <class T>
 void weight_gradient(const T* x, const T* y, T* dw, const Geometry& g) {
-  const Plan plan(g, false);
+  const Plan plan(g, false, true);  // sums over tiles: always the same
   // Few outputs leave most lanes of a vector of outputs empty, narrow images those of a vector of pixels.
   const std::int64_t width = simd::product<T>().width, outputs = g.group_outputs();
   if (outputs <= width && outputs * ceil_div(g.output.w, width) <= g.output.w)
@@ -497,10 +493,12 @@ void run(const char* op, const KernelContext& c, const Function& function) {
   dispatch_floating(c.out().dtype(), [&](auto zero) {
     using T = decltype(zero);
     T* out = c.out().mutable_data<T>();
-    if (c.in(0).size() == 0 || c.in(1).size() == 0 || c.out().size() == 0)
-      std::fill_n(out, c.out().size(), T{0});
-    else
-      function(c.in(0).data<T>(), c.in(1).data<T>(), out, g);
+    const T* bias = c.inputs.size() > 2 ? c.in(2).data<T>() : nullptr;
+    if (c.in(0).size() != 0 && c.in(1).size() != 0 && c.out().size() != 0)
+      return function(c.in(0).data<T>(), c.in(1).data<T>(), bias, out, g);
+    std::fill_n(out, c.out().size(), T{0});
+    if (bias)  // of sums without terms
+      for (std::int64_t i = 0; i < c.out().size(); ++i) out[i] = bias[i / g.pixels() % g.outputs];
   });
 }
 
@@ -532,21 +530,29 @@ std::vector<Use> uses() {
 const Op conv2d_op{{
     .name = "conv2d",
     .doc = "Cross-correlation of images with filters over the last two axes, with stride, padding, dilation, "
-           "groups.",
+           "groups; plus a bias, if given.",
     .shape =
         [](const ShapeContext& c) {
           const DType dtype = common_floating(c);
-          return Spec{geometry(c.op, c.inputs, c.attrs).y(), dtype};
+          const Geometry g = geometry(c.op, c.inputs, c.attrs);
+          if (c.inputs.size() > 2 && !(c.shape(2) == Shape{g.outputs}))
+            fail<ShapeError>(c.op, "bias must have one entry for each of the " + std::to_string(g.outputs) +
+                                       " filters: " + c.shape(2).to_string());
+          return Spec{g.y(), dtype};
         },
     .kernel = [](const KernelContext& c) { run("conv2d", c, [](auto... a) { convolve(a..., false); }); },
     .saves = Saves::inputs,
     .vjp =
         [](const VjpContext& c) {
-          Vars cotangents(2);
+          Vars cotangents(c.inputs.size());
           if (c.needs(0))
             cotangents[0] = conv2d_input_grad(c.cotangent, c.in(1), spatial(c.in(0)), options(c));
           if (c.needs(1))
             cotangents[1] = conv2d_weight_grad(c.in(0), c.cotangent, spatial(c.in(1)), options(c));
+          if (c.inputs.size() > 2 && c.needs(2)) {
+            const std::int64_t outputs = c.cotangent.size(1);
+            cotangents[2] = reshape(sum_to(c.cotangent, {outputs, 1, 1}), {outputs});
+          }
           return cotangents;
         },
     .samples =
@@ -554,6 +560,9 @@ const Op conv2d_op{{
           Samples samples;
           for (const Use& use : uses())
             samples.push_back({{g.normal(use.x), g.normal(use.w)}, ConvAttrs{use.options}});
+          for (const Use& use : uses())
+            samples.push_back(
+                {{g.normal(use.x), g.normal(use.w), g.normal({use.w[0]})}, ConvAttrs{use.options}});
           return samples;
         },
     .errors =
@@ -573,7 +582,10 @@ const Op conv2d_op{{
                "[conv2d] image and filter must have rank 4: image (2,8,8)"},
               {{zeros({1, 2, 8, 8}), zeros({4, 2, 3, 3})},
                ConvAttrs{{.stride = 0}},
-               "[conv2d] stride must lie in [1, 2^31]"}};
+               "[conv2d] stride must lie in [1, 2^31]"},
+              {{zeros({1, 2, 8, 8}), zeros({4, 2, 3, 3}), zeros({2})},
+               ConvAttrs{},
+               "[conv2d] bias must have one entry for each of the 4 filters: (2)"}};
         },
     .edges =
         [] {
@@ -599,7 +611,13 @@ const Op conv2d_op{{
                          Tensor::zeros({1, 0, 1, 1}, DType::f64)},  // no channels
                         ConvAttrs{},
                         {Tensor::zeros({1, 1, 2, 1}, DType::f64)},
-                        {Tensor::zeros({1, 0, 2, 1}, DType::f64), Tensor::zeros({1, 0, 1, 1}, DType::f64)}}};
+                        {Tensor::zeros({1, 0, 2, 1}, DType::f64), Tensor::zeros({1, 0, 1, 1}, DType::f64)}},
+                       {{Tensor::zeros({1, 0, 2, 1}, DType::f64), Tensor::zeros({2, 0, 1, 1}, DType::f64),
+                         tensor({3.0, inf}, {2})},
+                        ConvAttrs{},
+                        {tensor({3.0, 3.0, inf, inf}, {1, 2, 2, 1})},
+                        {Tensor::zeros({1, 0, 2, 1}, DType::f64), Tensor::zeros({2, 0, 1, 1}, DType::f64),
+                         tensor({2.0, 2.0}, {2})}}};
         },
     .rows = first_by_rows,
 }};
@@ -613,7 +631,9 @@ const Op conv2d_input_grad_op{{
           return Spec{geometry(c.op, c.inputs, c.attrs).x(), dtype};
         },
     .kernel =
-        [](const KernelContext& c) { run("conv2d_input_grad", c, [](auto... a) { input_gradient(a...); }); },
+        [](const KernelContext& c) {
+          run("conv2d_input_grad", c, [](auto y, auto w, auto, auto... a) { input_gradient(y, w, a...); });
+        },
     .saves = Saves::inputs,
     .vjp =
         [](const VjpContext& c) {
@@ -652,7 +672,7 @@ const Op conv2d_weight_grad_op{{
         },
     .kernel =
         [](const KernelContext& c) {
-          run("conv2d_weight_grad", c, [](auto... a) { weight_gradient(a...); });
+          run("conv2d_weight_grad", c, [](auto x, auto y, auto, auto... a) { weight_gradient(x, y, a...); });
         },
     .saves = Saves::inputs,
     .vjp =
@@ -685,6 +705,10 @@ const Op conv2d_weight_grad_op{{
 
 Var conv2d(const Var& x, const Var& w, const Conv2dOptions& options) {
   return apply(conv2d_op, {x, w}, ConvAttrs{options});
+}
+
+Var conv2d(const Var& x, const Var& w, const Var& bias, const Conv2dOptions& options) {
+  return apply(conv2d_op, {x, w, bias}, ConvAttrs{options});
 }
 
 Var conv2d_input_grad(const Var& y, const Var& w, Pair input, const Conv2dOptions& options) {

@@ -329,6 +329,26 @@ TEMPLATE_TEST_CASE("dots of gathered rows are those of the entries named, and no
   });
 }
 
+TEMPLATE_TEST_CASE("rows are copied to other distances, shifted if asked, and nothing beside them is written",
+                   "[packed]", float, double) {
+  using T = TestType;
+  for_each_isa([] {
+    for (const auto [rows, columns] :
+         {std::array<std::int64_t, 2>{3, 1}, {2, 3}, {5, 4}, {3, 15}, {4, 28}, {1, 64}, {0, 4}, {4, 0}}) {
+      const auto from = random_matrix<T>(rows, columns, 1, 2);
+      for (const T shift : {T{0}, T{0.5}}) {
+        Matrix<T> to(rows, columns, 3, T{7});
+        simd::product<T>().copy_rows(rows, columns, from.entries.data(), from.ld, to.entries.data(), to.ld,
+                                     shift == T{0} ? nullptr : &shift);
+        for (std::int64_t i = 0; i < rows; ++i) {
+          for (std::int64_t j = 0; j < columns; ++j) CHECK(to(i, j) == from(i, j) + shift);
+          for (std::int64_t j = columns; j < columns + 3; ++j) CHECK(to(i, j) == T{7});
+        }
+      }
+    }
+  });
+}
+
 TEMPLATE_TEST_CASE("a transpose moves every entry to its place", "[packed]", float, double) {
   using T = TestType;
   for_each_isa([] {
