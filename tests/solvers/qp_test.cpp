@@ -623,6 +623,35 @@ TEST_CASE("bounds meant for infinite ones change nothing, and far ones that bind
   }
 }
 
+TEST_CASE("solutions far away are found, with what stands near", "[qp]") {
+  for (const double H : {1e6, 1e9, 1e12, 1e14, 1e17, 9e19}) {
+    const auto check = [&](const char* what, const QpData& data, const std::vector<double>& z) {
+      const QpSolution s = solve_qp(data);
+      INFO(what << ", " << H << ": " << s.report.to_string());
+      CHECK(s.report.solved());
+      for (std::size_t k = 0; k < z.size(); ++k)
+        CHECK(s.z.at(static_cast<std::int64_t>(k)) == Approx(z[k]).epsilon(1e-9).margin(1e-9));
+    };
+    check("a linear program", {{}, values({1, 1}, {2}), values({-1, 0, 0, -1}, {2, 2}), values({H, 0}, {2})},
+          {-H, 0});
+    check(
+        "strictly convex",
+        {Tensor::eye(2, DType::f64), values({0, -3}, {2}), Tensor::eye(2, DType::f64), values({-H, 1}, {2})},
+        {-H, 1});
+    check("three constraints",
+          {{}, values({2, 1}, {2}), values({-1, 0, 0, -1, -1, -1}, {3, 2}), values({H, H, -3}, {3})},
+          {-H, H + 3});
+    check("a box with an equation",
+          {{},
+           values({1, 2}, {2}),
+           values({1, 0, 0, 1, -1, 0, 0, -1}, {4, 2}),
+           values({H, H, H, H}, {4}),
+           Tensor::ones({1, 2}, DType::f64),
+           values({0}, {1})},
+          {H, -H});
+  }
+}
+
 TEST_CASE("steps without far constraints count, where these hold after all", "[qp]") {
   const auto steps = [](double h) {
     const Tensor row = values({1}, {1, 1});

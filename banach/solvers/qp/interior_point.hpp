@@ -565,11 +565,20 @@ class InteriorPoint {
     move(primal_fell, at_.y, centre_.y, d_.e), move(primal_fell, at_.z, centre_.z, d_.m);
   }
 
+  // Scaled residuals that are rounding beside 1; less where 1 is a large number in units of their own.
+  N negligible() const {
+    N unit = of(1e-6);
+    for (Index j = 0; j < d_.n; ++j) unit = smaller(unit, scaling_.c * scaling_.D[j]);
+    for (Index i = 0; i < d_.e; ++i) unit = smaller(unit, scaling_.E[i]);
+    for (Index i = 0; i < d_.m; ++i) unit = smaller(unit, scaling_.F[i]);
+    return of(1e-10) * unit;
+  }
+
   // Solves with the active constraints as equations, those with multipliers above their slacks; constraints
   // go in and out by their signs for a few rounds, which are counted.
   N finish(Flag open, const Point<N>& from, int rounds) {
     const Index n = d_.n, e = d_.e, m = d_.m;
-    const N zero = of(0.0), weight = of(1e6);
+    const N zero = of(0.0), weight = of(1e6), nothing = negligible();
     Point<N>& at = more_;
     for (Index i = 0; i < m; ++i) kkt_.w[i] = select(from.z[i] > from.s[i], weight, zero);
     factored_ = zero != zero;
@@ -585,7 +594,7 @@ class InteriorPoint {
         measure(at, right_);
         for (Index i = 0; i < m; ++i) right_.z[i] = select(kkt_.w[i] > zero, right_.z[i], zero);
         const N size = larger(largest(right_.x, n), larger(largest(right_.y, e), largest(right_.z, m)));
-        const Flag going = open & (size > of(1e-16)) & (size < of(0.5) * last);
+        const Flag going = open & (size > nothing) & (size < of(0.5) * last);
         if (!any(going)) break;
         last = size;
         kkt_.solve(right_.x, right_.y, right_.z, step_.x, step_.y, step_.z);

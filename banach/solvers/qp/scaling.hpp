@@ -55,18 +55,22 @@ N normalising(N x, double least, double most) {
 /// Of x, to be expected where rows and columns are near to 1: what the right-hand sides enforce, and as far
 /// as the objective pulls and they let it (if it pulls without end, and they enforce nothing). 0 if there is
 /// nothing to tell by: right-hand sides that are tiny beside the pull, or at all, may be rounding of others.
+/// An h far beyond its row's entries is there only where the solution is as far, or was not found without: a
+/// linear program's is then as far as the least of them.
 template <class N>
 N expected_size(const Data<N>& d, N curvature, N pull) {
   const N zero = number<N>(0.0), far = number<N>(1e300);
-  N enforced = largest(d.b, d.e), room = d.m > 0 ? zero : far;
+  N enforced = largest(d.b, d.e), room = d.m > 0 ? zero : far, beyond = far;
   for (Index i = 0; i < d.m; ++i) {
     const N h = select(finite(d.h[i]), d.h[i], zero);
     enforced = larger(enforced, -h), room = larger(room, magnitude(h));
+    beyond = select(h > number<N>(1e6), smaller(beyond, h), beyond);
   }
   const N reach = select(curvature > zero, pull / curvature, far);
   const N allowed = select(room > zero, smaller(reach, room), zero);
   N size = select((reach < far) | !(enforced > zero), larger(enforced, allowed), enforced);
   size = select(size > number<N>(1e-10) * smaller(reach, number<N>(1e-4)), size, reach);
+  size = select((beyond < far) & !(reach < far), larger(size, beyond), size);
   return select(size < far, size, zero);
 }
 
