@@ -11,10 +11,14 @@
 namespace banach::nn {
 namespace {
 
-void check(const Var& x, std::int64_t channels) {
+void check(const Var& x, const Parameter& shift) {
+  const std::int64_t channels = shift.size();
   if ((x.rank() != 2 && x.rank() != 4) || x.size(1) != channels)
     fail<ShapeError>("act_norm", fmt::format("input must be (n,{}) or (n,{},h,w): got {}", channels, channels,
                                              x.shape().to_string()));
+  if (x.dtype() != shift.dtype())
+    fail<DTypeError>("act_norm", fmt::format("input must be {} as the parameters are: got {}",
+                                             name(shift.dtype()), name(x.dtype())));
 }
 
 // A value a channel, as it stands beside x.
@@ -32,7 +36,7 @@ ActNorm::ActNorm(std::int64_t channels, DType dtype) : started{Tensor::zeros({},
 }
 
 Transformed ActNorm::forward(const Var& x) const {
-  check(x, shift.size());
+  check(x, shift);
   if (mode.training && started.value.item() == 0.0) start_from(x.value());
   const auto pixels = static_cast<double>(x.shape().size(2, x.rank()));
   return {(x + beside(shift, x)) * exp(beside(log_scale, x)),
@@ -40,7 +44,7 @@ Transformed ActNorm::forward(const Var& x) const {
 }
 
 Var ActNorm::inverse(const Var& y) const {
-  check(y, shift.size());
+  check(y, shift);
   return y * exp(-beside(log_scale, y)) - beside(shift, y);
 }
 
@@ -54,6 +58,11 @@ void ActNorm::start_from(const Tensor& x) const {
                                                  : std::numeric_limits<double>::epsilon();
   for (std::int64_t c = 0; c < shift.size(); ++c) {
     const double middle = average.value().at(c), deviation = std::sqrt(variance.value().at(c));
+    if (!std::isfinite(deviation))
+      fail<ValueError>(
+          "act_norm",
+          fmt::format("a channel's variance must be finite to start from: channel {}'s overflows {}", c,
+                      name(x.dtype())));
     const bool varies = deviation > 16.0 * epsilon * std::abs(middle);
     shifts.mutable_data<double>()[c] = -middle;
     scales.mutable_data<double>()[c] = varies ? -std::log(deviation) : 0.0;

@@ -20,7 +20,8 @@ struct ActNorm {
 
   /// Throws ValueError unless channels >= 1.
   explicit ActNorm(std::int64_t channels, DType dtype = DType::f32);
-  /// Throws ShapeError for another rank or number of channels.
+  /// Throws ShapeError for another rank or number of channels, DTypeError for another dtype than the
+  /// parameters', ValueError for a first batch whose variance overflows.
   Transformed forward(const Var& x) const;
   Var inverse(const Var& y) const;
   void visit(Visitor& visitor) {

@@ -75,8 +75,12 @@ Tensor dual(const Tensor& y, double r) {
 Tensor line_norms(const WeightedMap& map, const Tensor& w, double s, bool columns) {
   const double largest = largest_magnitude(w);
   const double scale = largest > 0.0 && std::isfinite(largest) ? largest : 1.0;
-  const Var powers(
-      mapped(w, [=](double value, std::int64_t) { return std::pow(std::abs(value) / scale, s); }));
+  // Powers that underflow count as the smallest number: for a bound the norms must not come out too small.
+  const double smallest =
+      w.dtype() == DType::f32 ? std::numeric_limits<float>::min() : std::numeric_limits<double>::min();
+  const Var powers(mapped(w, [=](double value, std::int64_t) {
+    return value == 0.0 ? 0.0 : std::max(std::pow(std::abs(value) / scale, s), smallest);
+  }));
   const Tensor ones = Tensor::ones(columns ? map.output : map.input, w.dtype());
   const Var sums = columns ? map.transposed(powers, Var(ones)) : map.apply(powers, Var(ones));
   // A convolution may leave rounding where there is nothing.

@@ -107,6 +107,8 @@ void PowerIteration::solve(const Tensor& weight, const WeightedMap& map, std::in
   if (norm_.spectral()) {
     // Half is where it was, half is random: what has grown in a direction not followed so far is found.
     Tensor start = (Var(right_.value) + Var(random_unit(right_.value.shape(), dtype, hash))).value();
+    // The two may cancel: with one input they do half of the time.
+    if (!(norm_of(start) > 1e-3)) start = right_.value;
     found = golub_kahan(map, weight, start,
                         {.max_steps = options_.max_steps,
                          .tolerance = std::max(options_.tolerance, 4.0 * epsilon_of(dtype)),

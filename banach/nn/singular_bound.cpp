@@ -89,6 +89,11 @@ double conv_singular_bound(const Tensor& weight, Pair image, const Conv2dOptions
         "conv_singular_bound",
         fmt::format("expects filters (out, in / groups, kh, kw) and an image: got {} and {} x {}",
                     weight.shape().to_string(), image.h, image.w));
+  const Pair stride = geometry.stride, dilation = geometry.dilation;
+  if (std::min({stride.h, stride.w, dilation.h, dilation.w}) < 1)
+    fail<ValueError>("conv_singular_bound",
+                     fmt::format("stride and dilation must be at least 1: got ({},{}) and ({},{})", stride.h,
+                                 stride.w, dilation.h, dilation.w));
   const Tensor w = weight.to(DType::f64);
   const std::int64_t outputs = w.size(0) / geometry.groups, inputs = w.size(1), kh = w.size(2),
                      kw = w.size(3);

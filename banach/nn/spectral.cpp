@@ -6,11 +6,14 @@
 
 #include <fmt/format.h>
 
+#include <cmath>
+
 namespace banach::nn {
 namespace {
 
 double checked_bound(double bound) {
-  if (!(bound > 0.0)) fail<ValueError>("spectral", fmt::format("bound must be above 0: got {}", bound));
+  if (!(bound > 0.0 && std::isfinite(bound)))
+    fail<ValueError>("spectral", fmt::format("bound must be above 0 and finite: got {}", bound));
   return bound;
 }
 

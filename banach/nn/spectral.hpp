@@ -19,12 +19,12 @@
 namespace banach::nn {
 
 struct SpectralOptions {
-  double bound = 1.0;     ///< largest norm allowed: the Lipschitz constant, from the p-norm to the q-norm
+  double bound = 1.0;     ///< largest norm, finite: the Lipschitz constant, from the p-norm to the q-norm
   InducedNorm norm = {};  ///< p = q = 2: the largest singular value
   PowerIterationOptions power = {};
   /// Divide by the upper bound of the norm (see NormBounds) in place of the estimate: the Lipschitz constant
-  /// is then below `bound` for certain, by as much as the two differ. Costs the bound after every update. The
-  /// derivative is that of the estimate, scaled.
+  /// is then below `bound` for certain, but for rounding of the dtype, by as much as the two differ. Costs
+  /// the bound after every update. The derivative is that of the estimate, scaled.
   bool certified = false;
 };
 

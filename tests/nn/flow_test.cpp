@@ -106,6 +106,11 @@ TEST_CASE("ActNorm waits for data it can start from", "[flow]") {
   SECTION("bad input") {
     CHECK_THROWS_WITH(flow.forward(Var(normal({4, 3}, 9))), Contains("[act_norm] input must be (n,2) or"));
     CHECK_THROWS_AS(ActNorm(0), ValueError);
+    CHECK_THROWS_WITH(flow.forward(Var(Tensor::ones({3, 2}))), Contains("[act_norm] input must be f64"));
+    const Tensor wide = tensor({0.0, 1e200, 1.0, -1e200}, {2, 2});
+    CHECK_THROWS_WITH(flow.forward(Var(wide)), Contains("variance must be finite") && Contains("channel 1"));
+    CHECK(flow.started.value.item() == 0.0);
+    CHECK(same_bits(flow.inverse(Var(x)), Var(x)));
   }
 }
 
@@ -151,6 +156,9 @@ TEST_CASE("LogitTransform: closed form, log-determinant, inverse", "[flow]") {
     CHECK(flow.forward(ends).y.value().all_finite());
     CHECK(largest_difference(flow.inverse(flow.forward(ends).y), ends) < 1e-15);
   }
+  const double end = (1.0 - alpha) / (1.0 - 2.0 * alpha);
+  CHECK(std::isfinite(flow.forward(Var(tensor({end - 1e-9}, {1, 1}))).y.item()));
+  CHECK(std::isnan(flow.forward(Var(tensor({end + 1e-9}, {1, 1}))).y.item()));
   CHECK_THROWS_AS(LogitTransform(0.5), ValueError);
   CHECK_THROWS_AS(flow.forward(Var(scalar(0.5))), ShapeError);
 }

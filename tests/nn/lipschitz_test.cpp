@@ -133,6 +133,28 @@ TEST_CASE("Boyd's power method against a search over the sphere", "[lipschitz]")
   }
 }
 
+TEST_CASE("bounds near p = 1 and for large q, where powers of small entries underflow", "[lipschitz]") {
+  Tensor column = Tensor::full({50, 1}, 0.4, DType::f64);
+  column.mutable_data<double>()[0] = 1.0;
+  const double exact = 1.0 + 49 * 0.4;  // ||w||_1 of the only column
+  for (const double p : {1.0, 1.0005, 1.001, 1.01, 1.1}) {
+    INFO("p " << p);
+    CHECK(Product{column}.bound({p, 1.0}) >= exact);
+    Random random(1);
+    SpectralLinear layer(1, 50, random, {.bound = 1.0, .norm = {p, 1.0}, .certified = true},
+                         {.dtype = DType::f64});
+    layer.raw_weight.set(column);
+    CHECK(p_norm(layer.weight().value(), 1.0) <= 1.0);
+  }
+  const Tensor row = column.reshape({1, 50});
+  for (const double q : {100.0, 1000.0, 5000.0}) {
+    INFO("q " << q);
+    CHECK(Product{row}.bound({infinity, q}) >= exact);
+    CHECK(Product{row}.bound({infinity, q}) <= 50.0);
+    CHECK(Product{row}.bound({q, q}) >= Product{row}.norm({q, q}).value);
+  }
+}
+
 TEST_CASE("singular_bound is above the SVD's value, and by no more than its last step gains", "[lipschitz]") {
   const auto [m, n] =
       GENERATE(std::pair<int, int>{1, 1}, std::pair<int, int>{5, 3}, std::pair<int, int>{3, 5},
@@ -182,6 +204,10 @@ TEST_CASE("conv_singular_bound is above the dense convolution's value", "[lipsch
     CHECK(bound <= exact * (1.0 + c.slack));
   }
   CHECK_THROWS_AS(conv_singular_bound(Tensor::zeros({2, 2, 3}), 4, {}), ShapeError);
+  const Tensor w = Tensor::ones({1, 1, 2, 2});
+  for (const Conv2dOptions& geometry : {Conv2dOptions{.stride = 0}, Conv2dOptions{.dilation = {1, 0}}})
+    CHECK_THROWS_WITH(conv_singular_bound(w, 4, geometry),
+                      Contains("stride and dilation must be at least 1"));
 }
 
 TEST_CASE("layers report an estimate and an upper bound that hold the true norm between them",
@@ -244,6 +270,8 @@ TEST_CASE("derivatives of a layer bounded from the 3-norm to the 1.5-norm", "[li
   const NormBounds bounds = dense.lipschitz();
   CHECK(bounds.estimate == Approx(0.8).epsilon(1e-10));
   CHECK(bounds.upper >= 0.8);
+  for (const double bound : {0.0, infinity, std::nan("")})
+    CHECK_THROWS_WITH(SpectralLinear(2, 2, random, {.bound = bound}), Contains("above 0 and finite"));
   CHECK_THROWS_WITH(SpectralLinear(2, 2, random, {.norm = {0.5, 2.0}}), Contains("p and q of at least 1"));
   CHECK_THROWS_WITH(SpectralLinear(2, 2, random, {.norm = {1.0, infinity}}), Contains("not offered"));
 }
@@ -337,6 +365,19 @@ TEST_CASE("Krylov spaces notice at once that another direction has taken the lea
   layer.raw_weight.set(normal({6, 6}, 3));
   CHECK(layer.singular_value().item() == Approx(largest_singular_value(normal({6, 6}, 3))).epsilon(1e-9));
   CHECK_THROWS_AS(SpectralLinear(2, 2, random, {.power = {.krylov = 0}}), ValueError);
+}
+
+TEST_CASE("Krylov spaces of one input, whose start has no direction to choose", "[lipschitz]") {
+  Random random(3);
+  SpectralLinear dense(1, 8, random, {.bound = 0.5, .power = close_power_iteration}, {.dtype = DType::f64});
+  SpectralConv2d conv(1, 4, 1, 1, random, {.bound = 0.5, .power = close_power_iteration},
+                      {.bias = false, .dtype = DType::f64});
+  for (std::uint64_t update = 0; update < 20; ++update) {
+    dense.raw_weight.set(normal({8, 1}, update));
+    conv.raw_weight.set(normal({4, 1, 1, 1}, update));
+    CHECK(p_norm(dense.weight().value(), 2.0) == Approx(0.5));
+    CHECK(p_norm(conv.weight().value(), 2.0) == Approx(0.5));
+  }
 }
 
 TEST_CASE("after every training step the Lipschitz constants stay within their bound", "[lipschitz]") {
