@@ -381,6 +381,17 @@ void check_writable(const std::string& name, const Tensor& tensor) {
                      fmt::format("tensor {} must have elements to write: it has none", shown(name)));
 }
 
+/// Where the length of the header should stand there is text: a question for the user; else nothing.
+std::string text_hint(ByteView bytes) {
+  const ByteView start = bytes.first(std::min(bytes.size(), length_bytes));
+  const bool text = std::all_of(start.begin(), start.end(), [](std::uint8_t byte) {
+    return (byte >= ' ' && byte <= '~') || byte == '\t' || byte == '\n' || byte == '\r';
+  });
+  if (start.size() < 2 || !text) return "";
+  const std::string words(start.begin(), start.end());
+  return fmt::format("; it begins with the text {}: is this a safetensors file?", shown(words));
+}
+
 /// The header's text, padded with spaces so that the data begins at a multiple of 8.
 std::string header_text(const std::vector<NamedTensors::const_pointer>& tensors, const Metadata& metadata) {
   std::string text;
@@ -443,13 +454,13 @@ Safetensors parse_safetensors(ByteView bytes, std::string_view file) {
     fail<FileError>("safetensors", fmt::format("{}: {}", file, text));
   };
   if (bytes.size() < length_bytes)
-    fail_length(
-        fmt::format("length of the header is truncated at offset {}: expected 8 bytes", bytes.size()));
+    fail_length(fmt::format("length of the header is truncated at offset {}: expected 8 bytes{}",
+                            bytes.size(), text_hint(bytes)));
   std::uint64_t length = 0;
   std::memcpy(&length, bytes.data(), length_bytes);
   if (length > header_limit)
-    fail_length(
-        fmt::format("length of the header at offset 0 must be at most {}: got {}", header_limit, length));
+    fail_length(fmt::format("length of the header at offset 0 must be at most {}: got {}{}", header_limit,
+                            length, text_hint(bytes)));
   if (length > bytes.size() - length_bytes)
     fail_length(fmt::format("header is truncated at offset {}: expected {} bytes", bytes.size(),
                             length_bytes + length));

@@ -67,7 +67,8 @@ Var isotonic(const Var& y, const Var& weights, Policy policy) {
   check_rows("isotonic", y);
   if (weights.defined()) {
     if (weights.shape() != Shape{y.size(-1)} && weights.shape() != y.shape())
-      fail<ShapeError>("isotonic", fmt::format("weights must be {} or ({}): got {}", y.shape().to_string(),
+      fail<ShapeError>("isotonic", fmt::format("weights must be {}({}): got {}",
+                                               y.rank() == 1 ? "" : y.shape().to_string() + " or ",
                                                y.size(-1), weights.shape().to_string()));
     if (weights.dtype() != y.dtype())
       fail<DTypeError>("isotonic", fmt::format("weights must be {} as the input: got {} (cast one)",

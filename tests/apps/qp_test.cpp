@@ -166,6 +166,8 @@ TEST_CASE("banach qp names what is wrong with a file", "[qp]") {
   std::filesystem::resize_file(path, std::filesystem::file_size(path) - 3);
   check_refused(path,
                 {"p.safetensors", "tensor \"p\"", "16 bytes were expected, for F64 of shape (2)", "has 13"});
+  std::ofstream(path) << "min x^2 subject to x >= 1\n";
+  check_refused(path, {"p.safetensors", "is this a safetensors file?"});
   const command::Outcome bad = command::run("qp");
   CHECK(bad.code == 2);
   CHECK(contains(bad.err, "FILE"));

@@ -245,6 +245,10 @@ TEST_CASE("The length of the header is checked before it is used") {
   CHECK(parse_error(bytes) ==
         "[safetensors] x: length of the header at offset 0 must be at most 100000000: got "
         "18446744073709551615");
+  const auto parse_text = [](std::string_view text) { return parse_error(Bytes(text.begin(), text.end())); };
+  CHECK_THAT(parse_text("x1 + x2 <= 3"),
+             Contains("; it begins with the text \"x1 + x2 \": is this a safetensors file?"));
+  CHECK_THAT(parse_text("1,\n"), Contains("expected 8 bytes; it begins with the text \"1,\\n\": is this"));
   bytes = {255, 0, 0, 0, 0, 0, 0, 0, '{', '}'};
   CHECK(parse_error(bytes) == "[safetensors] x: header is truncated at offset 10: expected 263 bytes");
   CHECK(parse_error("") == "[safetensors] x: header at offset 8 must begin with {");

@@ -272,6 +272,8 @@ TEST_CASE("isotonic regression and soft sorts refuse what has no meaning", "[sof
     CHECK_THROWS_WITH(isotonic(x, Var(Tensor::ones(shape, DType::f64))),
                       Contains("[isotonic] weights must be (2,3) or (3): got " + shape.to_string()));
   CHECK_THROWS_AS(isotonic(x, Var(tensor({1.0, 2.0}))), ShapeError);
+  CHECK_THROWS_WITH(isotonic(Var(tensor({1.0, 2.0, 3.0})), Var(tensor({1.0, 2.0}))),
+                    Contains("[isotonic] weights must be (3): got (2)"));
   CHECK_THROWS_WITH(isotonic(x, Var(Tensor::ones({3}))),
                     Contains("[isotonic] weights must be f64 as the input: got f32"));
   const Var whole(Tensor::zeros({2, 3}, DType::i64));
