@@ -25,8 +25,8 @@ constexpr const char* usage =
     "usage: bench_table [--json FILE] [--compare FILE] [--quick] [FILTER]\n"
     "  --json FILE     writes the results, to be compared with later\n"
     "  --compare FILE  says what has changed since\n"
-    "  --quick         one turn of every line: only that they run\n"
-    "  FILTER          a regular expression on titles and names of lines\n";
+    "  --quick         every line once, nothing warmed up: only that they run\n"
+    "  FILTER          a regular expression on titles and names of lines; none matches: exit code 2\n";
 
 /// False for what cannot be understood.
 bool parse(int argc, char** argv, Options& options) {
@@ -62,7 +62,6 @@ void check_files(const Options& options) {
 }
 
 int run(const Options& options) {
-  check_files(options);
   const Peers torch = torch_peers();
   const std::regex filter(options.filter);
   const auto wanted = [&](const std::string& text) { return std::regex_search(text, filter); };
@@ -77,14 +76,24 @@ int run(const Options& options) {
   for (Section& section : growth_sections()) sections.push_back(std::move(section));
   sections.push_back(quadratic_section());
 
+  const bool bodies_wanted = wanted("trained bodies");
+  bool any = bodies_wanted;
+  for (Section& section : sections) {
+    std::erase_if(section.lines, [&](const Line& line) { return !wanted(section.title + ": " + line.name); });
+    any = any || !section.lines.empty();
+  }
+  if (!any) {
+    fmt::print(stderr, "bench_table: FILTER must match a title or the name of a line: '{}' matches none\n",
+               options.filter);
+    return 2;
+  }
+  check_files(options);
   const std::string where = machine(torch);
   fmt::print("{}\n", where);
   std::vector<MeasuredSection> measured;
   for (std::size_t i = 0; i < sections.size(); ++i) {
     MeasuredSection section{sections[i].title, {}};
-    std::vector<Line> lines;
-    for (const Line& line : sections[i].lines)
-      if (wanted(section.title + ": " + line.name)) lines.push_back(line);
+    const std::vector<Line>& lines = sections[i].lines;
     if (lines.empty()) continue;
     fmt::print(stderr, "{}\n", section.title);
     const Peers& peers = sections[i].peers.work.empty() ? torch : sections[i].peers;
@@ -95,7 +104,7 @@ int run(const Options& options) {
     measured.push_back(std::move(section));
   }
   std::vector<TrainedBody> bodies;
-  if (wanted("trained bodies")) {
+  if (bodies_wanted) {
     fmt::print(stderr, "trained bodies\n");
     bodies = trained_bodies(options.quick ? 1 : 10);
     fmt::print("\n{}", table(bodies));

@@ -42,7 +42,7 @@ struct Contender {
   int threads;
   std::function<void()> enter, leave;
   int times = 1;      // runs a sample
-  double cost = 0.0;  // of a sample
+  double cost = 0.0;  // of a sample; 0: not calibrated
   std::vector<double> samples = {};
 
   /// A sample should take some milliseconds, and begin with warm caches where they matter. Two threads begin
@@ -62,7 +62,7 @@ struct Contender {
   }
 
   void settle() {
-    if (threads == 1 && cost >= long_run) return;
+    if (cost == 0.0 || (threads == 1 && cost >= long_run)) return;
     const double ready = now(threads) + (threads > 1 ? settling : 0.0);
     do work.run();
     while (now(threads) < ready);
@@ -108,6 +108,8 @@ class Race {
 
     banach::set_threads(1);
     bytes_ = peak_bytes(work_);
+    turns_ = 1;
+    if (effort.most == 1) return;
     double turn = 0.0;
     for (Contender& c : all_) {
       c.calibrate();

@@ -14,7 +14,7 @@ namespace bench {
 
 struct Effort {
   double seconds = 2.5;       ///< for a line, roughly
-  int fewest = 3, most = 25;  ///< turns
+  int fewest = 3, most = 25;  ///< turns; with one at most nothing is warmed up, and times mean nothing
 };
 
 /// Seconds for one unit of work; empty where there is nothing to measure.

@@ -93,10 +93,11 @@ std::string table(const MeasuredSection& section, const Peers& peers) {
   const bool goals = std::any_of(section.lines.begin(), section.lines.end(),
                                  [](const auto& l) { return l.first.goal.of != Goal::none; });
   Rows rows{{"case", "unit", "floor", "ours", theirs, "ours/" + theirs, "ours/floor", "ours, 2 threads",
-             theirs + ", 2 threads", "ours/" + theirs, "1 to 2 threads", "f + vjp", theirs + "'s", "MiB"}};
+             theirs + ", 2 threads", "ours/" + theirs + ", 2 threads", "1 to 2 threads", "f + vjp",
+             theirs + "'s f + vjp", "MiB"}};
   const bool peer_bytes = std::any_of(section.lines.begin(), section.lines.end(),
                                       [](const auto& l) { return l.second.peer_bytes > 0; });
-  if (peer_bytes) rows[0].insert(rows[0].end(), {theirs + "'s", "ours/" + theirs});
+  if (peer_bytes) rows[0].insert(rows[0].end(), {theirs + "'s MiB", "ours/" + theirs + ", MiB"});
   if (goals) rows[0].push_back("goal");
   for (const auto& [line, r] : section.lines) {
     const auto cell = [unit = line.unit](const Seconds& seconds) { return time(seconds, unit); };
@@ -126,7 +127,8 @@ std::string table(const std::vector<TrainedBody>& bodies) {
     if (rows.size() == 1 || rows.back()[0] != std::to_string(b.seed))
       rows.push_back({std::to_string(b.seed)});
     if (rows.size() == 2)
-      for (const char* column : {"all images to {:g}", "ratio", "mean image", "ratio"})
+      for (const char* column :
+           {"all images to {:g}", "ratio, all to {:g}", "mean image to {:g}", "ratio, mean to {:g}"})
         rows[0].push_back(fmt::format(fmt::runtime(column), b.tolerance));
     for (const std::string& cell :
          {two(b.picard, b.anderson, 0), ratio(1.0 * b.anderson / b.picard),
@@ -170,7 +172,8 @@ std::string comparison(const std::string& file, const std::vector<MeasuredSectio
   std::ifstream in(file);
   if (!in) throw std::runtime_error(file + ": cannot be read");
   const nlohmann::json before = nlohmann::json::parse(in);
-  Rows rows{{"case", "unit", "ours before", "now", "now/before", "ours/floor before", "now", "now/before"}};
+  Rows rows{{"case", "unit", "ours before", "ours now", "ours, now/before", "ours/floor before",
+             "ours/floor now", "ours/floor, now/before"}};
   const auto change = [](double was, double is) { return fmt::format("{:.2f}", is / was); };
   for (const MeasuredSection& section : sections)
     for (const auto& [line, r] : section.lines) {
