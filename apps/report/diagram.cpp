@@ -15,23 +15,52 @@ using Shape = Diagram::Shape;
 using Kind = Shape::Kind;
 using Point = Diagram::Point;
 
-constexpr double width = 420, left = 50, right = 8, top = 8, bottom = 38;
+constexpr double width = 420, right = 8, top = 8, bottom = 38;
+
+/// Of ranges that differ by more than ten times one would be a strip: the drawing is a square then.
+bool own_scales(const Diagram& d) {
+  const double ratio = (d.y_range.max - d.y_range.min) / (d.x_range.max - d.x_range.min);
+  return ratio > 10 || ratio < 0.1;
+}
+
+/// Round values, about five of them.
+std::vector<double> ticks(const Range& range) {
+  const double rough = (range.max - range.min) / 5, power = std::pow(10.0, std::floor(std::log10(rough)));
+  const double parts = rough / power, step = power * (parts < 1.5   ? 1
+                                                      : parts < 3.5 ? 2
+                                                      : parts < 7.5 ? 5
+                                                                    : 10);
+  std::vector<double> values;
+  for (double i = std::ceil(range.min / step); i * step <= range.max; ++i) values.push_back(i * step);
+  return values;
+}
+
+/// Where the plot begins: beside its label and the longest number.
+double left_of(const Diagram& d) {
+  std::size_t longest = 0;
+  for (const double value : ticks(d.y_range)) longest = std::max(longest, format_number(value).size());
+  return longest > 5 ? 23 + 7.5 * static_cast<double>(longest) : 50;
+}
 
 /// From the plane to the drawing.
 class Frame {
  public:
   explicit Frame(const Diagram& d)
-      : d_(d), scale_((width - left - right) / (d.x_range.max - d.x_range.min)) {}
-  double plot_width() const { return width - left - right; }
-  double plot_height() const { return scale_ * (d_.y_range.max - d_.y_range.min); }
+      : d_(d),
+        left_(left_of(d)),
+        x_scale_(plot_width() / (d.x_range.max - d.x_range.min)),
+        y_scale_(own_scales(d) ? plot_width() / (d.y_range.max - d.y_range.min) : x_scale_) {}
+  double left() const { return left_; }
+  double plot_width() const { return width - left_ - right; }
+  double plot_height() const { return y_scale_ * (d_.y_range.max - d_.y_range.min); }
   double height() const { return top + plot_height() + bottom; }
   Point at(const Point& p) const {
-    return {left + scale_ * (p.x - d_.x_range.min), top + scale_ * (d_.y_range.max - p.y)};
+    return {left_ + x_scale_ * (p.x - d_.x_range.min), top + y_scale_ * (d_.y_range.max - p.y)};
   }
 
  private:
   const Diagram& d_;
-  double scale_;
+  double left_, x_scale_, y_scale_;
 };
 
 /// Near enough to the drawing, in pixels, for a browser's numbers; no NaN.
@@ -141,20 +170,8 @@ std::string legend(const Diagram& diagram) {
   return entries.empty() ? entries : "<ul class=\"legend\" aria-label=\"Shapes\">" + entries + "</ul>\n";
 }
 
-/// Round values, about five of them.
-std::vector<double> ticks(const Range& range) {
-  const double rough = (range.max - range.min) / 5, power = std::pow(10.0, std::floor(std::log10(rough)));
-  const double parts = rough / power, step = power * (parts < 1.5   ? 1
-                                                      : parts < 3.5 ? 2
-                                                      : parts < 7.5 ? 5
-                                                                    : 10);
-  std::vector<double> values;
-  for (double i = std::ceil(range.min / step); i * step <= range.max; ++i) values.push_back(i * step);
-  return values;
-}
-
 std::string axes(const Diagram& diagram, const Frame& frame) {
-  const double base = top + frame.plot_height();
+  const double base = top + frame.plot_height(), left = frame.left();
   std::string svg;
   const auto line = [&](double x1, double y1, double x2, double y2) {
     svg += fmt::format(R"(<path class="grid" d="M{:.1f} {:.1f}L{:.1f} {:.1f}"/>)", x1, y1, x2, y2);
@@ -210,7 +227,7 @@ std::string diagram_html(const Diagram& diagram, bool half_width) {
   // An inner svg cuts off what leaves the plot.
   html += fmt::format(R"(<svg x="{0}" y="{1}" width="{2:.1f}" height="{3:.1f}" )"
                       R"(viewBox="{0} {1} {2:.1f} {3:.1f}">)",
-                      left, top, frame.plot_width(), frame.plot_height());
+                      frame.left(), top, frame.plot_width(), frame.plot_height());
   for (const Shape& shape : diagram.shapes) html += shape_svg(shape, frame);
   html += "</svg></svg>\n";
   if (!diagram.note.empty()) html += "<p class=\"small\">" + escape_html(diagram.note) + "</p>\n";

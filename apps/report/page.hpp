@@ -67,7 +67,7 @@ struct Chart {
   bool wide = false;               // the whole width of the page, not half
 };
 
-/// Shapes in a plane, drawn where they lie: one unit is as long along x as along y. Needs no script.
+/// Shapes in a plane, one unit as long along x as along y (a square if ranges differ tenfold). No script.
 struct Diagram {
   struct Point {
     double x = 0, y = 0;

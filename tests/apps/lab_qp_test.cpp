@@ -2,6 +2,7 @@
 #include <apps/lab/qp/diagrams.hpp>
 #include <apps/lab/qp/geometry.hpp>
 #include <apps/lab/qp/page.hpp>
+#include <apps/lab/qp/scales.hpp>
 #include <banach/engine/error.hpp>
 #include <banach/nn/safetensors.hpp>
 #include <tests/apps/command.hpp>
@@ -149,7 +150,7 @@ TEST_CASE("certificates that are drawn hold", "[qp]") {
 
 TEST_CASE("feasible sets and level curves are where they should be", "[qp]") {
   const QpData triangle = study_of("edge").problem.data;
-  const Points corners = feasible_set(triangle, {{1, 1}, 2});
+  const Points corners = feasible_set(triangle, {{1, 1}, {2, 2}});
   CHECK(corners.size() == 3);
   double area = 0.0;
   for (std::size_t i = 0; i < corners.size(); ++i) {
@@ -157,9 +158,9 @@ TEST_CASE("feasible sets and level curves are where they should be", "[qp]") {
     area += 0.5 * (a.x * b.y - a.y * b.x);
   }
   CHECK(area == Approx(2.0));
-  CHECK_FALSE(feasible_set(study_of("pinned").problem.data, {{1, 0}, 1}).empty());  // a line
+  CHECK_FALSE(feasible_set(study_of("pinned").problem.data, {{1, 0}, {1, 1}}).empty());  // a line
   const QpData circle{.Q = tensor({1.0, 0.0, 0.0, 1.0}, {2, 2}), .p = tensor({0.0, 0.0})};
-  const Points pieces = level_curve(circle, 0.5, {{0, 0}, 2});
+  const Points pieces = level_curve(circle, 0.5, {{0, 0}, {2, 2}});
   REQUIRE(pieces.size() > 60);
   for (const auto& z : pieces) CHECK(std::hypot(z.x, z.y) == Approx(1.0).epsilon(0.01));
 }
@@ -237,6 +238,98 @@ TEST_CASE("what is weakly active does not depend on a constraint's units", "[qp]
     CHECK(s.weak == std::vector<bool>{true, false});
     CHECK(s.active == std::vector<bool>{false, false});
   }
+}
+
+namespace {
+
+/// "edge" with its variables in other units, and its objective, as a file's problem.
+Problem in_units(const Vector& u, double objective) {
+  QpData other = study_of("edge").problem.data;
+  for (std::int64_t i = 0; i < 2; ++i) {
+    for (std::int64_t j = 0; j < 2; ++j)
+      other.Q.mutable_data<double>()[2 * i + j] *=
+          objective / (u[static_cast<std::size_t>(i)] * u[static_cast<std::size_t>(j)]);
+    other.p.mutable_data<double>()[i] *= objective / u[static_cast<std::size_t>(i)];
+  }
+  for (std::int64_t i = 0; i < other.G.size(); ++i)
+    other.G.mutable_data<double>()[i] /= u[static_cast<std::size_t>(i % 2)];
+  return {.name = "a", .title = "A", .data = other};
+}
+
+}  // namespace
+
+TEST_CASE("differences and drawings do not depend on the units of a problem", "[qp]") {
+  const Study plain = study(in_units({1, 1}, 1));
+  CHECK(plain.view.one_scale());
+  const std::vector<std::pair<Vector, double>> units{
+      {{1e6, 1e6}, 1}, {{1e-6, 1e-6}, 1e6}, {{1, 1}, 1e-9}, {{1e4, 1e-3}, 1e3}};
+  for (const auto& [u, objective] : units) {
+    const Study s = study(in_units(u, objective));
+    INFO(u[0] << " " << u[1] << " " << objective);
+    REQUIRE(exact(s));
+    CHECK(s.view.one_scale() == (u[0] == u[1]));
+    REQUIRE(s.derivatives.size() == plain.derivatives.size());
+    for (const Derivative& d : s.derivatives) {
+      CHECK(d.largest_difference() <= 1e-9);
+      CHECK(d.moved.size() == 61);
+      CHECK(s.view.length(d.reported) * d.reach <= 0.25 * (1 + 1e-9));
+    }
+    std::size_t places = 0;
+    for (std::size_t i = 0; i < s.path.size(); ++i) {
+      CHECK(s.path[i].active == plain.path[i].active);
+      if (s.path[i].gradient != GradientKind::exact) continue;
+      CHECK(relative_distance(s.path[i].reported, s.path[i].difference, s.view.reach) <= 1e-9);
+      ++places;
+    }
+    CHECK(places > 70);
+    const std::string note = problem_diagram(s).note;
+    CHECK(contains(note, "Each axis has a scale of its own") == (u[0] != u[1]));
+    CHECK_FALSE(feasible_set(s.problem.data, s.view).empty());
+    CHECK(level_curve(s.problem.data, s.report.objective, s.view).size() > 20);
+    const auto told = findings({.studies = {s}});
+    CHECK(contains(told[0], "called exact (1 problem, 5 derivatives)"));
+  }
+}
+
+TEST_CASE("differences keep to the active set where there is a derivative", "[qp]") {
+  // 1e6 <= x1 <= 1e6 + 1: a step by the scale of x1 would leave that room.
+  const Study s = study({.name = "a",
+                         .title = "A",
+                         .data = {.Q = Tensor::eye(2, DType::f64),
+                                  .p = tensor({-1e6 - 0.5, -1.0}),
+                                  .G = tensor({1.0, 0.0, -1.0, 0.0}, {2, 2}),
+                                  .h = tensor({1e6 + 1.0, -1e6})}});
+  REQUIRE(exact(s));
+  CHECK(by(s, "p1").step < 0.5);
+  for (const Derivative& d : s.derivatives) CHECK(d.largest_difference() <= 1e-6);
+}
+
+TEST_CASE("a free optimum far away, and an axis along which nothing is seen, leave the drawing readable",
+          "[qp]") {
+  const Study far = study({.name = "a",
+                           .title = "A",
+                           .data = {.Q = tensor({1e-3, 0.0, 0.0, 1e-3}, {2, 2}),
+                                    .p = tensor({-1.0, -2.0}),
+                                    .G = tensor({1.0, 0.0, 0.0, 1.0}, {2, 2}),
+                                    .h = tensor({1.0, 1.0})}});
+  CHECK(far.view.reach[0] < 5);
+  CHECK(contains(problem_diagram(far).note, "The free optimum, (1000, 2000), lies outside"));
+  for (const Derivative& d : far.derivatives) CHECK(d.largest_difference() <= 1e-9);
+
+  const QpData still{.Q = Tensor::eye(2, DType::f64),
+                     .p = tensor({0.0, -1e3}),
+                     .G = tensor({1.0, 0.0, 0.0, 1.0}, {2, 2}),
+                     .h = tensor({1e-3, 1e9})};
+  const View view = fitting(still, {{1e-14, 1e3}}, std::nullopt);
+  CHECK(view.reach[0] == Approx(0.9e-3));
+  CHECK(view.reach[1] == Approx(0.9e3));
+  // Of an open set its point is the origin, but for rounding.
+  const View open = fitting({.Q = still.Q, .p = still.p, .G = still.G, .h = tensor({0.0, 1e-3})},
+                            {{1e-21, 1e-23}}, std::nullopt);
+  CHECK(open.one_scale());
+  CHECK(open.reach[0] == Approx(0.9e-3));
+  const View nothing = fitting({.Q = still.Q, .p = tensor({0.0, 0.0})}, {{0, 0}}, std::nullopt);
+  CHECK(nothing.reach == Vector{1.5, 1.5});
 }
 
 TEST_CASE("the command takes problems with equations, with and without inequalities", "[qp]") {

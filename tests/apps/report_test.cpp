@@ -563,6 +563,12 @@ TEST_CASE("a diagram is drawn where its points lie, without what is not finite")
   const std::string drawn = render(page_of({large}));
   CHECK(count(drawn, "<circle") == 1);
   CHECK(contains(drawn, R"(cx="231.0" cy="8.0")"));
+  // No strip: axes so different have scales of their own.
+  diagram.shapes[0].points = {{0, 0}, {1, 2000}};
+  diagram.y_range = {0, 2000};
+  const std::string square = render(page_of({diagram}));
+  CHECK(contains(square, R"(cx="50.0" cy="370.0")"));
+  CHECK(contains(square, R"(cx="412.0" cy="8.0")"));
   diagram.y_range = {1, 1};
   CHECK_THROWS_AS(render(page_of({diagram})), banach::ValueError);
 }

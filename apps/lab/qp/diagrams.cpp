@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -23,7 +24,7 @@ Point point(const Vector& v) { return {v[0], v[1]}; }
 Point plus(const Point& a, const Vector& v, double factor) {
   return {a.x + factor * v[0], a.y + factor * v[1]};
 }
-double length(const Vector& v) { return std::hypot(v[0], v[1]); }
+Vector between(const Point& from, const Point& to) { return {to.x - from.x, to.y - from.y}; }
 
 /// The legend names a kind of shape once.
 void add(Diagram& diagram, Shape shape) {
@@ -35,7 +36,7 @@ void add(Diagram& diagram, Shape shape) {
 
 Diagram empty_diagram(const View& view) {
   const auto range = [&](std::size_t k) {
-    return report::Range{view.center[k] - view.reach, view.center[k] + view.reach};
+    return report::Range{view.center[k] - view.reach[k], view.center[k] + view.reach[k]};
   };
   return {.x_label = "x₁", .y_label = "x₂", .x_range = range(0), .y_range = range(1)};
 }
@@ -51,9 +52,10 @@ void add_feasible_set(Diagram& diagram, const QpData& data, const View& view) {
 
 /// A narrow band along the border, on the side that is not allowed.
 Shape forbidden_band(const HalfPlane& plane, const Points& ends, const View& view) {
-  const double depth = 0.05 * view.reach / length(plane.a);
+  const Vector across = view.arrow(plane.a);
+  const double depth = 0.05 / view.strength(plane.a);
   return {.kind = Kind::area,
-          .points = {ends[0], ends[1], plus(ends[1], plane.a, depth), plus(ends[0], plane.a, depth)},
+          .points = {ends[0], ends[1], plus(ends[1], across, depth), plus(ends[0], across, depth)},
           .opacity = 0.2,
           .name = "not allowed"};
 }
@@ -67,14 +69,14 @@ void add_numbers(Diagram& diagram, const std::vector<HalfPlane>& planes, const V
     double most = -1;
     for (const double part : {0.1, 0.9, 0.18, 0.82, 0.26, 0.74, 0.34, 0.66}) {
       const Point on{ends[0].x + part * (ends[1].x - ends[0].x), ends[0].y + part * (ends[1].y - ends[0].y)};
-      const Point at = plus(on, planes[i].a, 0.1 * view.reach / length(planes[i].a));
-      double room = 0.25 * view.reach;  // more is no better
-      for (const Point& other : taken) room = std::min(room, std::hypot(at.x - other.x, at.y - other.y));
+      const Point at = plus(on, view.arrow(planes[i].a), 0.1 / view.strength(planes[i].a));
+      double room = 0.25;  // more is no better
+      for (const Point& other : taken) room = std::min(room, view.length(between(at, other)));
       for (const HalfPlane& plane : planes)
-        room = std::min(room, 1.8 * std::abs(plane.at(at)) / length(plane.a));
-      for (const double wall : {at.x - diagram.x_range.min, diagram.x_range.max - at.x,
-                                at.y - diagram.y_range.min, diagram.y_range.max - at.y})
-        room = std::min(room, 2.5 * wall);
+        room = std::min(room, 1.8 * std::abs(plane.at(at)) / view.strength(plane.a));
+      const Vector off = between(point(view.center), at);
+      for (std::size_t k = 0; k < 2; ++k)  // the walls
+        room = std::min(room, 2.5 * (1 - std::abs(off[k]) / view.reach[k]));
       if (room > most * 1.001) most = room, best = at;
     }
     taken.push_back(best);
@@ -111,7 +113,8 @@ void add_levels(Diagram& diagram, const Study& s) {
   const View& v = s.view;
   for (int i = -10; i <= 10; ++i)
     for (int j = -10; j <= 10; ++j) {
-      const double f = objective(data, {v.center[0] + 0.1 * v.reach * i, v.center[1] + 0.1 * v.reach * j});
+      const double f =
+          objective(data, {v.center[0] + 0.1 * v.reach[0] * i, v.center[1] + 0.1 * v.reach[1] * j});
       low = std::min(low, f), high = std::max(high, f);
     }
   constexpr int count = 8;
@@ -138,8 +141,8 @@ void add_levels(Diagram& diagram, const Study& s) {
 void add_chain(Diagram& diagram, const Study& s, double scale, const std::string& words) {
   Point at = point(s.z);
   const auto link = [&](const HalfPlane& plane, double multiplier, int hue, const std::string& name) {
-    const Point next = plus(at, plane.a, scale * multiplier);
-    if (std::hypot(next.x - at.x, next.y - at.y) > 0.01 * s.view.reach)
+    const Point next = plus(at, s.view.arrow(plane.a), scale * multiplier);
+    if (s.view.length(between(at, next)) > 0.01)
       add(diagram, {.kind = Kind::arrow, .points = {at, next}, .hue = hue, .width = 2.6, .name = name});
     at = next;
   };
@@ -158,10 +161,10 @@ Vector downhill(const Study& s) {
 
 void show_solution(Diagram& diagram, const Study& s) {
   const Vector pull = downhill(s);
-  if (length(pull) > 1e-9) {
-    const double scale = 0.45 * s.view.reach / length(pull);
+  if (s.view.strength(pull) > 1e-9 * s.scales.objective) {
+    const double scale = 0.45 / s.view.strength(pull);
     add(diagram, {.kind = Kind::arrow,
-                  .points = {point(s.z), plus(point(s.z), pull, scale)},
+                  .points = {point(s.z), plus(point(s.z), s.view.arrow(pull), scale)},
                   .hue = blue,
                   .width = 8,
                   .opacity = 0.4,
@@ -178,11 +181,14 @@ void show_solution(Diagram& diagram, const Study& s) {
 }
 
 void show_certificate(Diagram& diagram, const Study& s) {
-  double longest = 1e-12;
-  const auto planes = rows(s.problem.data.G, s.problem.data.h);
-  for (std::size_t i = 0; i < planes.size(); ++i)
-    longest = std::max(longest, s.lambda[i] * length(planes[i].a));
-  add_chain(diagram, s, 0.6 * s.view.reach / longest, ": they add up to 0");
+  double longest = std::numeric_limits<double>::min();
+  const auto measure = [&](const std::vector<HalfPlane>& planes, const std::vector<double>& weights) {
+    for (std::size_t i = 0; i < planes.size(); ++i)
+      longest = std::max(longest, std::abs(weights[i]) * s.view.strength(planes[i].a));
+  };
+  measure(rows(s.problem.data.G, s.problem.data.h), s.lambda);
+  measure(rows(s.problem.data.A, s.problem.data.b), s.nu);
+  add_chain(diagram, s, 0.6 / longest, ": they add up to 0");
   add(diagram, {.kind = Kind::dot,
                 .points = {point(s.z)},
                 .hue = ink,
@@ -196,7 +202,7 @@ void show_certificate(Diagram& diagram, const Study& s) {
 void show_ray(Diagram& diagram, const Study& s) {
   const Point start = s.feasible ? point(*s.feasible) : point(s.view.center);
   add(diagram, {.kind = Kind::arrow,
-                .points = {start, plus(start, s.z, 0.9 * s.view.reach / length(s.z))},
+                .points = {start, plus(start, s.z, 0.9 / s.view.length(s.z))},
                 .hue = vermilion,
                 .width = 3.5,
                 .name = "ray along which the objective falls without end"});
@@ -216,6 +222,15 @@ std::string set_words(const std::vector<bool>& active) {
   return fmt::format("{} active", fmt::join(members, ", "));
 }
 
+/// "0.1", or where that is not the same for all: "0.1 (p₁), 2e+03 (p₂)".
+std::string each(const std::vector<const Derivative*>& all, double Derivative::*size) {
+  std::vector<std::string> words;
+  for (const Derivative* d : all) words.push_back(report::format_number(d->*size, 2));
+  if (std::equal(words.begin() + 1, words.end(), words.begin())) return words[0];
+  for (std::size_t i = 0; i < all.size(); ++i) words[i] += fmt::format(" ({})", with_subscript(all[i]->by));
+  return fmt::format("{}", fmt::join(words, ", "));
+}
+
 /// A label at the first point of the path, on the side that the path does not take.
 template <class Iterator>
 void add_end(Diagram& diagram, Iterator first, Iterator last, const std::string& words, const View& view) {
@@ -224,14 +239,15 @@ void add_end(Diagram& diagram, Iterator first, Iterator last, const std::string&
   Vector away{0, 1};
   for (Iterator p = first; p != last; ++p) {
     const Vector step{z[0] - p->z[0], z[1] - p->z[1]};
-    if (!(length(step) > 0.1 * view.reach)) continue;
-    away = {step[0] / length(step), step[1] / length(step)};
+    const double length = view.length(step);
+    if (!(length > 0.1)) continue;
+    away = {step[0] / view.reach[0] / length, step[1] / view.reach[1] / length};
     break;
   }
   Vector at{};
   for (std::size_t k = 0; k < 2; ++k)
-    at[k] = std::clamp(z[k] + 0.14 * view.reach * away[k], view.center[k] - 0.85 * view.reach,
-                       view.center[k] + 0.85 * view.reach);
+    at[k] = std::clamp(z[k] + 0.14 * view.reach[k] * away[k], view.center[k] - 0.85 * view.reach[k],
+                       view.center[k] + 0.85 * view.reach[k]);
   diagram.shapes.push_back({.kind = Kind::label, .points = {point(at)}, .text = words});
 }
 
@@ -244,10 +260,13 @@ std::string with_subscript(const std::string& entry) {
   return words;
 }
 
-std::string pair_words(const Vector& v) {
+std::string number_words(double value, double unit) {
+  return report::format_number(std::abs(value) < 1e-9 * unit ? 0.0 : value);
+}
+
+std::string pair_words(const Vector& v, const Vector& unit) {
   if (std::isnan(v[0]) || std::isnan(v[1])) return "no solution";
-  const auto word = [](double x) { return report::format_number(std::abs(x) < 1e-9 ? 0.0 : x); };
-  return fmt::format("({}, {})", word(v[0]), word(v[1]));
+  return fmt::format("({}, {})", number_words(v[0], unit[0]), number_words(v[1], unit[1]));
 }
 
 Diagram problem_diagram(const Study& s) {
@@ -257,7 +276,10 @@ Diagram problem_diagram(const Study& s) {
   add_levels(diagram, s);
   add_constraints(diagram, s, s.view);
   Points taken;
-  if (s.free_optimum) {
+  if (s.free_optimum && !(s.view.length(between(point(s.view.center), point(*s.free_optimum))) < 1.5)) {
+    diagram.note =
+        fmt::format("The free optimum, {}, lies outside. ", pair_words(*s.free_optimum, s.view.reach));
+  } else if (s.free_optimum) {
     add(diagram, {.kind = Kind::diamond,
                   .points = {point(*s.free_optimum)},
                   .hue = blue,
@@ -275,11 +297,16 @@ Diagram problem_diagram(const Study& s) {
     diagram.look_for = "There is nothing to show as a solution.";
   if (std::isfinite(s.z[0])) taken.push_back(point(s.z));
   add_numbers(diagram, rows(s.problem.data.G, s.problem.data.h), s.view, taken);
+  if (!s.view.one_scale())
+    diagram.note += fmt::format(
+        "Each axis has a scale of its own: a length along x₁ stands for {} times as much as along x₂, and "
+        "angles are not those of the plane.",
+        report::format_number(s.view.reach[0] / s.view.reach[1], 2));
   return diagram;
 }
 
 Diagram derivative_diagram(const Study& s, char letter) {
-  const View near{s.z, 0.36 * s.view.reach};
+  const View near = s.view.around(s.z, 0.36);
   Diagram diagram = empty_diagram(near);
   diagram.title = fmt::format("How z moves with {}", letter);
   diagram.look_for =
@@ -295,11 +322,11 @@ Diagram derivative_diagram(const Study& s, char letter) {
   Points taken{point(s.z)};
   std::vector<std::string> still;
   int hue = 0;
-  double reach = 0;
+  std::vector<const Derivative*> shown;
   for (const Derivative& d : s.derivatives) {
     if (d.by[0] != letter) continue;
-    reach = d.reach;
-    const auto moves = [](const Vector& v) { return length(v) > 1e-9; };  // false for NaN
+    shown.push_back(&d);
+    const auto moves = [&](const Vector& v) { return d.apart(v, {}) > 1e-9; };  // false for NaN
     if (!moves(d.reported) && !moves(d.right) && !moves(d.left)) {
       still.push_back(with_subscript(d.by));
       continue;
@@ -312,7 +339,7 @@ Diagram derivative_diagram(const Study& s, char letter) {
                   .points = {z, tip},
                   .hue = hue,
                   .width = std::max(2.0, 4.5 - 1.2 * hue),
-                  .name = fmt::format("dz/d{} = {}", with_subscript(d.by), pair_words(d.reported))});
+                  .name = fmt::format("dz/d{} = {}", with_subscript(d.by), pair_words(d.reported, d.unit))});
     add(diagram, {.kind = Kind::ring, .points = {plus(z, d.right, d.reach)}, .hue = hue, .width = 2});
     add(diagram,
         {.kind = Kind::ring, .points = {plus(z, d.left, -d.reach)}, .hue = hue, .width = 2, .dashed = true});
@@ -323,9 +350,8 @@ Diagram derivative_diagram(const Study& s, char letter) {
   add_numbers(diagram, rows(s.problem.data.G, s.problem.data.h), near, taken);
   diagram.note = fmt::format(
       "Pale lines: the solutions themselves, the entry moved by up to {0} either way; arrows and rings show "
-      "a "
-      "step of {0}. Ring: moved up; dashed ring: moved down (differences with a step of {1:g}).",
-      report::format_number(reach, 2), difference_step);
+      "a step of that size. Ring: moved up; dashed ring: moved down (differences with a step of {1}).",
+      each(shown, &Derivative::reach), each(shown, &Derivative::step));
   if (hue == 0) diagram.look_for = "Nothing moves: z stays where it is, whatever small change is made.";
   if (!still.empty())
     diagram.note += fmt::format(" Of {} derivative and differences are 0.", fmt::join(still, ", "));
@@ -350,8 +376,7 @@ Diagram path_diagram(const Study& s) {
     auto found = std::find(sets.begin(), sets.end(), words);
     if (found == sets.end()) found = sets.insert(found, words);
     const int hue = static_cast<int>(found - sets.begin());
-    const double extent = std::hypot(run.back().x - run.front().x, run.back().y - run.front().y);
-    if (extent > 0.02 * s.view.reach)
+    if (s.view.length(between(run.front(), run.back())) > 0.02)
       add(diagram, {.points = run, .hue = hue, .width = 6, .name = words});
     else
       add(diagram, {.kind = Kind::dot, .points = {run.front()}, .hue = hue, .width = 6, .name = words});

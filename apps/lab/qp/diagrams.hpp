@@ -17,7 +17,9 @@ report::Diagram path_diagram(const Study& study);
 
 /// "p1" as p₁.
 std::string with_subscript(const std::string& entry);
-/// "(0.5, -1.2)": what is below 1e-9 is 0.
-std::string pair_words(const Vector& v);
+/// What is below 1e-9 of the unit is 0.
+std::string number_words(double value, double unit);
+/// "(0.5, -1.2)"; units are where both numbers are as large as they can be in what they are part of.
+std::string pair_words(const Vector& v, const Vector& unit);
 
 }  // namespace banach::lab::qp

@@ -13,8 +13,9 @@ namespace {
 
 using report::format_number;
 
-/// Differences of solutions are good to this, with their step; a derivative farther off disagrees.
-constexpr double agreement = 1e-6;
+std::string plural(std::size_t count, const std::string& word) {
+  return fmt::format("{} {}{}", count, word, count == 1 ? "" : "s");
+}
 
 /// "p1 and h2", or "3 entries".
 std::string list(const std::vector<std::string>& entries) {
@@ -32,9 +33,9 @@ std::string about_exact(const Results& results) {
   }
   if (count == 0) return {};
   return fmt::format(
-      "Where the gradient is called exact ({} problems, {} derivatives), it differs from the differences of "
-      "solutions to either side by {} at most.",
-      count, entries, format_number(largest, 2));
+      "Where the gradient is called exact ({}, {}), it differs from the differences of solutions to either "
+      "side by {} at most, in parts of the drawing.",
+      plural(count, "problem"), plural(entries, "derivative"), format_number(largest, 2));
 }
 
 std::string about_inexact(const Study& s) {
@@ -43,7 +44,7 @@ std::string about_inexact(const Study& s) {
     const std::string entry = with_subscript(d.by);
     if (std::isnan(d.left[0]) || std::isnan(d.right[0]))
       missing.push_back(entry);
-    else if (std::abs(d.left[0] - d.right[0]) > agreement || std::abs(d.left[1] - d.right[1]) > agreement)
+    else if (d.apart(d.left, d.right) > agreement)
       kinked.push_back(entry);
     else if (d.largest_difference() > agreement)
       off.push_back(entry);
@@ -86,15 +87,17 @@ std::string about_unsolved(const Study& s) {
   }
   if (s.report.status == QpStatus::dual_infeasible) {
     const Tensor& p = s.problem.data.p;
+    const double size = std::max(std::abs(s.z[0]), std::abs(s.z[1]));
     double most = -HUGE_VAL;
     for (const HalfPlane& plane : planes)
       if (plane.h < qp_infinity)  // else it holds nothing back
         most = std::max(most, plane.a[0] * s.z[0] + plane.a[1] * s.z[1]);
-    return fmt::format("{}: dual_infeasible, and proved: along z = {} the objective falls (p'z = {}){}.",
-                       s.problem.title, pair_words(s.z), format_number(p.at(0) * s.z[0] + p.at(1) * s.z[1]),
-                       most == -HUGE_VAL ? ""
-                                         : fmt::format(" and no constraint stops it (the largest Gᵢ z is {})",
-                                                       format_number(most)));
+    return fmt::format(
+        "{}: dual_infeasible, and proved: along z = {} the objective falls (p'z = {}){}.", s.problem.title,
+        pair_words(s.z, {size, size}), format_number(p.at(0) * s.z[0] + p.at(1) * s.z[1]),
+        most == -HUGE_VAL
+            ? ""
+            : fmt::format(" and no constraint stops it (the largest Gᵢ z is {})", format_number(most)));
   }
   return fmt::format("{}: named {}; no solution and no gradient is made up.", s.problem.title,
                      name(s.report.status));
@@ -109,15 +112,13 @@ std::string about_paths(const Results& results) {
       ++places;
       if (p.status != QpStatus::solved || p.gradient != GradientKind::exact) continue;
       ++exact;
-      for (std::size_t k = 0; k < 2; ++k)
-        largest = std::max(largest, std::abs(p.reported[k] - p.difference[k]));
+      largest = std::max(largest, relative_distance(p.reported, p.difference, s.view.reach));
     }
   }
   if (paths == 0) return {};
   return fmt::format(
       "Along the paths ({} of them) the derivative is called exact at {} of {} places, and differs from a "
-      "central "
-      "difference by {} at most there.",
+      "central difference by {} at most there, in parts of the drawing.",
       paths, exact, places, format_number(largest, 2));
 }
 

@@ -10,8 +10,8 @@ using Point = Diagram::Point;
 constexpr double margin = 1.1;  // of the box, beyond the view
 
 Points box(const View& view) {
-  const double r = margin * view.reach, x = view.center[0], y = view.center[1];
-  return {{x - r, y - r}, {x + r, y - r}, {x + r, y + r}, {x - r, y + r}};
+  const double w = margin * view.reach[0], h = margin * view.reach[1], x = view.center[0], y = view.center[1];
+  return {{x - w, y - h}, {x + w, y - h}, {x + w, y + h}, {x - w, y + h}};
 }
 
 Point between(const Point& a, const Point& b, double part) {
@@ -19,7 +19,8 @@ Point between(const Point& a, const Point& b, double part) {
 }
 
 /// What of a polygon is on the allowed side, or by rounding near to it (Sutherland and Hodgman 1974).
-Points cut(const Points& corners, const HalfPlane& plane, double tolerance) {
+Points cut(const Points& corners, const HalfPlane& plane, const View& view) {
+  const double tolerance = 1e-9 * view.strength(plane.a);
   Points kept;
   for (std::size_t i = 0; i < corners.size(); ++i) {
     const Point &here = corners[i], &next = corners[(i + 1) % corners.size()];
@@ -40,12 +41,11 @@ std::vector<HalfPlane> rows(const Tensor& matrix, const Tensor& right) {
 }
 
 Points feasible_set(const QpData& data, const View& view) {
-  const double tolerance = 1e-9 * view.reach;
   Points corners = box(view);
-  for (const HalfPlane& plane : rows(data.G, data.h)) corners = cut(corners, plane, tolerance);
+  for (const HalfPlane& plane : rows(data.G, data.h)) corners = cut(corners, plane, view);
   for (const HalfPlane& plane : rows(data.A, data.b)) {
-    corners = cut(corners, plane, tolerance);
-    corners = cut(corners, {{-plane.a[0], -plane.a[1]}, -plane.h}, tolerance);
+    corners = cut(corners, plane, view);
+    corners = cut(corners, {{-plane.a[0], -plane.a[1]}, -plane.h}, view);
   }
   return corners;
 }
@@ -72,7 +72,7 @@ Points level_curve(const QpData& data, double level, const View& view) {
   constexpr int cells = 44;
   const auto place = [&](int i, int j) {
     const auto part = [](int k) { return 2.0 * k / cells - 1.0; };
-    return Point{view.center[0] + view.reach * part(i), view.center[1] + view.reach * part(j)};
+    return Point{view.center[0] + view.reach[0] * part(i), view.center[1] + view.reach[1] * part(j)};
   };
   Points pieces;
   const auto triangle = [&](const Point& a, const Point& b, const Point& c) {

@@ -1,7 +1,7 @@
 #pragma once
 // What of a problem lies in the drawn part of the plane.
 
-#include <apps/lab/qp/study.hpp>
+#include <apps/lab/qp/scales.hpp>
 #include <apps/report/page.hpp>
 
 namespace banach::lab::qp {

@@ -16,8 +16,6 @@ using report::Chart;
 using report::format_number;
 using report::Series;
 
-std::string short_number(double value) { return format_number(std::abs(value) < 1e-9 ? 0.0 : value); }
-
 /// "x₁ + 0.3 x₂".
 std::string left_side(const Vector& a) {
   std::string words;
@@ -42,7 +40,10 @@ report::Settings returned(const Study& s) {
   if (s.solved()) put("objective", format_number(s.report.objective));
   if (s.solved()) put("largest residual", format_number(s.report.largest(), 2));
   if (s.solved() || infeasible || ray)
-    put(ray ? "z, a direction" : infeasible ? "z, of least violation" : "z", pair_words(s.z));
+    put(ray          ? "z, a direction"
+        : infeasible ? "z, of least violation"
+                     : "z",
+        pair_words(s.z, ray ? Vector{} : s.view.reach));
   if (infeasible) put("largest violation there", format_number(s.report.primal));
 
   const QpData& data = s.problem.data;
@@ -50,13 +51,15 @@ report::Settings returned(const Study& s) {
   const auto inequalities = rows(data.G, data.h), equalities = rows(data.A, data.b);
   for (std::size_t i = 0; i < inequalities.size(); ++i) {
     std::string words = left_side(inequalities[i].a) + " ≤ " + format_number(inequalities[i].h);
-    if (weighted) words += ": λ = " + short_number(s.lambda[i]);
-    if (s.solved()) words += ", slack " + short_number(s.slack[i]);
+    const double scale = s.scales.h[i];
+    if (weighted) words += ": λ = " + number_words(s.lambda[i], s.solved() ? s.scales.objective / scale : 0);
+    if (s.solved()) words += ", slack " + number_words(s.slack[i], scale);
     put(fmt::format("constraint {}", i + 1), words);
   }
   for (std::size_t i = 0; i < equalities.size(); ++i) {
     std::string words = left_side(equalities[i].a) + " = " + format_number(equalities[i].h);
-    if (weighted) words += ": ν = " + short_number(s.nu[i]);
+    if (weighted)
+      words += ": ν = " + number_words(s.nu[i], s.solved() ? s.scales.objective / s.scales.b[i] : 0);
     put(fmt::format("equality {}", i + 1), words);
   }
   for (std::size_t k = 0; k < 2 && s.solved(); ++k) {
@@ -70,22 +73,26 @@ report::Settings returned(const Study& s) {
 }
 
 report::Table derivatives(const Study& s) {
-  report::Table table{.title = "Derivatives in numbers",
-                      .caption = "Bold: a difference that is off by more than 1e-6, or does not exist.",
-                      .columns = {{.name = "By"},
-                                  {.name = "Reported"},
-                                  {.name = "Difference up"},
-                                  {.name = "Difference down"},
-                                  {.name = "Off by"}}};
+  report::Table table{
+      .title = "Derivatives in numbers",
+      .caption =
+          "Bold: a difference that is off by more than 1e-6, or does not exist. Off by: of what "
+          "would move z through the drawing, for a change of the entry by its scale; relative to "
+          "the derivative where that is larger.",
+      .columns = {{.name = "By"},
+                  {.name = "Reported"},
+                  {.name = "Difference up"},
+                  {.name = "Difference down"},
+                  {.name = "Step"},
+                  {.name = "Off by"}}};
   for (const Derivative& d : s.derivatives) {
-    const auto far = [&](const Vector& v) {
-      return !(std::abs(v[0] - d.reported[0]) <= 1e-6 && std::abs(v[1] - d.reported[1]) <= 1e-6);
-    };
+    const auto far = [&](const Vector& v) { return !(d.apart(d.reported, v) <= agreement); };
     if (far(d.right)) table.emphasised.emplace_back(table.rows.size(), 2);
     if (far(d.left)) table.emphasised.emplace_back(table.rows.size(), 3);
     const double off = d.largest_difference();
-    table.rows.push_back({with_subscript(d.by), pair_words(d.reported), pair_words(d.right),
-                          pair_words(d.left), std::isnan(off) ? "-" : format_number(off, 2)});
+    table.rows.push_back({with_subscript(d.by), pair_words(d.reported, d.unit), pair_words(d.right, d.unit),
+                          pair_words(d.left, d.unit), format_number(d.step, 2),
+                          std::isnan(off) ? "-" : format_number(off, 2)});
   }
   return table;
 }
@@ -103,11 +110,22 @@ Series line(const std::string& name) { return {.name = name, .mark = Series::Mar
 
 void put(Series& series, double x, double y) { series.x.push_back(x), series.y.push_back(y); }
 
-Chart solution_chart(const Study& s) {
+/// The variables that share a chart: both, unless their scales differ.
+using Variables = std::vector<std::size_t>;
+std::vector<Variables> by_scale(const Study& s) {
+  return s.view.one_scale() ? std::vector<Variables>{{0, 1}} : std::vector<Variables>{{0}, {1}};
+}
+/// "z", or "z₁".
+std::string variable_words(const Variables& variables) {
+  return variables.size() > 1 ? "z" : variables[0] == 0 ? "z₁" : "z₂";
+}
+
+Chart solution_chart(const Study& s, const Variables& variables) {
+  const std::string words = variable_words(variables);
   Chart chart = along_path(
-      "z along the path",
-      "Straight pieces and corners: as long as one active set holds, z is linear in p and h.", "z");
-  for (std::size_t k = 0; k < 2; ++k) {
+      words + " along the path",
+      "Straight pieces and corners: as long as one active set holds, z is linear in p and h.", words);
+  for (const std::size_t k : variables) {
     Series series = line(k == 0 ? "z₁" : "z₂");
     for (const PathPoint& p : s.path) put(series, p.t, p.z[k]);
     chart.series.push_back(std::move(series));
@@ -126,14 +144,16 @@ Chart multiplier_chart(const Study& s) {
   return chart;
 }
 
-Chart derivative_chart(const Study& s) {
+Chart derivative_chart(const Study& s, const Variables& variables) {
+  const std::string words = variable_words(variables);
   Chart chart =
-      along_path("The derivative along the path",
+      along_path(variables.size() > 1 ? "The derivative along the path"
+                                      : "The derivative of " + words + " along the path",
                  "Points: what the adjoint reports. Lines: central differences. They part only where "
                  "the derivative is not called exact.",
-                 "dz/dt");
-  double largest = 0.0;
-  for (std::size_t k = 0; k < 2; ++k) {
+                 "d" + words + "/dt");
+  double largest = s.view.reach[variables[0]];  // that is drawn in any case
+  for (const std::size_t k : variables) {
     const std::string z = k == 0 ? "dz₁/dt" : "dz₂/dt";
     Series reported{.name = z + ", reported", .looks_like = k == 0 ? "z₁" : "z₂"};
     Series difference = line(z + ", difference");
@@ -149,8 +169,7 @@ Chart derivative_chart(const Study& s) {
   bool jumps = false;
   std::vector<std::string> others;
   for (const PathPoint& p : s.path) {
-    for (const double difference : p.difference)
-      jumps = jumps || std::abs(difference) > 20 * std::max(1.0, largest);
+    for (const std::size_t k : variables) jumps = jumps || std::abs(p.difference[k]) > 20 * largest;
     if (p.gradient != GradientKind::exact) {
       chart.references.push_back({p.t, "", report::ReferenceLine::Axis::x});
       others.push_back(fmt::format("{} ({})", format_number(p.t), name(p.gradient)));
@@ -159,7 +178,7 @@ Chart derivative_chart(const Study& s) {
   if (!others.empty())
     chart.note = fmt::format("Not called exact at t = {}: dashed lines. ", fmt::join(others, ", "));
   if (jumps) {  // the difference across a jump would hide all else
-    const double reach = 1.3 * std::max(1.0, largest);
+    const double reach = 1.3 * largest;
     chart.y_range = report::Range{-reach, reach};
     chart.note += fmt::format("A difference beyond {} is cut off: z jumps there.", format_number(reach));
   }
@@ -176,9 +195,9 @@ report::Section section(const Study& s) {
   if (!s.derivatives.empty()) section.blocks.push_back(derivatives(s));
   if (!s.path.empty()) {
     section.blocks.push_back(path_diagram(s));
-    section.blocks.push_back(solution_chart(s));
+    for (const Variables& part : by_scale(s)) section.blocks.push_back(solution_chart(s, part));
     if (!s.lambda.empty()) section.blocks.push_back(multiplier_chart(s));
-    section.blocks.push_back(derivative_chart(s));
+    for (const Variables& part : by_scale(s)) section.blocks.push_back(derivative_chart(s, part));
   }
   return section;
 }
@@ -248,8 +267,8 @@ report::Page make_page(const Results& results) {
   page.key_figures = {{"Solved", count_words(solved, results.studies.size()), "the others are named"},
                       {"Gradient exact", count_words(called_exact, solved), "the others say what they are"}};
   if (called_exact > 0)
-    page.key_figures.push_back(
-        {"Exact gradients are off by", format_number(largest, 2), "at most, from differences of solutions"});
+    page.key_figures.push_back({"Exact gradients are off by", format_number(largest, 2),
+                                "at most, from differences of solutions, relative"});
   page.sections.push_back(
       {.title = "What was found", .blocks = {report::Text{findings(results)}, overview(results)}});
   for (const Study& s : results.studies) page.sections.push_back(section(s));
@@ -259,8 +278,9 @@ report::Page make_page(const Results& results) {
        .blocks = {report::Settings{.title = "Environment", .entries = results.environment}}});
   page.footer = fmt::format(
       "Made by banach lab qp. Derivatives by one backward sweep of qp_solve for each of z₁ and z₂; "
-      "differences "
-      "of solutions with a step of {:g}. All numbers stand in summary.json beside this page.",
+      "differences of solutions with a step of {:g} of each entry's scale, that of the other terms of its "
+      "equation; where there is a derivative and that step would change the active set, with a smaller one. "
+      "All numbers stand in summary.json beside this page.",
       difference_step);
   return page;
 }

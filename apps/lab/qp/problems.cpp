@@ -233,8 +233,7 @@ std::vector<Problem> problems_of_file(const std::string& path) {
                         .title = fmt::format("Problem {}", i),
                         .story = fmt::format("Problem {} of {}.", i, path),
                         .data = {part(data.Q, 2, i), part(data.p, 1, i), part(data.G, 2, i),
-                                 part(data.h, 1, i), part(data.A, 2, i), part(data.b, 1, i)},
-                        .line = Line{.words = "p₁ moves by t", .p = vector({1, 0})}});
+                                 part(data.h, 1, i), part(data.A, 2, i), part(data.b, 1, i)}});
   return problems;
 }
 

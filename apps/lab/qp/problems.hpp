@@ -21,9 +21,10 @@ struct Line {
 
 struct Problem {
   std::string name{}, title{}, story{};
-  QpData data{};                  ///< f64, one problem: Q and p defined, the others perhaps
-  std::optional<Line> line{};     ///< of which the path is drawn
-  std::optional<double> reach{};  ///< the drawing shows -reach .. reach around `center`; else what fits
+  QpData data{};               ///< f64, one problem: Q and p defined, the others perhaps
+  std::optional<Line> line{};  ///< of which the path is drawn
+  /// The drawing shows -reach .. reach around `center`; else what fits, and p1 moves along the path.
+  std::optional<double> reach{};
   Vector center{};
 };
 

@@ -16,10 +16,6 @@ namespace banach::lab::qp {
 namespace {
 
 constexpr double nan = std::numeric_limits<double>::quiet_NaN();
-// Below this a multiplier on a path counts as 0: far above the rounding of an exact active set, far below
-// what a drawing shows.
-constexpr double negligible = 1e-9;
-
 std::vector<double> values(const Tensor& t) {
   std::vector<double> result;
   for (std::int64_t i = 0; i < t.size(); ++i) result.push_back(t.at(i));
@@ -53,16 +49,41 @@ QpData moved(const QpData& data, const Direction& d, double step) {
   return result;
 }
 
-/// The solution, if there is one.
-std::optional<Vector> solution(const QpData& data) {
-  const QpSolution s = solve_qp(data);
-  if (!s.report.solved()) return std::nullopt;
-  return pair(s.z);
+std::vector<bool> active_set(const QpSolution& solved) {
+  std::vector<bool> active;
+  for (const double entry : values(solved.derivative->active())) active.push_back(entry > 0.5);
+  return active;
 }
 
-Vector difference(const std::optional<Vector>& to, const std::optional<Vector>& from, double step) {
-  if (!to || !from) return {nan, nan};
-  return {((*to)[0] - (*from)[0]) / step, ((*to)[1] - (*from)[1]) / step};
+/// The solution, if there is one.
+struct Solution {
+  Vector z{nan, nan};
+  std::optional<std::vector<bool>> active{};
+};
+Solution solution(const QpData& data) {
+  const QpSolution s = solve_qp(data, {.derivative = true});
+  if (!s.report.solved()) return {};
+  return {pair(s.z), active_set(s)};
+}
+
+Vector difference(const Vector& to, const Vector& from, double step) {
+  return {(to[0] - from[0]) / step, (to[1] - from[1]) / step};
+}
+
+/// The solutions beside one, `step` up and down; of a smaller step where the active set is to be kept.
+struct Beside {
+  double step = 0;
+  Solution up{}, down{};
+};
+Beside beside(const QpData& data, const Direction& direction, double step,
+              const std::optional<std::vector<bool>>& keep) {
+  Beside result;
+  for (const double part : {1.0, 0.1, 0.01, 0.001}) {
+    const double size = part * step;
+    result = {size, solution(moved(data, direction, size)), solution(moved(data, direction, -size))};
+    if (!keep || (result.up.active == keep && result.down.active == keep)) break;
+  }
+  return result;
 }
 
 /// Solution and the rows of dz/d(p, h, b), by one backward sweep for z1 and one for z2.
@@ -105,26 +126,18 @@ Vector reported(const Differentiated& d, const QpData& data, const Direction& di
   return result;
 }
 
-double length(const Vector& v) { return std::hypot(v[0], v[1]); }
-
-/// What fits all that is to be seen: solution, free optimum, feasible point and the origin.
-View fitting(const Study& s) {
-  if (s.problem.reach) return {s.problem.center, *s.problem.reach};
-  std::vector<Vector> seen{{0.0, 0.0}};
-  if (s.free_optimum) seen.push_back(*s.free_optimum);
+View view_of(const Study& s) {
+  if (s.problem.reach) return {s.problem.center, {*s.problem.reach, *s.problem.reach}};
+  std::vector<Vector> seen;
   if (s.feasible) seen.push_back(*s.feasible);
-  if (std::isfinite(s.z[0]) && std::isfinite(s.z[1])) seen.push_back(s.z);
-  Vector low = seen[0], high = seen[0];
-  for (const Vector& v : seen)
-    for (std::size_t k = 0; k < 2; ++k) low[k] = std::min(low[k], v[k]), high[k] = std::max(high[k], v[k]);
-  const double extent = std::max(high[0] - low[0], high[1] - low[1]);
-  return {{0.5 * (low[0] + high[0]), 0.5 * (low[1] + high[1])}, extent > 0 ? 0.9 * extent : 1.5};
+  if (s.report.status != QpStatus::dual_infeasible) seen.push_back(s.z);  // else it is a direction
+  return fitting(s.problem.data, seen, s.free_optimum);
 }
 
-/// The derivatives by the entries of one parameter, drawn to one scale: what is longest takes a quarter of
-/// the view.
+/// The derivatives by the entries of one parameter, each moved by the same part of its scale: what is longest
+/// takes a quarter of the view.
 void add_derivatives(const std::string& letter, const Tensor& parameter, Tensor Direction::*part,
-                     const Differentiated& d, Study& s) {
+                     const std::vector<double>& scales, const Differentiated& d, Study& s) {
   if (!parameter.defined()) return;
   const QpData& data = s.problem.data;
   const std::size_t first = s.derivatives.size();
@@ -132,39 +145,42 @@ void add_derivatives(const std::string& letter, const Tensor& parameter, Tensor 
   for (std::int64_t i = 0; i < parameter.size(); ++i) {
     Direction direction;
     direction.*part = unit(parameter.size(), i);
-    Derivative one{.by = fmt::format("{}{}", letter, i + 1), .reported = reported(d, data, direction)};
-    const auto up = solution(moved(data, direction, difference_step)),
-               down = solution(moved(data, direction, -difference_step));
-    one.right = difference(up, s.z, difference_step);
-    one.left = difference(s.z, down, difference_step);
-    longest = std::max(longest, length(one.reported));
+    const double scale = scales[static_cast<std::size_t>(i)];
+    Derivative one{.by = fmt::format("{}{}", letter, i + 1),
+                   .reported = reported(d, data, direction),
+                   .unit = {s.view.reach[0] / scale, s.view.reach[1] / scale}};
+    const Beside near =
+        beside(data, direction, difference_step * scale, exact(s) ? std::optional(s.active) : std::nullopt);
+    one.step = near.step;
+    one.right = difference(near.up.z, s.z, near.step);
+    one.left = difference(s.z, near.down.z, near.step);
+    longest = std::max(longest, scale * s.view.length(one.reported));
     for (const Vector& v : {one.right, one.left})
-      if (length(v) > longest_difference) longest_difference = length(v);
+      if (scale * s.view.length(v) > longest_difference) longest_difference = scale * s.view.length(v);
     s.derivatives.push_back(std::move(one));
   }
   // Differences too, but for those across a jump.
   if (longest_difference < 10 * std::max(longest, 1.0)) longest = std::max(longest, longest_difference);
-  const double reach = 0.25 * s.view.reach / (longest > 1e-6 ? longest : 1.0);
+  const double most = 0.25 / (longest > 1e-6 ? longest : 1.0);
   constexpr int places = 30;  // on either side
   for (std::size_t k = first; k < s.derivatives.size(); ++k) {
     Direction direction;
     direction.*part = unit(parameter.size(), static_cast<std::int64_t>(k - first));
-    s.derivatives[k].reach = reach;
+    const double reach = s.derivatives[k].reach = most * scales[k - first];
     for (int i = -places; i <= places; ++i)
-      if (const auto z = solution(moved(data, direction, reach * i / places)))
-        s.derivatives[k].moved.push_back(*z);
+      if (const Solution at = solution(moved(data, direction, reach * i / places)); at.active)
+        s.derivatives[k].moved.push_back(at.z);
   }
 }
 
 /// The constraints that hold the solution, and those that merely touch it.
 void tell_active(const QpData& data, Study& s) {
   const QpSolution solved = solve_qp(data, {.derivative = true});
-  const Tensor active = solved.derivative->active();
+  s.active = s.solved() ? active_set(solved) : std::vector<bool>(s.lambda.size(), false);
   s.weak.assign(s.lambda.size(), false);
   std::vector<std::pair<double, std::size_t>> free;  // by their slack, to a row's scale
   for (std::size_t i = 0; i < s.lambda.size(); ++i) {
     const auto row = static_cast<std::int64_t>(i);
-    s.active.push_back(s.solved() && active.at(row) > 0.5);
     const double scale = std::max(std::abs(data.G.at(2 * row)), std::abs(data.G.at(2 * row + 1)));
     if (!s.active[i]) free.emplace_back(std::abs(s.slack[i]) / (scale > 0.0 ? scale : 1.0), i);
   }
@@ -182,6 +198,12 @@ GradientKind worse(const std::array<GradientStatus, 2>& status) {
   return status[0].kind;
 }
 
+/// Of a problem that nobody has looked at: p1 by its own scale.
+Line own_line(const Scales& scales) {
+  return {.words = fmt::format("p₁ moves by up to {:.3g} either way", scales.p[0]),
+          .p = Tensor::from<double>(Vector{scales.p[0], 0}, {2})};
+}
+
 PathPoint path_point(const QpData& data, const Direction& direction, double t) {
   const QpData here = moved(data, direction, t);
   const Differentiated d = differentiate(here);
@@ -192,23 +214,20 @@ PathPoint path_point(const QpData& data, const Direction& direction, double t) {
   }
   point.z = pair(d.solved.z.value());
   point.lambda = values(d.solved.lambda.value());
-  for (const double multiplier : point.lambda) point.active.push_back(multiplier > negligible);
+  const auto active = solution(here).active;
+  point.active = active.value_or(std::vector<bool>(point.lambda.size(), false));
   point.reported = reported(d, here, direction);
-  point.difference = difference(solution(moved(here, direction, difference_step)),
-                                solution(moved(here, direction, -difference_step)), 2 * difference_step);
+  const Beside near =
+      beside(here, direction, difference_step, point.gradient == GradientKind::exact ? active : std::nullopt);
+  point.difference = difference(near.up.z, near.down.z, 2 * near.step);
   return point;
 }
 
 }  // namespace
 
 double Derivative::largest_difference() const {
-  double largest = 0.0;
-  for (std::size_t k = 0; k < 2; ++k)
-    for (const double other : {right[k], left[k]}) {
-      if (std::isnan(other)) return nan;
-      largest = std::max(largest, std::abs(reported[k] - other));
-    }
-  return largest;
+  const double up = apart(reported, right), down = apart(reported, left);
+  return std::isnan(up) || std::isnan(down) ? nan : std::max(up, down);
 }
 
 Study study(const Problem& problem) {
@@ -224,21 +243,25 @@ Study study(const Problem& problem) {
   tell_active(data, s);
   const QpSolution free = solve_qp({.Q = data.Q, .p = data.p}, {.derivative = true});
   if (free.report.solved() && !free.derivative->problems()[0].singular) s.free_optimum = pair(free.z);
-  s.feasible = solution({.Q = Tensor::eye(2, DType::f64),
-                         .p = Tensor::from<double>(Vector{-problem.center[0], -problem.center[1]}, {2}),
-                         .G = data.G,
-                         .h = data.h,
-                         .A = data.A,
-                         .b = data.b});
-  s.view = fitting(s);
+  const Solution feasible =
+      solution({.Q = Tensor::eye(2, DType::f64),
+                .p = Tensor::from<double>(Vector{-problem.center[0], -problem.center[1]}, {2}),
+                .G = data.G,
+                .h = data.h,
+                .A = data.A,
+                .b = data.b});
+  if (feasible.active) s.feasible = feasible.z;
+  s.view = view_of(s);
+  s.scales = scales(data, s.view);
   if (!s.solved()) return s;
-  add_derivatives("p", data.p, &Direction::p, d, s);
-  add_derivatives("h", data.h, &Direction::h, d, s);
-  add_derivatives("b", data.b, &Direction::b, d, s);
+  add_derivatives("p", data.p, &Direction::p, s.scales.p, d, s);
+  add_derivatives("h", data.h, &Direction::h, s.scales.h, d, s);
+  add_derivatives("b", data.b, &Direction::b, s.scales.b, d, s);
+  if (!problem.reach) s.problem.line = own_line(s.scales);
   constexpr int places = 40;  // on either side of 0
-  if (problem.line)
+  if (const auto& line = s.problem.line)
     for (int i = -places; i <= places; ++i)
-      s.path.push_back(path_point(data, {.p = problem.line->p, .h = problem.line->h}, double(i) / places));
+      s.path.push_back(path_point(data, {.p = line->p, .h = line->h}, double(i) / places));
   return s;
 }
 

@@ -2,7 +2,7 @@
 // What the library says about a problem in two variables: solution, status, derivatives beside differences of
 // solutions, and all of that along a line.
 
-#include <apps/lab/qp/problems.hpp>
+#include <apps/lab/qp/scales.hpp>
 #include <banach/engine/status.hpp>
 
 namespace banach::lab::qp {
@@ -12,16 +12,23 @@ struct Derivative {
   std::string by{};        ///< "p1": entries counted from 1
   Vector reported{};       ///< by the adjoint of qp_solve
   Vector right{}, left{};  ///< differences of solutions, a step up and a step down; NaN without a solution
+  double step = 0;         ///< theirs
+  Vector unit{};           ///< what is much: a reach of the view for a change of the entry by its scale
   /// Solutions with the entry moved by -reach ... reach, for drawing; those that exist.
   std::vector<Vector> moved{};
   double reach = 0;
 
-  /// The largest entry of |reported - right| and |reported - left|; NaN if one does not exist.
+  double apart(const Vector& a, const Vector& b) const { return relative_distance(a, b, unit); }
+  /// How far `reported` is from the differences, in `unit`, or relative if it is longer; NaN if one does not
+  /// exist.
   double largest_difference() const;
 };
 
-/// The step of the differences.
+/// The step of the differences, in parts of an entry's scale. Where there is a derivative, down to a
+/// thousandth of it, such that the active set stays: beyond, the derivative is another one.
 inline constexpr double difference_step = 1e-4;
+/// Differences of solutions are good to this; a derivative farther off disagrees.
+inline constexpr double agreement = 1e-6;
 
 /// One place of the path.
 struct PathPoint {
@@ -33,14 +40,8 @@ struct PathPoint {
   std::vector<bool> active{};
 };
 
-/// The part of the plane that is drawn: center -+ reach.
-struct View {
-  Vector center{};
-  double reach = 1;
-};
-
 struct Study {
-  Problem problem{};
+  Problem problem{};  ///< with the path in the problem's own scale
   QpSampleReport report{};
   Vector z{};  ///< with nu and lambda: a certificate, where the status says so (see QpSolution)
   std::vector<double> nu{}, lambda{}, slack{};
@@ -51,6 +52,7 @@ struct Study {
   std::optional<Vector> free_optimum{};  ///< without constraints, if there is just one
   std::optional<Vector> feasible{};      ///< the feasible point nearest to the middle of the view
   View view{};
+  Scales scales{};
 
   bool solved() const { return report.status == QpStatus::solved; }
 };

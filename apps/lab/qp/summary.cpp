@@ -34,6 +34,8 @@ Json derivative_json(const Derivative& d) {
           {"reported", d.reported},
           {"right", d.right},
           {"left", d.left},
+          {"step", d.step},
+          {"unit", d.unit},
           {"largest_difference", d.largest_difference()}};
 }
 
@@ -89,22 +91,23 @@ std::string members(const std::vector<bool>& marked) {
 
 cli::SummaryTable summary_table(const Results& results) {
   cli::SummaryTable table;
-  table.head = {{"Problem", "", ""},
-                {"Status", "", "How the problem ended"},
-                {"Gradient", "", "What kind of derivative dz is; of z1 and z2, where they differ"},
-                {"z", "", "The solution"},
-                {"Active", "", "Constraints with a multiplier, from 1"},
-                {"Weakly", "", "Constraints with neither multiplier nor slack"},
-                {"Off", "",
-                 "Largest entry of what is reported less a difference of solutions to either side; "
-                 "only of entries that have both"}};
+  table.head = {
+      {"Problem", "", ""},
+      {"Status", "", "How the problem ended"},
+      {"Gradient", "", "What kind of derivative dz is; of z1 and z2, where they differ"},
+      {"z", "", "The solution"},
+      {"Active", "", "Constraints with a multiplier, from 1"},
+      {"Weakly", "", "Constraints with neither multiplier nor slack"},
+      {"Off", "",
+       "Largest distance of what is reported from a difference of solutions to either side, in parts "
+       "of the drawing; only of entries that have both"}};
   for (const Study& s : results.studies) {
     double largest = s.solved() ? 0.0 : NAN;
     for (const Derivative& d : s.derivatives)
       if (const double off = d.largest_difference(); off > largest) largest = off;
     table.rows.push_back({s.problem.name, std::string(name(s.report.status)), gradient_words(s),
-                          s.solved() ? pair_words(s.z) : "-", members(s.active), members(s.weak),
-                          std::isnan(largest) ? "-" : report::format_number(largest, 2)});
+                          s.solved() ? pair_words(s.z, s.view.reach) : "-", members(s.active),
+                          members(s.weak), std::isnan(largest) ? "-" : report::format_number(largest, 2)});
   }
   return table;
 }
@@ -112,7 +115,7 @@ cli::SummaryTable summary_table(const Results& results) {
 std::string summary_json(const Results& results) {
   Json json;
   json["environment"] = cli::object_of(results.environment);
-  json["difference_step"] = difference_step;
+  json["relative_difference_step"] = difference_step;
   json["findings"] = findings(results);
   json["problems"] = Json::array();
   for (const Study& s : results.studies) json["problems"].push_back(study_json(s));
