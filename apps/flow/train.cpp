@@ -59,11 +59,14 @@ class Learner : public training::Trainee {
   }
 
   void probe(std::int64_t step) override {
-    const std::int64_t all = test_.x.size(0), few = result_.points() ? 2000 : 200;
-    const std::int64_t most = step == options_.steps ? all : std::min(few, all);
+    // On the way some of the samples do: of images it is the log-determinant that takes long.
+    const std::int64_t all = test_.x.size(0);
+    const auto rows = [&](std::int64_t few) { return step == options_.steps ? all : std::min(few, all); };
     Look at{.step = step, .seconds = result_.seconds()};
-    if (result_.architecture.weigh) at.nats = mean_of(log_densities(model_, test_.x.rows(0, most))).value;
-    if (result_.classifies()) at.correct = accuracy(model_, test_);
+    if (result_.architecture.weigh)
+      at.nats = mean_of(log_densities(model_, test_.x.rows(0, rows(result_.points() ? 2000 : 200)))).value;
+    if (result_.classifies())
+      at.correct = accuracy(model_, {test_.x.rows(0, rows(2000)), test_.labels.rows(0, rows(2000))});
     result_.probes.push_back(at);
     result_.learned = nn::state(model_);
   }
