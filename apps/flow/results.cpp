@@ -102,15 +102,20 @@ std::string of_inverses(const Results& results) {
     failed += training::total(f.reconstruction.statuses) -
               training::count_of(f.reconstruction.statuses, "converged");
   }
+  const std::string certain =
+      certified <= bound * (1.0 + 1e-3)
+          ? fmt::format("certain upper bounds put every g at {} or less", format_number(certified, 6))
+          : fmt::format("that is an estimate: of some g it is certain only that it is at most {}",
+                        format_number(certified, 6));
   return fmt::format(
       "inverse(forward(x)) is off by {} at most for a block and {} for a network, {} what rounding allows; "
       "of "
-      "{} inversions {} did not converge. By 1,000 steps of power iteration of its own no layer's norm "
-      "exceeds "
-      "{} of its bound; the product of the layers' certain upper bounds is at most {} (c = {}).",
+      "{} inversions {} did not converge. Lipschitz constants are kept to c = {}: 1,000 steps of a power "
+      "iteration that training does not use put the norms of the layers at {} times their bounds or less; "
+      "{}.",
       format_number(block, 2), format_number(network, 2), beyond == 0 ? "within" : "in some beyond",
-      report::format_count(all), report::format_count(failed), format_number(layers, 7),
-      format_number(certified, 6), format_number(bound, 6));
+      report::format_count(all), report::format_count(failed), format_number(bound, 6),
+      report::format_fixed(layers, 6), certain);
 }
 
 }  // namespace

@@ -208,16 +208,18 @@ cli::Outcome reconstruct_samples(const UseOptions& options) {
   Said said{
       .command = "reconstruct",
       .title = "There and back",
-      .sentences =
-          {fmt::format("{} samples there and back: off by {} at most. Rounding allows {}: ten times the "
-                       "dtype's, times the largest number on the way ({}), times the product of the "
-                       "measured inverse Lipschitz constants ({}).",
-                       report::format_count(x.size(0)), report::format_number(r.network, 2),
-                       report::format_number(r.bound, 2), report::format_number(r.scale),
-                       report::format_number(r.inverse_lipschitz)),
-           fmt::format("The worst block is off by {}. Inversions: {}; {} evaluations of g each, in the mean.",
-                       report::format_number(r.worst_block(), 2), training::in_words(r.statuses, "none"),
-                       report::format_fixed(r.evaluations, 1))},
+      .sentences = {fmt::format(
+                        "{} samples there and back: off by {} at most. Rounding allows {}: ten times the "
+                        "dtype's, times the largest number on the way ({}), times the product of the "
+                        "measured inverse Lipschitz constants ({}).",
+                        report::format_count(x.size(0)), report::format_number(r.network, 2),
+                        report::format_number(r.bound, 2), report::format_number(r.scale),
+                        report::format_number(r.inverse_lipschitz)),
+                    fmt::format("The worst block is off by {}. Inversions: {}; {} evaluations of g each, in "
+                                "the mean, and ten plain steps after them.",
+                                report::format_number(r.worst_block(), 2),
+                                training::in_words(r.statuses, "none"),
+                                report::format_fixed(r.evaluations, 1))},
       .blocks = {std::move(chart)},
       .summary = {{"count", x.size(0)},
                   {"network", r.network},
