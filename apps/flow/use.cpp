@@ -216,7 +216,7 @@ cli::Outcome reconstruct_samples(const UseOptions& options) {
                         report::format_number(r.bound, 2), report::format_number(r.scale),
                         report::format_number(r.inverse_lipschitz)),
                     fmt::format("The worst block is off by {}. Inversions: {}; {} evaluations of g each, in "
-                                "the mean, and ten plain steps after them.",
+                                "the mean, and 20 plain steps after them.",
                                 report::format_number(r.worst_block(), 2),
                                 training::in_words(r.statuses, "none"),
                                 report::format_fixed(r.evaluations, 1))},

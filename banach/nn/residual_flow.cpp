@@ -16,7 +16,7 @@ namespace {
 // large, which plain steps of the contraction take down to what the last one rounds.
 Var left_by(FunctionRef<Var(const Var&)> step, const Tensor& solution) {
   const NoGrad off;
-  constexpr int steps = 10;
+  constexpr int steps = 20;
   Var x(solution);
   for (int i = 0; i < steps; ++i) x = step(x);
   return x - Var(solution);
@@ -35,7 +35,7 @@ ResidualTransformed residual_forward(FunctionRef<Var(const Var&)> g, const Var& 
 ImplicitSolution residual_inverse(FunctionRef<Var(const Var&)> g, const Var& y, FixedPointOptions options) {
   const double rounding = y.dtype() == DType::f64 ? std::numeric_limits<double>::epsilon()
                                                   : std::numeric_limits<float>::epsilon();
-  const double least = 4.0 * rounding;
+  const double least = 8.0 * rounding;
   const bool polish = options.tolerance < least;
   options.tolerance = std::max(options.tolerance, least);
   const auto step = [&](const Var& x) { return y - g(x); };

@@ -14,7 +14,7 @@ namespace banach::nn {
 struct ResidualBlockOptions {
   LogDetEstimator estimator = Exact{};
   std::optional<LogDetEstimator> evaluation = {};  ///< in evaluation mode; unless given, the same
-  /// Of x = y - g(x). A tolerance below 4 roundings counts as so much, and ten plain steps follow: 0 solves
+  /// Of x = y - g(x). A tolerance below 8 roundings counts as so much, and 20 plain steps follow: 0 solves
   /// as far as the dtype allows.
   /// Near lipschitz = 1 take `NewtonKrylov` for the solver.
   FixedPointOptions inverse = {.tolerance = 0.0, .max_steps = 1000, .body = Body::replayed};
