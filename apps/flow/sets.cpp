@@ -1,6 +1,8 @@
 #include <apps/flow/sets.hpp>
 
+#include <algorithm>
 #include <cmath>
+#include <limits>
 #include <numbers>
 
 #include <fmt/format.h>
@@ -31,7 +33,8 @@ Point gaussians(Random& random) {
   return {c.x + spread * random.normal(), c.y + spread * random.normal(), c.label};
 }
 
-// Every other one of the squares of side 2 in [-4, 4]^2, uniformly.
+// Every other one of the squares of side 2 in [-4, 4]^2, uniformly: those whose row and column are both even
+// or both odd.
 Point checkerboard(Random& random) {
   const std::int64_t square = random.below(8), column = square / 2, row = 2 * (square % 2) + column % 2;
   return {-4.0 + 2.0 * (static_cast<double>(column) + random.uniform()),
@@ -92,6 +95,12 @@ double log_of_gaussians(double x, double y) {
   return std::log(sum / 8.0 / (2.0 * pi * spread * spread));
 }
 
+double log_of_checkerboard(double x, double y) {
+  const double column = std::floor(x / 2.0), row = std::floor(y / 2.0);
+  const bool inside = std::max(std::abs(x), std::abs(y)) <= 4.0 && std::fmod(column + row, 2.0) == 0.0;
+  return inside ? -std::log(8.0 * 4.0) : -std::numeric_limits<double>::infinity();
+}
+
 }  // namespace
 
 const std::vector<std::string>& set_names() {
@@ -122,11 +131,10 @@ Points draw_points(const std::string& name, std::int64_t count, std::uint64_t se
 
 std::optional<Tensor> true_log_density(const std::string& set, const Tensor& x) {
   if (set != "8-gaussians" && set != "checkerboard") return {};
+  const auto log_p = set == "8-gaussians" ? log_of_gaussians : log_of_checkerboard;
   const std::int64_t n = x.size(0);
-  Tensor result = Tensor::full({n}, -std::log(32.0), DType::f64);  // of eight squares of side 2
-  if (set == "8-gaussians")
-    for (std::int64_t i = 0; i < n; ++i)
-      result.mutable_data<double>()[i] = log_of_gaussians(x.at(2 * i), x.at(2 * i + 1));
+  Tensor result = Tensor::empty({n}, DType::f64);
+  for (std::int64_t i = 0; i < n; ++i) result.mutable_data<double>()[i] = log_p(x.at(2 * i), x.at(2 * i + 1));
   return result;
 }
 
