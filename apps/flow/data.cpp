@@ -7,8 +7,8 @@
 
 #include <fmt/format.h>
 
+#include <apps/cli/run.hpp>
 #include <apps/flow/sets.hpp>
-#include <banach/engine/error.hpp>
 #include <banach/engine/random.hpp>
 #include <banach/engine/tape.hpp>
 #include <banach/nn/dataset.hpp>
@@ -42,7 +42,7 @@ class ImageSource final : public Source {
     data_.train.normalization = data_.test.normalization = {};
     const Shape& image = data_.train.image_shape();
     if (image[1] % reduce != 0 || image[2] % reduce != 0)
-      fail<ValueError>("flow", fmt::format("--reduce {} must divide {} x {}", reduce, image[1], image[2]));
+      throw cli::UsageError(fmt::format("--reduce {}: must divide {} x {}", reduce, image[1], image[2]));
   }
 
   DataKind kind() const override {

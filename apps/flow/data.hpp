@@ -43,7 +43,7 @@ struct DataSettings {
   std::string folder;  ///< of images; empty: where they usually are
   std::int64_t reduce = 1;
 };
-/// Throws FileError if the images are not there, ValueError if `reduce` does not divide their size.
+/// Throws FileError if the images are not there, cli::UsageError if `reduce` does not divide their size.
 std::unique_ptr<Source> open_source(const std::string& data, const DataSettings& settings,
                                     std::uint64_t seed);
 

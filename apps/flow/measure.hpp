@@ -11,7 +11,14 @@
 
 namespace banach::flow {
 
-/// log p of each sample of x, in evaluation, some at a time: (n), f64.
+/// What a model says of samples, in evaluation, some at a time.
+struct Weighed {
+  Tensor log_p{};  ///< (n), f64
+  double infinite_variance =
+      0;  ///< share of samples and blocks where that of log det is, or may be, infinite
+};
+Weighed weigh(FlowModel& model, const Tensor& x);
+/// Its log p alone.
 Tensor log_densities(FlowModel& model, const Tensor& x);
 /// Share of the labels that the model's classifier says.
 double accuracy(FlowModel& model, const Labelled& batch);
@@ -28,7 +35,8 @@ Mean mean_of(const Tensor& values);
 /// top.
 Tensor grid_points(std::int64_t side, double reach);
 
-/// How an estimator does on a trained model, beside the exact determinant: for up to 64 entries a sample.
+/// How an estimator does on a trained model, beside the exact determinant; above 64 entries a sample there is
+/// none, and bias and deviation are NaN.
 struct EstimatorCheck {
   Mean bias;                     ///< of the estimate of log p, over points and draws
   double deviation = 0;          ///< of one draw, root of the mean square

@@ -15,16 +15,17 @@ DType dtype_of(const Architecture& architecture) {
   return architecture.dtype == "f64" ? DType::f64 : DType::f32;
 }
 
-LogDetEstimator evaluation_estimator(std::int64_t entries) {
-  if (entries <= 64) return Exact{};
-  return Roulette{.further = Geometric{.p = 0.15}, .min_terms = 20, .shared = true};
+LogDetEstimator evaluation_estimator(std::int64_t entries, double lipschitz) {
+  if (entries <= most_exact) return Exact{};
+  const double infinite_from = 1.0 - lipschitz * lipschitz;  // see Roulette
+  return Roulette{.further = Geometric{.p = std::clamp(0.8 * infinite_from, 0.01, 0.15)}, .min_terms = 20};
 }
 
 FlowModel::FlowModel(const Architecture& a, const LogDetEstimator& estimator, std::uint64_t seed)
     : dtype_(dtype_of(a)), z_shape_(a.sample) {
   Random random(seed);
   const nn::ResidualBlockOptions options{.estimator = estimator,
-                                         .evaluation = evaluation_estimator(entries())};
+                                         .evaluation = evaluation_estimator(entries(), a.lipschitz)};
   if (z_shape_.size() == 1)
     add_dense(a, options, random);
   else
@@ -77,13 +78,15 @@ void FlowModel::add_convolutions(const Architecture& a, const nn::ResidualBlockO
   }
 }
 
-nn::Transformed FlowModel::forward(const Var& x) const {
-  nn::Transformed at{x, nn::constant_log_det("flow", x, 0.0)};
+FlowModel::Transformed FlowModel::forward(const Var& x) const {
+  Transformed at{{x, nn::constant_log_det("flow", x, 0.0)}, {}};
   for (const Part& part : parts_)
     std::visit(
         [&](const auto& map) {
-          const nn::Transformed next = map.forward(at.y);
-          at = {next.y, at.log_det + next.log_det};
+          auto next = map.forward(at.y);
+          at.y = next.y;
+          at.log_det = at.log_det + next.log_det;
+          if constexpr (requires { next.report; }) at.reports.push_back(std::move(next.report));
         },
         part.map);
   return at;

@@ -40,7 +40,11 @@ class FlowModel {
  public:
   FlowModel(const Architecture& architecture, const LogDetEstimator& estimator, std::uint64_t seed);
 
-  nn::Transformed forward(const Var& x) const;
+  /// With the report of each block's log-determinant, first to last.
+  struct Transformed : nn::Transformed {
+    std::vector<LogDetReport> reports;
+  };
+  Transformed forward(const Var& x) const;
   /// The same y, without its log-determinant.
   Var transform(const Var& x) const;
   /// log p(x) of each sample, in nats.
@@ -77,8 +81,12 @@ class FlowModel {
   std::vector<nn::Linear> head_;
 };
 
-/// How log-determinants are found in evaluation: exactly for up to 64 entries a sample, else by a roulette
-/// that takes twenty terms before it begins.
-LogDetEstimator evaluation_estimator(std::int64_t entries);
+/// Samples of so many entries have their log-determinants taken exactly in evaluation.
+inline constexpr std::int64_t most_exact = 64;
+
+/// How log-determinants are found in evaluation: exactly, or by a roulette that takes twenty terms before it
+/// begins, for each sample by a draw of its own. Its variance is surely finite for a constant up to 0.99;
+/// beyond, that would take more than a hundred further terms in the mean, and the reports tell.
+LogDetEstimator evaluation_estimator(std::int64_t entries, double lipschitz);
 
 }  // namespace banach::flow

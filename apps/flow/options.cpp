@@ -105,12 +105,21 @@ Options resolve(Options o) {
     throw cli::UsageError("--data: points and images need settings of their own, and so a run each");
   if (o.estimators.empty()) o.estimators = {points ? "exact" : "roulette:0.15:4"};
   if (o.test == 0) o.test = points ? 10'000 : 1'000;
+  bool draws = false, sums = false;
   for (std::size_t i = 0; i < o.estimators.size(); ++i) {
-    parse_estimator(o.estimators[i], o.estimator);
+    const LogDetEstimator estimator = parse_estimator(o.estimators[i], o.estimator);
+    draws = draws || !std::holds_alternative<Exact>(estimator);
+    sums =
+        sums || std::holds_alternative<PowerSeries>(estimator) || std::holds_alternative<Roulette>(estimator);
     for (std::size_t k = 0; k < i; ++k)
       if (o.estimators[i] == o.estimators[k])
         throw cli::UsageError(fmt::format("--estimators: '{}' stands there twice", o.estimators[i]));
   }
+  const EstimatorSettings &given = o.estimator, plain;
+  if (!draws && (given.probes != plain.probes || given.probe != plain.probe))
+    throw cli::UsageError("--probes and --probe: exact draws nothing; they go with the other estimators");
+  if (!sums && (given.sketch != plain.sketch || given.gradient != plain.gradient))
+    throw cli::UsageError("--sketch and --gradient go with series, roulette and poisson");
   if (o.density == 0.0 && o.classify == 0.0)
     throw cli::UsageError("--density 0 leaves nothing to learn without --classify");
   if (o.density == 0.0 && o.estimators.size() > 1)
@@ -146,8 +155,11 @@ LogDetEstimator parse_estimator(const std::string& text, const EstimatorSettings
   const Probe probe = s.probe == "gaussian" ? Probe::gaussian : Probe::rademacher;
   const SeriesGradient gradient = s.gradient == "neumann" ? SeriesGradient::neumann : SeriesGradient::series;
   const auto roulette = [&](std::variant<Geometric, Poisson> further) {
+    const int terms = spec.has(2) ? spec.count(2, "TERMS") : Roulette{}.min_terms;
+    if (terms > Roulette{}.max_terms)
+      spec.refuse(fmt::format("TERMS must be at most {}: no draw takes more", Roulette{}.max_terms));
     return Roulette{.further = further,
-                    .min_terms = spec.has(2) ? spec.count(2, "TERMS") : Roulette{}.min_terms,
+                    .min_terms = terms,
                     .shared = true,
                     .probes = s.probes,
                     .probe = probe,
@@ -177,8 +189,11 @@ LogDetEstimator parse_estimator(const std::string& text, const EstimatorSettings
     if (p >= 1.0) spec.refuse("P must be below 1: the chance to stop after each term");
     return roulette(Geometric{p});
   }
-  if (name == "poisson")
-    return roulette(Poisson{spec.has(1) ? spec.positive(1, "LAMBDA") : Poisson{}.lambda});
+  if (name == "poisson") {
+    const double lambda = spec.has(1) ? spec.positive(1, "LAMBDA") : Poisson{}.lambda;
+    if (lambda > 100.0) spec.refuse("LAMBDA must be at most 100: the mean of the further terms");
+    return roulette(Poisson{lambda});
+  }
   spec.refuse(fmt::format("there is no estimator '{}'", name));
 }
 

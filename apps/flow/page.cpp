@@ -152,7 +152,9 @@ report::Table checks(const Results& results) {
 report::Table estimates(const Results& results) {
   report::Table table{
       .title = "Estimators on the trained models",
-      .caption = "Of log p at held-out samples, 20 draws each, beside the exact determinant.",
+      .caption =
+          "Of log p at held-out samples, 20 draws each, beside the exact determinant; nan: too large "
+          "for it.",
       .columns = {{"model"},
                   {"bias", "nats"},
                   {"standard error", "nats"},

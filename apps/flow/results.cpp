@@ -85,6 +85,9 @@ std::string of_likelihood(const Results& results, std::size_t i) {
   text += ".";
   if (std::isfinite(found.mass))
     text += fmt::format(" Its density integrates to {} over [-10, 10]^2.", format_fixed(found.mass, 4));
+  text += of_variance("these log-determinants", found.infinite_variance);
+  if (found.estimator)
+    text += of_variance(model.estimator + ", as in training,", found.estimator->infinite_variance);
   return text;
 }
 
@@ -154,11 +157,11 @@ Examined examine(const ModelResult& result) {
   if (points && weighs) examine_points(result, model, x, found);
   const NoGrad off;
   if (weighs) {
-    found.nats = mean_of(log_densities(model, x));
-    if (std::holds_alternative<Exact>(evaluation_estimator(model.entries())))
-      found.estimator =
-          check_estimator(model, parse_estimator(result.estimator, result.settings),
-                          some.rows(0, std::min<std::int64_t>(points ? 1000 : 16, some.size(0))));
+    const Weighed weighed = weigh(model, x);
+    found.nats = mean_of(weighed.log_p);
+    found.infinite_variance = weighed.infinite_variance;
+    found.estimator = check_estimator(model, parse_estimator(result.estimator, result.settings),
+                                      some.rows(0, std::min<std::int64_t>(points ? 1000 : 16, some.size(0))));
     nn::eval(model);
     const FlowModel::Inverted drawn = model.sample(points ? 2000 : 40, result.seed);
     found.samples = drawn.x.value();
@@ -218,6 +221,7 @@ std::string summary_json(const Results& results) {
     if (model.architecture.weigh) {
       entry["nats"] = f.nats.value;
       entry["nats_error"] = f.nats.error;
+      entry["infinite_variance"] = f.infinite_variance;
       if (!model.points()) entry["bits_a_pixel"] = model.bits(f.nats.value);
     }
     if (std::isfinite(f.truth)) entry["true_nats"] = f.truth;
@@ -273,6 +277,12 @@ cli::SummaryTable summary_table(const Results& results) {
     for (auto& row : table.rows) row.erase(row.begin() + static_cast<std::ptrdiff_t>(k));
   }
   return table;
+}
+
+std::string of_variance(const std::string& what, double share) {
+  if (share == 0.0) return {};
+  return fmt::format(" The variance of {} is, or may be, infinite for {} of the samples and blocks.", what,
+                     report::format_percent(share));
 }
 
 std::vector<std::string> findings(const Results& results) {

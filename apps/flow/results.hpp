@@ -63,7 +63,8 @@ struct Examined {
   double truth =
       std::numeric_limits<double>::quiet_NaN();  ///< mean of the true log p, if it has a closed form
   double mass = std::numeric_limits<double>::quiet_NaN();  ///< of points: of the density over [-10, 10]^2
-  std::optional<EstimatorCheck> estimator{};               ///< where there is an exact determinant beside it
+  double infinite_variance = 0;                            ///< of log det in evaluation: see Weighed
+  std::optional<EstimatorCheck> estimator{};               ///< that of training, if the model weighs
   Reconstruction reconstruction{};
   Constants constants{};
   Tensor density{};                ///< of points, over [-reach, reach]^2: (side^2)
@@ -91,5 +92,8 @@ std::string summary_json(const Results& results);
 cli::SummaryTable summary_table(const Results& results);
 /// What the numbers say, in sentences.
 std::vector<std::string> findings(const Results& results);
+/// A sentence, with a blank before it, where the variance of `what` may be infinite for a share of samples
+/// and blocks; else empty.
+std::string of_variance(const std::string& what, double share);
 
 }  // namespace banach::flow

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -22,6 +23,7 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr std::int64_t looks = 30;
+constexpr std::int64_t most_trained_exactly = 256;  // entries: each has a recorded product with the Jacobian
 
 class Learner : public training::Trainee {
  public:
@@ -67,6 +69,8 @@ class Learner : public training::Trainee {
       at.nats = mean_of(log_densities(model_, test_.x.rows(0, rows(result_.points() ? 2000 : 200)))).value;
     if (result_.classifies())
       at.correct = accuracy(model_, {test_.x.rows(0, rows(2000)), test_.labels.rows(0, rows(2000))});
+    if (step == options_.steps && !std::isfinite(at.nats))
+      result_.failure = "training ended with a log p that is not finite";
     result_.probes.push_back(at);
     result_.learned = nn::state(model_);
   }
@@ -104,6 +108,11 @@ ModelResult new_result(const Options& options, const std::string& data, const st
                      .seed = options.common.seed};
   const std::unique_ptr<Source> source = source_of(result);
   const DataKind kind = source->kind();
+  if (options.density > 0.0 && estimator == "exact" && kind.entries() > most_trained_exactly)
+    throw cli::UsageError(fmt::format(
+        "--estimators exact: the memory of a step grows with the {} entries of a sample, of which "
+        "it takes {} at most; take --reduce, or roulette:0.15:4",
+        kind.entries(), most_trained_exactly));
   result.architecture.sample = kind.sample;
   result.architecture.levels = kind.levels;
   result.architecture.weigh = options.density > 0.0;

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include <apps/cli/json.hpp>
+#include <apps/cli/run.hpp>
 #include <apps/flow/drawing.hpp>
 #include <apps/flow/page.hpp>
 #include <apps/flow/train.hpp>
@@ -46,6 +47,12 @@ cli::Outcome outcome(const ModelResult& model, Said said) {
           .sentences = std::move(said.sentences)};
 }
 
+ModelResult trained_model(const UseOptions& options) {
+  ModelResult model = load_model(options.checkpoint, options.model);
+  if (!model.failure.empty()) fail<Error>("flow", fmt::format("{} diverged: {}", model.name, model.failure));
+  return model;
+}
+
 void check_weighs(const ModelResult& model) {
   if (!model.architecture.weigh)
     fail<FileError>("flow", model.name + " has no density: it was trained with --density 0");
@@ -65,13 +72,14 @@ std::string csv_of(const Tensor& x, const Tensor& log_p) {
 }
 
 constexpr std::int64_t shown = 100;  // images
+constexpr std::int64_t default_grid = 200;
 
 double white(const ModelResult& model) { return static_cast<double>(model.architecture.levels - 1); }
 
 }  // namespace
 
 cli::Outcome sample(const UseOptions& options) {
-  const ModelResult result = load_model(options.checkpoint, options.model);
+  const ModelResult result = trained_model(options);
   check_weighs(result);
   FlowModel model = restore(result);
   nn::eval(model);
@@ -111,8 +119,10 @@ cli::Outcome sample(const UseOptions& options) {
 namespace {
 
 cli::Outcome density_of_points(const UseOptions& options, const ModelResult& result, FlowModel& model) {
-  const Tensor points = grid_points(options.grid, options.reach), log_p = log_densities(model, points);
-  const double cell = 2.0 * options.reach / static_cast<double>(options.grid);
+  const std::int64_t side = options.grid.value_or(default_grid);
+  const double reach = options.reach.value_or(density_reach);
+  const Tensor points = grid_points(side, reach), log_p = log_densities(model, points);
+  const double cell = 2.0 * reach / static_cast<double>(side);
   double mass = 0.0;
   for (std::int64_t i = 0; i < log_p.size(); ++i) mass += std::exp(log_p.at(i)) * cell * cell;
   const Tensor p = exp(Var(log_p)).value();
@@ -120,28 +130,26 @@ cli::Outcome density_of_points(const UseOptions& options, const ModelResult& res
   constexpr double depth = 15.0;  // of log p below the brightest
   const double most = bright(p), top = std::log(most);
   report::PictureGrid maps{.title = "Densities"};
-  maps.pictures.push_back(
-      draw_heat_map("p(x)", "brightest: " + report::format_number(most), p, options.grid, most));
+  maps.pictures.push_back(draw_heat_map("p(x)", "brightest: " + report::format_number(most), p, side, most));
   maps.pictures.push_back(draw_heat_map("log p(x)", fmt::format("dark: {} less than the brightest", depth),
-                                        maximum(Var(log_p) - (top - depth), 0.0).value(), options.grid,
-                                        depth));
-  return outcome(
-      result,
-      {.command = "density",
-       .title = "The density of a flow",
-       .sentences = {fmt::format("The density over [-{0:g}, {0:g}]^2 sums to {1}.", options.reach,
-                                 report::format_fixed(mass, 5)),
-                     fmt::format("{} held-out points have a mean log p of {} +- {} nats.",
-                                 report::format_count(result.test), report::format_fixed(nats.value, 4),
-                                 report::format_number(nats.error, 2))},
-       .blocks = {std::move(maps)},
-       .summary = {{"grid", options.grid}, {"reach", options.reach}, {"mass", mass}, {"nats", nats.value}},
-       .csv = csv_of(points, log_p)});
+                                        maximum(Var(log_p) - (top - depth), 0.0).value(), side, depth));
+  return outcome(result, {.command = "density",
+                          .title = "The density of a flow",
+                          .sentences = {fmt::format("The density over [-{0:g}, {0:g}]^2 sums to {1}.", reach,
+                                                    report::format_fixed(mass, 5)),
+                                        fmt::format("{} held-out points have a mean log p of {} +- {} nats.",
+                                                    report::format_count(result.test),
+                                                    report::format_fixed(nats.value, 4),
+                                                    report::format_number(nats.error, 2))},
+                          .blocks = {std::move(maps)},
+                          .summary = {{"grid", side}, {"reach", reach}, {"mass", mass}, {"nats", nats.value}},
+                          .csv = csv_of(points, log_p)});
 }
 
 cli::Outcome density_of_images(const ModelResult& result, FlowModel& model) {
   const Labelled test = source_of(result)->held_out(result.test);
-  const Tensor log_p = log_densities(model, test.x);
+  const Weighed weighed = weigh(model, test.x);
+  const Tensor& log_p = weighed.log_p;
   const Mean nats = mean_of(log_p);
   std::vector<std::int64_t> order(static_cast<std::size_t>(log_p.size()));
   std::string csv = "image,label,log_density,bits_a_pixel\n";
@@ -163,32 +171,37 @@ cli::Outcome density_of_images(const ModelResult& result, FlowModel& model) {
       result,
       {.command = "density",
        .title = "How likely a flow holds images",
-       .sentences = {fmt::format(
-           "{} held-out images: {} +- {} nats, or {} +- {} bits a pixel. These are bounds: each image "
-           "was dequantised once.",
-           report::format_count(result.test), report::format_fixed(nats.value, 2),
-           report::format_number(nats.error, 2), report::format_fixed(result.bits(nats.value), 4),
-           report::format_number(-result.bits(nats.error), 2))},
+       .sentences =
+           {fmt::format(
+                "{} held-out images: {} +- {} nats, or {} +- {} bits a pixel. These are bounds: each image "
+                "was dequantised once.",
+                report::format_count(result.test), report::format_fixed(nats.value, 2),
+                report::format_number(nats.error, 2), report::format_fixed(result.bits(nats.value), 4),
+                report::format_number(-result.bits(nats.error), 2)) +
+            of_variance("their log-determinants", weighed.infinite_variance)},
        .blocks = {draw_images("The likeliest", {}, picked(true), 20, white(result)),
                   draw_images("The least likely", {}, picked(false), 20, white(result))},
        .summary = {{"nats", nats.value},
                    {"nats_error", nats.error},
                    {"bits_a_pixel", result.bits(nats.value)},
-                   {"bits_error", -result.bits(nats.error)}},
+                   {"bits_error", -result.bits(nats.error)},
+                   {"infinite_variance", weighed.infinite_variance}},
        .csv = std::move(csv)});
 }
 
 }  // namespace
 
 cli::Outcome density(const UseOptions& options) {
-  const ModelResult result = load_model(options.checkpoint, options.model);
+  const ModelResult result = trained_model(options);
   check_weighs(result);
+  if (!result.points() && (options.grid || options.reach))
+    throw cli::UsageError("--grid and --reach go with points: " + result.name + " is of images");
   FlowModel model = restore(result);
   return result.points() ? density_of_points(options, result, model) : density_of_images(result, model);
 }
 
 cli::Outcome reconstruct_samples(const UseOptions& options) {
-  const ModelResult result = load_model(options.checkpoint, options.model);
+  const ModelResult result = trained_model(options);
   FlowModel model = restore(result);
   const Tensor x = source_of(result)->held_out(options.count).x;
   const Reconstruction r = reconstruct(model, x);
@@ -240,7 +253,7 @@ cli::Outcome reconstruct_samples(const UseOptions& options) {
 }
 
 cli::Outcome classify(const UseOptions& options) {
-  const ModelResult result = load_model(options.checkpoint, options.model);
+  const ModelResult result = trained_model(options);
   if (!result.classifies())
     fail<FileError>("flow", result.name + " does not classify: train it with --classify 1");
   FlowModel model = restore(result);

@@ -2,6 +2,7 @@
 // What `banach flow` does with a trained model.
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include <apps/cli/output.hpp>
@@ -12,11 +13,14 @@ struct UseOptions {
   std::string checkpoint = "out/flow/checkpoint.safetensors";
   std::string model;  ///< empty: the first
   std::string out;
-  std::int64_t count = 1000, grid = 200;
-  double reach = 4.8;
+  std::int64_t count = 1000;
+  std::optional<std::int64_t> grid = {};  ///< of points alone, as is reach
+  std::optional<double> reach = {};
   std::uint64_t seed = 0;
   int threads = 0;
 };
+
+// Of a trained model: each throws FileError if the checkpoint has none, Error if it diverged.
 
 /// Draws samples.
 cli::Outcome sample(const UseOptions& options);

@@ -5,7 +5,9 @@
 #include <tests/apps/command.hpp>
 
 #include <cmath>
+#include <filesystem>
 #include <regex>
+#include <set>
 
 #include <apps/cli/run.hpp>
 #include <banach/engine/error.hpp>
@@ -93,7 +95,10 @@ TEST_CASE("true densities integrate to 1 and agree with the points drawn") {
         REQUIRE(static_cast<std::int64_t>(column + row) % 2 == 0);
         REQUIRE(std::abs(points.x.at(2 * i)) <= 4.0);
       }
-      CHECK(true_log_density(set, points.x)->at(0) == Approx(-std::log(32.0)));
+      const Tensor at_points = *true_log_density(set, points.x);
+      for (std::int64_t i = 0; i < at_points.size(); ++i) REQUIRE(at_points.at(i) == Approx(-std::log(32.0)));
+      const Tensor log_p = *true_log_density(set, grid_points(240, 4.8));  // whose lines are the squares'
+      CHECK(sum(exp(Var(log_p))).item() * 0.04 * 0.04 == Approx(1.0).epsilon(1e-12));
     }
   }
   CHECK_FALSE(true_log_density("moons", Tensor::zeros({1, 2}, DType::f64)));
@@ -112,9 +117,93 @@ TEST_CASE("estimators by name") {
   CHECK(roulette.min_terms == 4);
   CHECK(std::get<Poisson>(std::get<Roulette>(parse_estimator("poisson:3", settings)).further).lambda == 3.0);
   CHECK(std::get<LanczosQuadrature>(parse_estimator("lanczos:2", settings)).steps == 2);
-  for (const char* bad :
-       {"", "series", "series:0", "exact:1", "roulette:1", "lanczos", "newton", "series:3:2"})
+  for (const char* bad : {"", "series", "series:0", "exact:1", "roulette:1", "lanczos", "newton",
+                          "series:3:2", "poisson:200", "poisson:inf", "roulette:0.5:2000", "poisson:2:1001"})
     CHECK_THROWS_AS(parse_estimator(bad, settings), cli::UsageError);
+  // What is taken runs: the limits are those of log_det.
+  const Var x(Tensor::zeros({1, 2}, DType::f64));
+  for (const char* good : {"poisson:100", "roulette:0.5:1000"})
+    CHECK(log_det([](const Var& z) { return 0.5 * z; }, x, {.estimator = parse_estimator(good, settings)})
+              .value.size() == 1);
+}
+
+TEST_CASE("each image of more than 64 pixels is weighed by a draw of its own, whose variance is told") {
+  const std::int64_t n = 32;
+  const Tensor x = Tensor::full({n, 1, 10, 10}, 2.0);
+  for (const double c : {0.5, 0.9, 0.99, 0.9999}) {
+    INFO(c);
+    const auto roulette = std::get<Roulette>(evaluation_estimator(100, c));
+    const double p = std::get<Geometric>(roulette.further).p;
+    CHECK((c * c < 1.0 - p) == (c <= 0.99));  // surely finite
+    CHECK(p >= 0.01);
+    FlowModel model({.blocks = 1, .hidden = {4}, .lipschitz = c, .sample = {1, 10, 10}, .levels = 4},
+                    Roulette{.further = Poisson{}}, 7);
+    const Weighed weighed = weigh(model, x);
+    CHECK(weighed.infinite_variance == 0.0);  // of a model that has learned nothing, g is far below c
+    CHECK(log_densities(model, x).shape() == Shape{n});
+    nn::eval(model);
+    const NoGrad off;
+    const FlowModel::Transformed at = model.forward(Var(x));
+    REQUIRE(at.reports.size() == 1);
+    std::set<int> terms;
+    for (const LogDetSample& sample : at.reports[0].samples) terms.insert(sample.terms);
+    CHECK(terms.size() > 4);
+    // That of training, too: Poisson's is infinite.
+    const EstimatorCheck check = check_estimator(model, Roulette{.further = Poisson{}}, x.rows(0, 4));
+    CHECK(check.infinite_variance == Approx(1.0));
+    CHECK(std::isnan(check.bias.value));
+  }
+}
+
+TEST_CASE("settings that no estimator of a run takes are refused") {
+  const auto resolves = [](const std::vector<std::string>& estimators, const EstimatorSettings& settings) {
+    Options options = small_options();
+    options.estimators = estimators;
+    options.estimator = settings;
+    resolve(options);
+  };
+  for (const EstimatorSettings& drawn :
+       {EstimatorSettings{.probes = 2}, EstimatorSettings{.probe = "gaussian"}}) {
+    CHECK_THROWS_AS(resolves({"exact"}, drawn), cli::UsageError);
+    CHECK_NOTHROW(resolves({"lanczos:2"}, drawn));
+    CHECK_NOTHROW(resolves({"exact", "roulette"}, drawn));
+  }
+  for (const EstimatorSettings& summed :
+       {EstimatorSettings{.sketch = 1}, EstimatorSettings{.gradient = "series"}}) {
+    CHECK_THROWS_AS(resolves({"exact", "lanczos:2"}, summed), cli::UsageError);
+    CHECK_NOTHROW(resolves({"lanczos:2", "series:3"}, summed));
+  }
+}
+
+TEST_CASE("exact determinants of large images are refused before any training") {
+  using namespace std::string_literals;
+  const files::Folder folder;
+  for (const std::string part : {"train", "t10k"}) {  // one image of 28 x 28
+    folder.write(part + "-images-idx3-ubyte",
+                 files::bytes_of("\0\0\x08\x03\0\0\0\1\0\0\0\x1c\0\0\0\x1c"s + std::string(784, '\7')));
+    folder.write(part + "-labels-idx1-ubyte", files::bytes_of("\0\0\x08\1\0\0\0\1\3"s));
+  }
+  Options options = small_options();
+  options.data = {"mnist"};
+  options.source.folder = folder.path();
+  options.estimators = {"roulette", "exact"};
+  CHECK_THROWS_WITH(train_small(options, folder / "c"), Contains("--reduce"));
+  CHECK_THROWS_AS(train_small(options, folder / "c"), cli::UsageError);
+  CHECK_FALSE(std::filesystem::exists(folder / "c"));
+}
+
+TEST_CASE("an infinite variance is among the findings of a flow") {
+  const files::Folder folder;
+  Options options = small_options();
+  options.estimators = {"poisson", "roulette:0.1"};
+  Results results = train_small(options, folder / "c");
+  for (const ModelResult& model : results.models) results.examined.push_back(examine(model));
+  CHECK_THAT(findings(results)[0],
+             Contains("The variance of poisson, as in training, is, or may be, infinite for 100.0 %"));
+  CHECK_THAT(findings(results)[1], !Contains("variance"));
+  results.examined[1].infinite_variance = 0.25;
+  CHECK_THAT(findings(results)[1], Contains("these log-determinants is, or may be, infinite for 25.0 %"));
+  CHECK_THAT(summary_json(results), Contains("\"infinite_variance\": 0.25"));
 }
 
 TEST_CASE("an interrupted flow training goes on to the very same results") {
@@ -210,7 +299,7 @@ TEST_CASE("images come as whole grey levels, each epoch in an order of its own")
   const Tensor small = reduced->held_out(1).x, whole = digits->held_out(1).x;
   const double mean = (whole.at(0) + whole.at(1) + whole.at(8) + whole.at(9)) / 4.0;
   CHECK(std::abs(small.at(0) - mean) <= 0.5);
-  CHECK_THROWS_AS(open_source("digits", {.folder = {}, .reduce = 3}, 5), ValueError);
+  CHECK_THROWS_AS(open_source("digits", {.folder = {}, .reduce = 3}, 5), cli::UsageError);
 }
 
 TEST_CASE("a flow of images: log-determinant, inverse, both kinds of training") {
@@ -276,4 +365,27 @@ TEST_CASE("banach flow: train, then sample, density, classify and reconstruct", 
   CHECK(none.code == 1);
   CHECK(command::run("flow train --estimators series --out '" + out + "'").code == 2);
   CHECK(command::run("flow train --data circles --out '" + out + "'").code == 2);
+  for (const char* bad : {"--estimators exact,poisson:200", "--data digits --reduce 3", "--probes 3"})
+    CHECK(command::run("flow train " + std::string(bad) + " --out '" + (folder / "n") + "'").code == 2);
+}
+
+TEST_CASE("banach flow: what has diverged is not used, what does not go with images is refused",
+          "[command]") {
+  const files::Folder folder;
+  const std::string out = " --out '" + (folder / "t") + "'", use = " --checkpoint '" +
+                                                                   (folder / "t/checkpoint.safetensors") +
+                                                                   "' --out '" + (folder / "u") + "'";
+  const std::string small = " --blocks 1 --hidden 4 --batch-size 16 --test 100" + out;
+  const auto trained = command::run("flow train --data moons --steps 1 --learning-rate 1e9" + small);
+  CHECK(trained.code == 1);
+  CHECK_THAT(trained.err, Contains("diverged"));
+  for (const std::string job : {"sample", "density", "reconstruct"}) {
+    const auto used = command::run("flow " + job + use);
+    CHECK(used.code == 1);
+    CHECK_THAT(used.err, Contains("moons, exact diverged"));
+  }
+  REQUIRE(command::run("flow train --data digits --steps 1 --overwrite" + small).code == 0);
+  CHECK(command::run("flow density" + use).code == 0);
+  CHECK(command::run("flow density --grid 20" + use).code == 2);
+  CHECK(command::run("flow density --reach 2" + use).code == 2);
 }
