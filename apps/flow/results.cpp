@@ -170,7 +170,7 @@ Examined examine(const ModelResult& result) {
   nn::eval(model);
   found.paths = points ? interpolate(model, x, 6, 60) : interpolate(model, x, 4, 10);
   if (!points) {
-    found.originals = x.rows(0, 20);
+    found.originals = x.rows(0, 20).to(model.dtype());
     found.restored = model.inverse(model.transform(Var(found.originals))).x.value();
   }
   return found;

@@ -244,7 +244,7 @@ cli::Outcome reconstruct_samples(const UseOptions& options) {
   if (!result.points()) {
     const NoGrad off;
     nn::eval(model);
-    const Var few(x.rows(0, std::min<std::int64_t>(20, x.size(0))));
+    const Var few(x.rows(0, std::min<std::int64_t>(20, x.size(0))).to(model.dtype()));
     const Var back = model.inverse(model.transform(few)).x;
     said.blocks.push_back(draw_images("Held-out images, and under them inverse(forward(x))", {},
                                       concat({few, back}, 0).value(), 20, white(result)));

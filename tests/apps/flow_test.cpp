@@ -384,8 +384,9 @@ TEST_CASE("banach flow: what has diverged is not used, what does not go with ima
     CHECK(used.code == 1);
     CHECK_THAT(used.err, Contains("moons, exact diverged"));
   }
-  REQUIRE(command::run("flow train --data digits --steps 1 --overwrite" + small).code == 0);
-  CHECK(command::run("flow density" + use).code == 0);
+  REQUIRE(command::run("flow train --data digits --dtype f64 --steps 1 --overwrite" + small).code == 0);
+  for (const char* job : {"density", "reconstruct"})
+    CHECK(command::run("flow " + std::string(job) + use).code == 0);
   CHECK(command::run("flow density --grid 20" + use).code == 2);
   CHECK(command::run("flow density --reach 2" + use).code == 2);
 }
