@@ -53,6 +53,13 @@ CLI::Validator number(bool positive) {
                  });
 }
 
+CLI::Validator number(double low, double high) {
+  return must_be(fmt::format("a number from {} to {}", low, high), [=](const std::string& text) {
+    double value = 0.0;
+    return read(text, value) && value >= low && value <= high;
+  });
+}
+
 CLI::Validator one_of(const std::vector<std::string>& choices) {
   return must_be(fmt::format("{}", fmt::join(choices, " or ")), [=](const std::string& text) {
     return std::find(choices.begin(), choices.end(), text) != choices.end();

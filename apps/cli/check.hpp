@@ -18,6 +18,7 @@ namespace banach::cli {
 CLI::Validator whole_number(std::uint64_t low, std::uint64_t high);
 /// A finite number from 0 to 1e9; `positive`: 0 itself is none.
 CLI::Validator number(bool positive);
+CLI::Validator number(double low, double high);
 CLI::Validator one_of(const std::vector<std::string>& choices);
 /// The parts of a list "a,b" given to `option`. Throws UsageError if one is empty; `what` says what each is.
 std::vector<std::string> split_list(const std::string& option, const std::string& what,

@@ -71,7 +71,7 @@ void add_train_options(CLI::App& app, Options& o) {
   model(app.add_option("--lipschitz", o.architecture.lipschitz,
                        "Constant c of each block's g, below 1 (default: 0.9)"),
         "C")
-      ->check(CLI::Range(0.01, 0.9999));
+      ->check(cli::number(0.01, 0.9999));
   model(app.add_option("--dtype", o.architecture.dtype, "f32 (default) or f64"), "NAME")
       ->check(cli::one_of({"f32", "f64"}));
   estimate(app.add_option("--probes", o.estimator.probes, "Random vectors a sample (default: 1)"), "N")

@@ -47,6 +47,32 @@ std::string of(const DepthMean& d, double (*figure)(const ModelResult&), int dec
   return text;
 }
 
+/// Of the samples of a depth's solves, on the test text and in training.
+double unconverged_of(const ModelResult& m) { return 1.0 - m.test.converged; }
+double unconverged_in_training(const ModelResult& m) {
+  double sum = 0;
+  for (const Step& step : m.steps) sum += 1.0 - step.converged;
+  return sum / static_cast<double>(m.steps.size());
+}
+
+/// Which depths' equilibria did not all meet the tolerance; empty if none was looked for.
+std::string convergence(const std::vector<DepthMean>& depths) {
+  std::string short_of;
+  bool any = false;
+  for (const DepthMean& d : depths) {
+    if (is_explicit(d.depth) || !std::isfinite(d.mean(unconverged_of))) continue;
+    any = true;
+    const double test = d.mean(unconverged_of), training = d.mean(unconverged_in_training);
+    if (test > 0 || training > 0)
+      short_of += fmt::format("{}{} in {} of the samples in training and {} on the test text",
+                              short_of.empty() ? "" : ", ", d.depth, report::format_percent(training, 2),
+                              report::format_percent(test, 2));
+  }
+  if (!any) return {};
+  return short_of.empty() ? "All equilibria met the tolerance within their steps."
+                          : fmt::format("Not within the tolerance after all steps: {}.", short_of);
+}
+
 /// Of perplexities.
 std::string compared(const DepthMean& d, const DepthMean& with) {
   const double mean = d.mean(perplexity_of), other = with.mean(perplexity_of),
@@ -142,25 +168,31 @@ std::string summary_json(const Results& results) {
 
 cli::SummaryTable summary_table(const Results& results) {
   cli::SummaryTable table{
-      .head = {{"depth"},
-               {"bits/char", "",
-                "Bits per character on the test text. Unknown words count as one symbol, so that a small "
-                "vocabulary "
-                "makes it too low."},
-               {"perplexity", "", "Per token, on the test text."},
-               {"evaluations", "", "Of the cell on the test text, mean over samples."},
-               {"forward", "ms", "Of the cell alone, one window."},
-               {"backward", "ms", "Of the cell alone, one window."},
-               {"history", "MiB", "Of the forward solver."},
-               {"tape", "MiB", "What the cell keeps between forward and backward pass."},
-               {"peak", "MiB", "All that one step of the cell needs, its gradients included."},
-               {"training", "", "Time of all steps."}},
+      .head =
+          {{"depth"},
+           {"bits/char", "",
+            "Bits per character on the test text. Unknown words count as one symbol, so that a small "
+            "vocabulary "
+            "makes it too low."},
+           {"perplexity", "", "Per token, on the test text."},
+           {"evaluations", "", "Of the cell on the test text, mean over samples."},
+           {"converged", "",
+            "Equilibria of the test text that met the tolerance within their steps; layers solve nothing."},
+           {"forward", "ms", "Of the cell alone, one window."},
+           {"backward", "ms", "Of the cell alone, one window."},
+           {"history", "MiB", "Of the forward solver."},
+           {"tape", "MiB", "What the cell keeps between forward and backward pass."},
+           {"peak", "MiB", "All that one step of the cell needs, its gradients included."},
+           {"training", "", "Time of all steps."}},
       .rows = {}};
   constexpr double mib = 1024.0 * 1024.0;
   for (const ModelResult& m : results.models) {
     const Cost& c = m.cost;
     table.rows.push_back({m.name, m.failure.empty() ? measured(results.test_bits(m.test), 3) : "diverged",
                           measured(m.test.perplexity(), 3), measured(m.test.evaluations, 1),
+                          is_explicit(m.depth) || !std::isfinite(m.test.converged)
+                              ? "-"
+                              : report::format_percent(m.test.converged, 1),
                           measured(1e3 * c.forward_seconds, 1), measured(1e3 * c.backward_seconds, 1),
                           measured(c.history_bytes / mib, 1), measured(c.tape_bytes / mib, 1),
                           measured(c.peak_bytes / mib, 1), report::format_duration(m.seconds())});
@@ -249,6 +281,7 @@ std::vector<std::string> findings(const Results& results) {
             report::format_si(d.mean(backward_time), "s"),
             report::format_si(s.exact->mean(backward_time), "s"), compared(d, *s.exact)));
   }
+  if (const std::string text = convergence(s.depths); !text.empty()) found.push_back(text);
   if (const std::string text = unknown_in_words(results.test); !text.empty()) found.push_back(text + ".");
   if (std::isfinite(results.resident_bytes))
     found.push_back(

@@ -44,6 +44,7 @@ Tokens sample(LanguageModel& model, const nn::Depth& depth, const Tokens& prompt
     LanguageModel::Reading reading =
         model.read(x, memory, depth, can_be_warm && settings.warm ? last : Var());
     if (!added.empty()) cost.evaluations += mean_evaluations(reading.solution.report);
+    if (equilibrium && !reading.solution.report.converged()) ++cost.unconverged;
     if (settings.compare && can_be_warm) {
       const auto before = std::chrono::steady_clock::now();
       const auto other = model.read(x, memory, depth, settings.warm ? Var() : last);

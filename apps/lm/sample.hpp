@@ -23,6 +23,7 @@ struct SampleCost {
   std::int64_t tokens = 0;
   double seconds = 0;            ///< the other start's solves not counted
   double evaluations = 0;        ///< a token
+  std::int64_t unconverged = 0;  ///< tokens drawn from a state that did not meet the tolerance
   double other_evaluations = 0;  ///< from the other start, if that was asked for
 };
 

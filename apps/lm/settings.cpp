@@ -77,9 +77,10 @@ void add_model_options(CLI::App& app, Architecture& o) {
   app.add_flag("--weight-norm", o.weight_norm, "Weight normalisation in the cell")
       ->group("Model")
       ->disable_flag_override();
-  group(app.add_option("--dropout", o.dropout, "One mask a solve in the cell, others around it (default: 0)"),
+  group(app.add_option("--dropout", o.dropout,
+                       "One mask a solve in the cell, others around it\n(default: 0, at most 0.99)"),
         "P")
-      ->check(CLI::Range(0.0, 0.99));
+      ->check(cli::number(0.0, 0.99));
   group(app.add_option_function<std::string>(
             "--cutoffs",
             [&o](const std::string& list) { o.cutoffs = whole_numbers<std::int64_t>("--cutoffs", list); },

@@ -178,6 +178,9 @@ void sample_checkpoint(const UseOptions& options) {
                         options.sample.warm ? "cold" : "warm");
   cli::note(fmt::format("{} tokens in {}, {:.2f} evaluations of the cell each{}", cost.tokens,
                         report::format_duration(cost.seconds), cost.evaluations, other));
+  if (cost.unconverged > 0)
+    cli::note(fmt::format("{} of them were drawn from a state that did not meet the tolerance of {}",
+                          cost.unconverged, report::format_number(tolerance)));
 }
 
 void declare_eval(CLI::App& app, UseOptions& o) {

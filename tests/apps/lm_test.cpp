@@ -212,6 +212,14 @@ TEST_CASE("lm: a comparison says where seeds differ as much, and what share of t
   results.test = nn::make_part("my.txt (test)", "the cat the dog", vocabulary);
   CHECK_THAT(text(), !Contains("no difference beyond") && Contains("25.0 % of the tokens of my.txt (test)"));
 
+  // What did not converge is told, in training and on the test text.
+  for (ModelResult& m : results.models) m.test.converged = 1.0, m.steps.resize(2, {.converged = 1.0});
+  CHECK_THAT(text(), Contains("All equilibria met the tolerance"));
+  results.models[1].test.converged = 0.5;
+  results.models[0].steps[0].converged = 0.8;
+  CHECK_THAT(text(), Contains("Not within the tolerance after all steps: jfb in 5.00 % of the samples in "
+                              "training and 25.00 % on the test text."));
+
   // A seed that diverged is named, and the means are those of the others.
   results.models[0].failure = "it stopped";
   results.models[0].test = {};
@@ -320,6 +328,12 @@ TEST_CASE("lm: sampling repeats itself, and a warm start finds the same text") {
   CHECK(nn::count_characters(text) == 30);
   CHECK(write({}, again) == text);
   CHECK(write({.warm = false}, cold) == text);
+  CHECK(warm.unconverged == 0);
+
+  SampleCost hasty;
+  sample(*trained.model, parse_depth("implicit", {.solver = "anderson:5", .tolerance = 1e-9, .max_steps = 1}),
+         trained.vocabulary->encode("the "), {.tokens = 7}, hasty);
+  CHECK(hasty.unconverged == 7);
   CHECK(warm.other_evaluations == Approx(cold.evaluations));
   CHECK(write({.seed = 1}, again) != text);
   CHECK(warm.tokens == 30);
