@@ -5,6 +5,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -24,6 +25,31 @@ void check(const Var& x, const Parameter& shift) {
 // A value a channel, as it stands beside x.
 Var beside(const Parameter& values, const Var& x) {
   return x.rank() == 2 ? values.var() : reshape(values, {values.size(), 1, 1});
+}
+
+struct Moments {
+  double mean = 0, deviation = 0;
+};
+
+// Of channel c of x, in double, in units of its largest entry: no square overflows.
+template <class T>
+Moments moments_of(const Tensor& x, std::int64_t c) {
+  const std::int64_t samples = x.size(0), channels = x.size(1), pixels = x.shape().size(2, x.rank());
+  const auto each = [&](auto body) {
+    for (std::int64_t i = 0; i < samples; ++i) {
+      const T* pixel = x.data<T>() + (i * channels + c) * pixels;
+      for (std::int64_t k = 0; k < pixels; ++k) body(static_cast<double>(pixel[k]));
+    }
+  };
+  double unit = 0.0;
+  each([&](double value) { unit = std::max(unit, std::abs(value)); });
+  if (unit == 0.0) return {};
+  const auto n = static_cast<double>(samples * pixels);
+  double sum = 0.0, squares = 0.0;
+  each([&](double value) { sum += value / unit; });
+  const double mean = sum / n;
+  each([&](double value) { squares += (value / unit - mean) * (value / unit - mean); });
+  return {unit * mean, unit * std::sqrt(squares / n)};
 }
 
 }  // namespace
@@ -50,23 +76,22 @@ Var ActNorm::inverse(const Var& y) const {
 
 void ActNorm::start_from(const Tensor& x) const {
   if (x.size() == 0 || !x.all_finite()) return;
-  const NoGrad off;
-  const Axes axes = x.rank() == 2 ? Axes{0} : Axes{0, 2, 3};
-  const Var average = mean(Var(x), axes), variance = var(Var(x), axes, 0);
   Tensor shifts = Tensor::empty(shift.shape(), DType::f64), scales = shifts.clone();
-  const double epsilon = x.dtype() == DType::f32 ? std::numeric_limits<float>::epsilon()
-                                                 : std::numeric_limits<double>::epsilon();
-  for (std::int64_t c = 0; c < shift.size(); ++c) {
-    const double middle = average.value().at(c), deviation = std::sqrt(variance.value().at(c));
-    if (!std::isfinite(deviation))
-      fail<ValueError>(
-          "act_norm",
-          fmt::format("a channel's variance must be finite to start from: channel {}'s overflows {}", c,
-                      name(x.dtype())));
-    const bool varies = deviation > 16.0 * epsilon * std::abs(middle);
-    shifts.mutable_data<double>()[c] = -middle;
-    scales.mutable_data<double>()[c] = varies ? -std::log(deviation) : 0.0;
-  }
+  dispatch_floating(x.dtype(), [&](auto zero) {
+    using T = decltype(zero);
+    constexpr double epsilon = std::numeric_limits<T>::epsilon(), smallest = std::numeric_limits<T>::min();
+    for (std::int64_t c = 0; c < shift.size(); ++c) {
+      const auto [middle, deviation] = moments_of<T>(x, c);
+      if (!(deviation < 1.0 / smallest))
+        fail<ValueError>("act_norm",
+                         fmt::format("a channel's deviation must be below {:.1e}, or its scale is no number "
+                                     "in {}: channel {} has {:.1e}; scale the data down",
+                                     1.0 / smallest, name(x.dtype()), c, deviation));
+      const bool varies = deviation > 16.0 * epsilon * std::abs(middle);
+      shifts.mutable_data<double>()[c] = -middle;
+      scales.mutable_data<double>()[c] = varies ? -std::log(deviation) : 0.0;
+    }
+  });
   shift.set(shifts.to(shift.dtype()));
   log_scale.set(scales.to(log_scale.dtype()));
   *started.value.mutable_data<std::int64_t>() = 1;

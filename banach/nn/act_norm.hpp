@@ -21,7 +21,7 @@ struct ActNorm {
   /// Throws ValueError unless channels >= 1.
   explicit ActNorm(std::int64_t channels, DType dtype = DType::f32);
   /// Throws ShapeError for another rank or number of channels, DTypeError for another dtype than the
-  /// parameters', ValueError for a first batch whose variance overflows.
+  /// parameters', ValueError for a first batch that varies so widely that its scale underflows.
   Transformed forward(const Var& x) const;
   Var inverse(const Var& y) const;
   void visit(Visitor& visitor) {

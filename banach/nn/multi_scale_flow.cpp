@@ -6,6 +6,16 @@
 
 namespace banach::nn {
 
+FactorOut::Halves FactorOut::forward(const Var& x) const {
+  if (x.rank() < 2 || x.size(1) % 2 != 0)
+    fail<ShapeError>("factor_out", "input must have an even number of channels, to be halved: got " +
+                                       x.shape().to_string());
+  const std::int64_t channels = x.size(1);
+  return {slice(x, 1, 0, channels / 2), slice(x, 1, channels / 2, channels)};
+}
+
+Var FactorOut::inverse(const Halves& y) const { return concat({y.gone, y.rest}, 1); }
+
 MultiScaleFlow::MultiScaleFlow(std::vector<AnyFlow> parts) : levels(std::move(parts)) {
   if (levels.empty()) fail<ValueError>("multi_scale_flow", "expects at least one level: got none");
 }
@@ -20,14 +30,9 @@ MultiScaleTransformed MultiScaleFlow::forward(const Var& x) const {
       result.z.push_back(next.y);
       break;
     }
-    if (next.y.rank() < 2 || next.y.size(1) % 2 != 0)
-      fail<ShapeError>("multi_scale_flow",
-                       "an even number of channels must come from every level but the last, "
-                       "to be halved: got " +
-                           next.y.shape().to_string());
-    const std::int64_t channels = next.y.size(1);
-    result.z.push_back(slice(next.y, 1, 0, channels / 2));
-    state = slice(next.y, 1, channels / 2, channels);
+    FactorOut::Halves halves = FactorOut().forward(next.y);
+    result.z.push_back(std::move(halves.gone));
+    state = std::move(halves.rest);
   }
   return result;
 }
@@ -37,7 +42,8 @@ Var MultiScaleFlow::inverse(const Vars& z) const {
     fail<ShapeError>("multi_scale_flow",
                      fmt::format("expects one part a level: got {} for {}", z.size(), levels.size()));
   Var state = levels.back().inverse(z.back());
-  for (std::size_t i = levels.size() - 1; i-- > 0;) state = levels[i].inverse(concat({z[i], state}, 1));
+  for (std::size_t i = levels.size() - 1; i-- > 0;)
+    state = levels[i].inverse(FactorOut().inverse({z[i], state}));
   return state;
 }
 

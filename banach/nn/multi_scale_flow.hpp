@@ -4,16 +4,27 @@
 
 namespace banach::nn {
 
+/// Half of the channels leaves, the others go on: Dinh, Sohl-Dickstein and Bengio 2017, "Density estimation
+/// using Real NVP", section 3.6. It only splits, so log |det| = 0.
+struct FactorOut {
+  struct Halves {
+    Var gone, rest;  ///< the first channels, and the others
+  };
+  /// x (n,c,...). Throws ShapeError where c is odd.
+  Halves forward(const Var& x) const;
+  Var inverse(const Halves& y) const;
+  void visit(Visitor&) {}
+};
+
 /// What leaves a multi-scale flow, and log |det| of each sample.
 struct MultiScaleTransformed {
   Vars z;       ///< one part a level: the first half of the channels after each but the last, then all
   Var log_det;  ///< (batch)
 };
 
-/// The multi-scale architecture: after each level but the last, half of the channels leave, and the others go
-/// on. A level is a flow, say squeeze and then some blocks. Dinh, Sohl-Dickstein and Bengio 2017, "Density
-/// estimation using Real NVP", section 3.6. All parts together have as many entries as x, and the density of
-/// x is the product of those of its parts times |det|.
+/// The multi-scale architecture: after each level but the last, half of the channels leave (FactorOut). A
+/// level is a flow, say squeeze and then some blocks. All parts together have as many entries as x, and the
+/// density of x is the product of those of its parts times |det|.
 struct MultiScaleFlow {
   std::vector<AnyFlow> levels;
 

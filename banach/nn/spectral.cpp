@@ -44,14 +44,17 @@ auto with_map(const SpectralConv2d& layer, Body body) {
   return body(WeightedMap{layer.power.right().shape(), layer.power.left().shape(), apply, transposed});
 }
 
-double singular_bound_of(const SpectralLinear&, const Tensor& w) { return singular_bound(w); }
-double singular_bound_of(const SpectralConv2d& layer, const Tensor& w) {
-  return conv_singular_bound(w, layer.image, layer.geometry);
+// A bound after every update must be cheap. Who asks for one waits up to half a second for it.
+constexpr std::int64_t dense_at_updates = 128, dense_on_request = 1024;
+
+double singular_bound_of(const SpectralLinear&, const Tensor& w, std::int64_t) { return singular_bound(w); }
+double singular_bound_of(const SpectralConv2d& layer, const Tensor& w, std::int64_t most_dense) {
+  return conv_singular_bound(w, layer.image, layer.geometry, most_dense);
 }
 
 template <class Layer>
-double upper_bound(const Layer& layer, const Tensor& w, const WeightedMap& map) {
-  return induced_norm_bound(map, w, layer.power.norm(), singular_bound_of(layer, w));
+double upper_bound(const Layer& layer, const Tensor& w, const WeightedMap& map, std::int64_t most_dense) {
+  return induced_norm_bound(map, w, layer.power.norm(), singular_bound_of(layer, w, most_dense));
 }
 
 // The estimate u^T A(w) v, with u and v up to date.
@@ -59,7 +62,8 @@ template <class Layer>
 Var estimate(const Layer& layer, const Var& w) {
   return with_map(layer, [&](const WeightedMap& map) {
     const bool changed = layer.power.update(layer.raw_weight, w.value(), map);
-    if (changed && layer.upper) layer.upper->value = scalar(upper_bound(layer, w.value(), map), DType::f64);
+    if (changed && layer.upper)
+      layer.upper->value = scalar(upper_bound(layer, w.value(), map, dense_at_updates), DType::f64);
     return sum(Var(layer.power.left()) * map.apply(w, Var(layer.power.right())));
   });
 }
@@ -82,7 +86,7 @@ NormBounds bounds_of(const Layer& layer) {
   const Var w = layer.weight();
   return with_map(layer, [&](const WeightedMap& map) {
     const double found = sum(Var(layer.power.left()) * map.apply(w, Var(layer.power.right()))).item();
-    return NormBounds{found, upper_bound(layer, w.value(), map)};
+    return NormBounds{found, upper_bound(layer, w.value(), map, dense_on_request)};
   });
 }
 
