@@ -20,17 +20,29 @@ void put(Series& series, double x, double y) { series.x.push_back(x), series.y.p
 
 int terms_of(const Measured& m) { return std::get<PowerSeries>(m.estimator.by).terms; }
 
+/// A chart over how many terms are taken, in logarithms.
+Chart over_terms(Chart chart) {
+  chart.x_label = "terms of the cut series";
+  chart.log_x = chart.log_y = true;
+  return chart;
+}
+
+/// The cut series by one kind of gradient.
+std::vector<const Measured*> cut_series(const Study& s, bool neumann) {
+  std::vector<const Measured*> found;
+  for (const Measured& m : s.measured)
+    if (m.series() && m.estimator.neumann() == neumann) found.push_back(&m);
+  return found;
+}
+
 Chart bias_chart(const Study& s, bool derivative) {
-  Chart chart{.title = derivative ? "Bias of the derivative" : "Bias of the value",
-              .look_for =
-                  "The bias must not lie above its bound. Below two standard errors, dashed, nothing "
-                  "can be said of it.",
-              .x_label = "terms of the cut series",
-              .y_label = "|mean - answer|",
-              .log_x = true,
-              .log_y = true,
-              .note = fmt::format("{} draws. Computed: the bias that the cut series should have, from J.",
-                                  report::format_count(s.of("series 5").value.draws))};
+  Chart chart = over_terms(
+      {.title = derivative ? "Bias of the derivative" : "Bias of the value",
+       .look_for = "The bias must not lie above its bound. Below two standard errors, dashed, nothing "
+                   "can be said of it.",
+       .y_label = "|mean - answer|",
+       .note = fmt::format("{} draws. Computed: the bias that the cut series should have, from J.",
+                           report::format_count(s.of("series 5").value.draws))});
   Series bound{.name = "bound", .mark = Series::Mark::line}, expected = bound;
   expected.name = "computed";
   for (const bool neumann : {false, true}) {
@@ -41,14 +53,13 @@ Chart bias_chart(const Study& s, bool derivative) {
                  .dashed = true,
                  .mark = Series::Mark::line,
                  .looks_like = measured.name};
-    for (const Measured& m : s.measured) {
-      if (!m.series() || m.estimator.neumann() != neumann) continue;
-      const Moments& of = derivative ? m.derivative : m.value;
-      put(measured, terms_of(m), std::max(std::abs(of.bias()), smallest));
-      if (of.varies()) put(noise, terms_of(m), 2.0 * of.error);
+    for (const Measured* m : cut_series(s, neumann)) {
+      const Moments& of = derivative ? m->derivative : m->value;
+      put(measured, terms_of(*m), std::max(std::abs(of.bias()), smallest));
+      if (of.varies()) put(noise, terms_of(*m), 2.0 * of.error);
       if (neumann) continue;
-      put(bound, terms_of(m), of.bound);
-      put(expected, terms_of(m), std::max(std::abs(of.expected - of.exact), smallest));
+      put(bound, terms_of(*m), of.bound);
+      put(expected, terms_of(*m), std::max(std::abs(of.expected - of.exact), smallest));
     }
     chart.series.push_back(std::move(measured));
     if (!noise.x.empty()) chart.series.push_back(std::move(noise));
@@ -88,8 +99,8 @@ Chart cost_chart(const Study& s, bool rms) {
               .y_label = rms ? "root mean square error of the value" : "variance of the value",
               .log_x = true,
               .log_y = true,
-              .note = "Left out: what has no variance but rounding"};
-  if (rms) chart.note = "Left out: what is exact but for rounding";
+              .note = rms ? "Left out: what is exact but for rounding"
+                          : "Left out: what has no variance but rounding"};
   bool infinite = false;
   for (const Measured& m : s.measured) {
     if (m.estimator.neumann()) continue;
@@ -109,21 +120,17 @@ Chart cost_chart(const Study& s, bool rms) {
 }
 
 Chart gradient_chart(const Study& s) {
-  Chart chart{.title = "Variance of the derivative",
-              .look_for =
-                  "Both have the same mean. The Neumann gradient records one product with J instead "
-                  "of one for each term.",
-              .x_label = "terms of the cut series",
-              .y_label = "variance of one draw",
-              .log_x = true,
-              .log_y = true,
-              .note = "Bands: two standard errors, from the fourth moment."};
+  Chart chart = over_terms({.title = "Variance of the derivative",
+                            .look_for = "Both have the same mean. The Neumann gradient records one product "
+                                        "with J instead of one for each term.",
+                            .y_label = "variance of one draw",
+                            .note = "Bands: two standard errors, from the fourth moment."});
   for (const bool neumann : {false, true}) {
     Series series{.name = neumann ? "cut series, Neumann gradient" : "cut series"};
-    for (const Measured& m : s.measured) {
-      if (!m.series() || m.estimator.neumann() != neumann || !m.derivative.varies()) continue;
-      const double variance = m.derivative.variance, band = 2.0 * m.derivative.variance_error;
-      put(series, terms_of(m), variance);
+    for (const Measured* m : cut_series(s, neumann)) {
+      if (!m->derivative.varies()) continue;
+      const double variance = m->derivative.variance, band = 2.0 * m->derivative.variance_error;
+      put(series, terms_of(*m), variance);
       series.lo.push_back(std::max(variance - band, 0.01 * variance));
       series.hi.push_back(variance + band);
     }
