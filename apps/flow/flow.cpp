@@ -11,6 +11,7 @@
 #include <apps/flow/train.hpp>
 #include <apps/flow/use.hpp>
 #include <apps/training/command.hpp>
+#include <banach/engine/error.hpp>
 
 namespace banach::flow {
 namespace {
@@ -27,7 +28,7 @@ void learn(const Options& given) {
 
 /// sample, density, reconstruct or classify.
 cli::Subcommand add_use(CLI::App& parent, const std::string& name, const std::string& what,
-                        cli::Outcome (*job)(const UseOptions&)) {
+                        Used (*job)(const UseOptions&)) {
   CLI::App& app = cli::new_command(parent, name, what);
   const auto options = std::make_shared<UseOptions>();
   UseOptions& o = *options;
@@ -56,7 +57,9 @@ cli::Subcommand add_use(CLI::App& parent, const std::string& name, const std::st
   return {&app, [options, job] {
             cli::use_threads(options->threads);
             const cli::OutputFolder folder(options->out, {"report.html", "summary.json", "metrics.csv"});
-            cli::conclude(folder, job(*options));
+            const Used used = job(*options);
+            cli::conclude(folder, used.outcome);
+            if (!used.failure.empty()) throw Error(used.failure);
           }};
 }
 

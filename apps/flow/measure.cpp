@@ -247,18 +247,14 @@ EstimatorCheck check_estimator(FlowModel& model, LogDetEstimator estimator, cons
   nn::eval(model);
   Tensor bias = Tensor::zeros({x.size(0)}, DType::f64);  // of each sample, over the draws
   EstimatorCheck result;
-  Var at(x.to(model.dtype()));
-  for (std::size_t i = 0; i < model.parts().size(); ++i)
-    std::visit(
-        [&](const auto& map) {
-          if constexpr (ResidualMap<std::decay_t<decltype(map)>>) {
-            add(map, i, estimator, at, static_cast<double>(model.blocks()), bias, result);
-            at = at + map.g(at);
-          } else {
-            at = map.forward(at).y;
-          }
-        },
-        model.parts()[i].map);
+  model.lead(Var(x.to(model.dtype())), [&](std::size_t i, const auto& map, const Var& at) -> Var {
+    if constexpr (ResidualMap<std::decay_t<decltype(map)>>) {
+      add(map, i, estimator, at, static_cast<double>(model.blocks()), bias, result);
+      return at + map.g(at);
+    } else {
+      return map.forward(at).y;
+    }
+  });
   result.bias = mean_of(bias);
   result.deviation = std::sqrt(result.deviation);
   nn::train(model);
@@ -270,25 +266,30 @@ double Reconstruction::worst_block() const { return *std::max_element(blocks.beg
 Reconstruction reconstruct(FlowModel& model, const Tensor& samples) {
   const NoGrad off;
   nn::eval(model);
-  Reconstruction result{.inverse_lipschitz = 1.0};
-  Var at(samples.to(model.dtype())), start;
-  for (std::size_t i = 0; i < model.parts().size(); ++i) {
-    if (i == model.first_exact()) start = at;
-    std::visit(
-        [&](const auto& map) {
-          result.inverse_lipschitz *= inverse_constant(map, at);
-          if constexpr (ResidualMap<std::decay_t<decltype(map)>>) {
-            const Var y = at + map.g(at);
-            result.blocks.push_back(largest_difference(map.solve(y).z, at));
-            at = y;
-          } else {
-            at = map.forward(at).y;
-          }
-        },
-        model.parts()[i].map);
-    if (i >= model.first_exact()) result.scale = std::max(result.scale, largest(at.value()));
-  }
-  const FlowModel::Inverted back = model.inverse(at, model.first_exact());
+  Reconstruction result;
+  std::vector<double> constants(model.parts().size(), 1.0);
+  Var start;
+  const Var z =
+      model.lead(Var(samples.to(model.dtype())), [&](std::size_t i, const auto& map, const Var& at) -> Var {
+        if (i == model.first_exact()) start = at;
+        constants[i] = inverse_constant(map, at);
+        Var y;
+        if constexpr (ResidualMap<std::decay_t<decltype(map)>>) {
+          y = at + map.g(at);
+          result.blocks.push_back(largest_difference(map.solve(y).z, at));
+        } else {
+          y = map.forward(at).y;
+        }
+        if (i >= model.first_exact()) result.scale = std::max(result.scale, largest(y.value()));
+        return y;
+      });
+  // From the end on. What left on the way is not touched by the inverses of what came after.
+  result.inverse_lipschitz = 1.0;
+  for (std::size_t i = constants.size(); i-- > 0;)
+    result.inverse_lipschitz = std::holds_alternative<nn::FactorOut>(model.parts()[i].map)
+                                   ? std::max(result.inverse_lipschitz, 1.0)
+                                   : result.inverse_lipschitz * constants[i];
+  const FlowModel::Inverted back = model.inverse(z, model.first_exact());
   result.network = largest_difference(back.x, start);
   double evaluations = 0.0, solves = 0.0;
   for (const SolveReport& report : back.reports) {

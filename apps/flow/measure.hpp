@@ -49,11 +49,12 @@ EstimatorCheck check_estimator(FlowModel& model, LogDetEstimator estimator, cons
 struct Reconstruction {
   std::vector<double> blocks{};  ///< max |x - inverse(forward(x))| of each
   double network = 0;            ///< the same of all of it
-  double inverse_lipschitz = 0;  ///< product over the parts of what was measured at these samples
-  double scale = 0;              ///< the largest number on the way
-  double bound = 0;              ///< ten times rounding, scale and inverse_lipschitz
-  double evaluations = 0;        ///< of g, a block and sample, in the mean
-  training::Tally statuses{};    ///< of all samples and blocks
+  /// Product over the parts of what was measured at these samples; of channels that left, over those before.
+  double inverse_lipschitz = 0;
+  double scale = 0;            ///< the largest number on the way
+  double bound = 0;            ///< ten times rounding, scale and inverse_lipschitz
+  double evaluations = 0;      ///< of g, a block and sample, in the mean
+  training::Tally statuses{};  ///< of all samples and blocks
 
   double worst_block() const;
 };

@@ -7,9 +7,21 @@
 #include <numeric>
 
 #include <banach/ops/elementwise.hpp>
-#include <banach/ops/shape_ops.hpp>
 
 namespace banach::flow {
+namespace {
+
+std::int64_t product(const std::vector<std::int64_t>& extents) {
+  return std::accumulate(extents.begin(), extents.end(), std::int64_t{1}, std::multiplies<>());
+}
+
+/// Of a block on samples of this shape.
+nn::ResidualBlockOptions block_options(const LogDetEstimator& estimator,
+                                       const std::vector<std::int64_t>& sample, double lipschitz) {
+  return {.estimator = estimator, .evaluation = evaluation_estimator(product(sample), lipschitz)};
+}
+
+}  // namespace
 
 DType dtype_of(const Architecture& architecture) {
   return architecture.dtype == "f64" ? DType::f64 : DType::f32;
@@ -22,18 +34,16 @@ LogDetEstimator evaluation_estimator(std::int64_t entries, double lipschitz) {
 }
 
 FlowModel::FlowModel(const Architecture& a, const LogDetEstimator& estimator, std::uint64_t seed)
-    : dtype_(dtype_of(a)), z_shape_(a.sample) {
+    : dtype_(dtype_of(a)), entries_(product(a.sample)), end_(a.sample) {
   Random random(seed);
-  const nn::ResidualBlockOptions options{.estimator = estimator,
-                                         .evaluation = evaluation_estimator(entries(), a.lipschitz)};
-  if (z_shape_.size() == 1)
-    add_dense(a, options, random);
+  if (end_.size() == 1)
+    add_dense(a, estimator, random);
   else
-    add_convolutions(a, options, random);
-  parts_.push_back({nn::ActNorm(z_shape_[0], dtype_)});
+    add_convolutions(a, estimator, random);
+  parts_.push_back({nn::ActNorm(end_[0], dtype_)});
   if (a.classes == 0) return;
   const nn::LinearOptions linear{.dtype = dtype_};
-  if (z_shape_.size() == 1) {  // two numbers need a layer more
+  if (end_.size() == 1) {  // two numbers need a layer more
     constexpr std::int64_t width = 64;
     head_.emplace_back(entries(), width, random, linear);
     head_.emplace_back(width, a.classes, random, linear);
@@ -42,29 +52,32 @@ FlowModel::FlowModel(const Architecture& a, const LogDetEstimator& estimator, st
   }
 }
 
-void FlowModel::add_dense(const Architecture& a, const nn::ResidualBlockOptions& options, Random& random) {
-  std::vector<std::int64_t> widths{z_shape_[0]};
+void FlowModel::add_dense(const Architecture& a, const LogDetEstimator& estimator, Random& random) {
+  const nn::ResidualBlockOptions options = block_options(estimator, end_, a.lipschitz);
+  std::vector<std::int64_t> widths{end_[0]};
   widths.insert(widths.end(), a.hidden.begin(), a.hidden.end());
-  widths.push_back(z_shape_[0]);
+  widths.push_back(end_[0]);
   for (std::int64_t i = 0; i < a.blocks; ++i) {
-    parts_.push_back({nn::ActNorm(z_shape_[0], dtype_)});
+    parts_.push_back({nn::ActNorm(end_[0], dtype_)});
     parts_.push_back({DenseBlock(
         nn::contractive_mlp(widths, random, {.lipschitz = a.lipschitz, .dtype = dtype_}), random, options)});
   }
 }
 
-void FlowModel::add_convolutions(const Architecture& a, const nn::ResidualBlockOptions& options,
-                                 Random& random) {
+void FlowModel::add_convolutions(const Architecture& a, const LogDetEstimator& estimator, Random& random) {
   if (a.weigh) {
     parts_.push_back({nn::Dequantize(a.levels, random)});
     parts_.push_back({nn::LogitTransform()});
   }
   std::vector<std::int64_t> kernels(a.hidden.size() + 1, 1);  // 3, 1, ..., 1, 3
   kernels.front() = kernels.back() = 3;
-  std::int64_t &c = z_shape_[0], &h = z_shape_[1], &w = z_shape_[2];
-  while (h % 2 == 0 && w % 2 == 0 && std::min(h, w) > 7) {
+  std::int64_t &c = end_[0], &h = end_[1], &w = end_[2];
+  const auto even = [&] { return h % 2 == 0 && w % 2 == 0; };
+  for (std::int64_t squeezed = 1; even() && (std::min(h, w) > 7 || (squeezed > 1 && squeezed <= a.scales));
+       ++squeezed) {
     parts_.push_back({nn::Squeeze()});
     c *= 4, h /= 2, w /= 2;
+    const nn::ResidualBlockOptions options = block_options(estimator, end_, a.lipschitz);
     std::vector<std::int64_t> channels{c};
     channels.insert(channels.end(), a.hidden.begin(), a.hidden.end());
     channels.push_back(c);
@@ -75,35 +88,32 @@ void FlowModel::add_convolutions(const Architecture& a, const nn::ResidualBlockO
                                    {.lipschitz = a.lipschitz, .activate_input = i > 0, .dtype = dtype_}),
           random, options)});
     }
+    if (squeezed < a.scales && even()) {
+      parts_.push_back({nn::ActNorm(c, dtype_)});
+      parts_.push_back({nn::FactorOut()});
+      c /= 2;
+    }
   }
 }
 
 FlowModel::Transformed FlowModel::forward(const Var& x) const {
-  Transformed at{{x, nn::constant_log_det("flow", x, 0.0)}, {}};
-  for (const Part& part : parts_)
-    std::visit(
-        [&](const auto& map) {
-          auto next = map.forward(at.y);
-          at.y = next.y;
-          at.log_det = at.log_det + next.log_det;
-          if constexpr (requires { next.report; }) at.reports.push_back(std::move(next.report));
-        },
-        part.map);
+  Transformed at{{{}, nn::constant_log_det("flow", x, 0.0)}, {}};
+  at.y = lead(x, [&](std::size_t, const auto& map, const Var& from) {
+    auto next = map.forward(from);
+    at.log_det = at.log_det + next.log_det;
+    if constexpr (requires { next.report; }) at.reports.push_back(std::move(next.report));
+    return std::move(next.y);
+  });
   return at;
 }
 
 Var FlowModel::transform(const Var& x) const {
-  Var y = x;
-  for (const Part& part : parts_)
-    std::visit(
-        [&](const auto& map) {
-          if constexpr (ResidualMap<std::decay_t<decltype(map)>>)
-            y = y + map.g(y);
-          else
-            y = map.forward(y).y;
-        },
-        part.map);
-  return y;
+  return lead(x, [](std::size_t, const auto& map, const Var& from) -> Var {
+    if constexpr (ResidualMap<std::decay_t<decltype(map)>>)
+      return from + map.g(from);
+    else
+      return map.forward(from).y;
+  });
 }
 
 Var FlowModel::log_density(const nn::Transformed& at) const {
@@ -112,23 +122,39 @@ Var FlowModel::log_density(const nn::Transformed& at) const {
 }
 
 Var FlowModel::logits(const Var& z) const {
-  const Var flat = reshape(z, {z.size(0), entries()});
-  return head_.size() == 1 ? head_[0](flat) : head_[1](tanh(head_[0](flat)));
+  return head_.size() == 1 ? head_[0](z) : head_[1](tanh(head_[0](z)));
 }
 
-bool FlowModel::Inverted::converged() const {
-  return std::all_of(reports.begin(), reports.end(), [](const SolveReport& r) { return r.converged(); });
+std::int64_t FlowModel::Inverted::failed() const {
+  std::int64_t count = 0;
+  for (std::int64_t i = 0; i < x.size(0); ++i)
+    count += std::any_of(reports.begin(), reports.end(), [&](const SolveReport& report) {
+      return report.samples[static_cast<std::size_t>(i)].status != Status::converged;
+    });
+  return count;
 }
 
 FlowModel::Inverted FlowModel::inverse(const Var& z, std::size_t first) const {
-  Inverted result{z, {}};
+  const std::int64_t n = z.size(0);
+  std::int64_t left = entries_;
+  const auto take_last = [&](const Shape& shape) {  // of what is left of z
+    const std::int64_t end = left;
+    left -= shape.size(1, shape.rank());
+    return reshape(slice(z, 1, left, end), shape);
+  };
+  Shape shape{n};
+  for (const std::int64_t extent : end_) shape.push_back(extent);
+  Inverted result{take_last(shape), {}};
   for (std::size_t i = parts_.size(); i-- > first;)
     std::visit(
         [&](const auto& map) {
-          if constexpr (ResidualMap<std::decay_t<decltype(map)>>) {
+          using Map = std::decay_t<decltype(map)>;
+          if constexpr (ResidualMap<Map>) {
             ImplicitSolution found = map.solve(result.x);
             result.x = found.z;
             result.reports.push_back(std::move(found.report));
+          } else if constexpr (std::same_as<Map, nn::FactorOut>) {
+            result.x = map.inverse({take_last(result.x.shape()), result.x});
           } else {
             result.x = map.inverse(result.x);
           }
@@ -138,9 +164,7 @@ FlowModel::Inverted FlowModel::inverse(const Var& z, std::size_t first) const {
 }
 
 FlowModel::Inverted FlowModel::sample(std::int64_t count, std::uint64_t seed) const {
-  Shape shape{count};
-  for (const std::int64_t extent : z_shape_) shape.push_back(extent);
-  Tensor z = Tensor::empty(shape, DType::f64);
+  Tensor z = Tensor::empty({count, entries_}, DType::f64);
   Random(seed).fill_normal(z.mutable_data<double>(), z.size());
   return inverse(Var(z.to(dtype_)));
 }
@@ -155,8 +179,9 @@ std::int64_t FlowModel::blocks() const {
   });
 }
 
-std::int64_t FlowModel::entries() const {
-  return std::accumulate(z_shape_.begin(), z_shape_.end(), std::int64_t{1}, std::multiplies<>());
+std::int64_t FlowModel::scales() const {
+  return 1 + std::count_if(parts_.begin(), parts_.end(),
+                           [](const Part& part) { return std::holds_alternative<nn::FactorOut>(part.map); });
 }
 
 void FlowModel::visit(nn::Visitor& visitor) { visitor("parts", parts_)("head", head_); }

@@ -63,6 +63,11 @@ void add_train_options(CLI::App& app, Options& o) {
                        "Residual blocks, of images for each resolution (default: 10)"),
         "N")
       ->check(cli::whole_number(1, 1000));
+  model(app.add_option("--scales", o.architecture.scales,
+                       "Of images: at each but the last, half of the channels leave for the normal\n"
+                       "distribution, and the others are squeezed on (default: 1, all stay to the end)"),
+        "N")
+      ->check(cli::whole_number(1, 16));
   model(app.add_option("--hidden", o.architecture.hidden,
                        "Widths or channels of the layers in each, separated by commas (default: 64,64)"),
         "LIST")
@@ -126,6 +131,8 @@ Options resolve(Options o) {
     throw cli::UsageError("--density 0 estimates nothing: --estimators makes no difference");
   if (points && (o.source.reduce != 1 || !o.source.folder.empty()))
     throw cli::UsageError("--reduce and --folder go with images");
+  if (points && o.architecture.scales != 1)
+    throw cli::UsageError("--scales goes with images, whose channels can leave by halves");
   return o;
 }
 
@@ -136,6 +143,7 @@ cli::Entries describe(const Options& o) {
           {"--classify", fmt::format("{:g}", o.classify)},
           {"--reduce", std::to_string(o.source.reduce)},
           {"--blocks", std::to_string(o.architecture.blocks)},
+          {"--scales", std::to_string(o.architecture.scales)},
           {"--hidden", fmt::format("{}", fmt::join(o.architecture.hidden, ","))},
           {"--lipschitz", fmt::format("{:g}", o.architecture.lipschitz)},
           {"--dtype", o.architecture.dtype},

@@ -19,6 +19,7 @@ namespace banach::flow {
 /// What a model is made of.
 struct Architecture {
   std::int64_t blocks = 10;  ///< of images, for each resolution
+  std::int64_t scales = 1;   ///< of images: after each but the last, half of the channels leave
   std::vector<std::int64_t> hidden = {64, 64};
   double lipschitz = 0.9;  ///< of each block's g
   std::string dtype = "f32";

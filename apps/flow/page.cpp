@@ -105,21 +105,32 @@ Chart curve(const Results& results, const std::string& data, double Look::*value
   return chart;
 }
 
+/// What the points of a curve before its last are a mean over.
+std::string note_of(std::int64_t few, const ModelResult& model) {
+  if (few >= model.test) return {};
+  return fmt::format("On the way the first {} of the {} held-out {}; the last point is of them all.",
+                     report::format_count(few), report::format_count(model.test),
+                     model.points() ? "points" : "images");
+}
+
 std::vector<Block> curves(const Results& results) {
   std::vector<Block> blocks;
-  const Architecture& first = results.models.front().architecture;
+  const ModelResult& any = results.models.front();
+  const Architecture& first = any.architecture;
   for (const std::string& data : sets_of(results)) {
     if (first.weigh)
       blocks.push_back(
           curve(results, data, &Look::nats,
                 {.title = "log p while learning, " + data,
                  .look_for = "How far a model trained by estimates falls behind one trained exactly.",
-                 .y_label = "nats"}));
+                 .y_label = "nats",
+                 .note = note_of(any.weighed_on_the_way(), any)}));
     if (first.classes > 0)
       blocks.push_back(curve(results, data, &Look::correct,
                              {.title = "Labels right while learning, " + data,
                               .look_for = "What the classifier of z makes of held-out samples.",
-                              .y_label = "share"}));
+                              .y_label = "share",
+                              .note = note_of(any.labelled_on_the_way(), any)}));
   }
   return blocks;
 }

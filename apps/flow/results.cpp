@@ -17,8 +17,8 @@
 namespace banach::flow {
 
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Look, step, seconds, nats, correct)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Architecture, blocks, hidden, lipschitz, dtype, sample, levels, classes,
-                                   weigh)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Architecture, blocks, scales, hidden, lipschitz, dtype, sample, levels,
+                                   classes, weigh)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(EstimatorSettings, probe, probes, sketch, gradient)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ModelResult, name, data, estimator, architecture, settings, folder, reduce,
                                    seed, parameters, test, probes, failure)
@@ -130,11 +130,22 @@ double ModelResult::entries() const {
 }
 double ModelResult::bits(double nats) const { return -nats / (entries() * std::numbers::ln2); }
 
+std::int64_t ModelResult::weighed_on_the_way() const {
+  return std::min<std::int64_t>(points() ? 2000 : 200, test);
+}
+std::int64_t ModelResult::labelled_on_the_way() const { return std::min<std::int64_t>(2000, test); }
+
 std::string to_text(const ModelResult& model) { return nlohmann::json(model).dump(); }
 
 ModelResult from_text(const std::string& text) {
   ModelResult model;
-  cli::read_results(text, [&](const nlohmann::json& json) { json.get_to(model); });
+  cli::read_results(text, [&](const nlohmann::json& json) {
+    nlohmann::json whole = json;
+    // Checkpoints of a time when there was one scale do not say so.
+    if (whole.contains("architecture") && whole["architecture"].is_object())
+      whole["architecture"].emplace("scales", 1);
+    whole.get_to(model);
+  });
   return model;
 }
 
@@ -165,7 +176,7 @@ Examined examine(const ModelResult& result) {
     nn::eval(model);
     const FlowModel::Inverted drawn = model.sample(points ? 2000 : 40, result.seed);
     found.samples = drawn.x.value();
-    found.sampled = drawn.converged();
+    found.sampled = drawn.failed() == 0;
   }
   nn::eval(model);
   found.paths = points ? interpolate(model, x, 6, 60) : interpolate(model, x, 4, 10);

@@ -16,7 +16,7 @@
 
 namespace banach::flow {
 
-/// A look at held-out samples.
+/// A look at held-out samples: on the way at some, at the end at all.
 struct Look {
   std::int64_t step = 0;
   double seconds = 0;  ///< of training up to here, probes not counted
@@ -42,6 +42,10 @@ struct ModelResult {
   const Look& last() const { return probes.back(); }
   bool points() const { return architecture.levels == 0; }
   bool classifies() const { return architecture.classes > 0; }
+  /// How many held-out samples a look takes before the last: of images it is the log-determinant that takes
+  /// long.
+  std::int64_t weighed_on_the_way() const;
+  std::int64_t labelled_on_the_way() const;
   /// Entries of a sample.
   double entries() const;
   /// -log2 p(x) / entries: of images, whose pixels are whole numbers, bits that a code would take for each.

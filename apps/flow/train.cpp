@@ -61,14 +61,13 @@ class Learner : public training::Trainee {
   }
 
   void probe(std::int64_t step) override {
-    // On the way some of the samples do: of images it is the log-determinant that takes long.
-    const std::int64_t all = test_.x.size(0);
-    const auto rows = [&](std::int64_t few) { return step == options_.steps ? all : std::min(few, all); };
+    const auto rows = [&](std::int64_t few) { return step == options_.steps ? test_.x.size(0) : few; };
+    const std::int64_t weighed = rows(result_.weighed_on_the_way()),
+                       labelled = rows(result_.labelled_on_the_way());
     Look at{.step = step, .seconds = result_.seconds()};
-    if (result_.architecture.weigh)
-      at.nats = mean_of(log_densities(model_, test_.x.rows(0, rows(result_.points() ? 2000 : 200)))).value;
+    if (result_.architecture.weigh) at.nats = mean_of(log_densities(model_, test_.x.rows(0, weighed))).value;
     if (result_.classifies())
-      at.correct = accuracy(model_, {test_.x.rows(0, rows(2000)), test_.labels.rows(0, rows(2000))});
+      at.correct = accuracy(model_, {test_.x.rows(0, labelled), test_.labels.rows(0, labelled)});
     if (step == options_.steps && !std::isfinite(at.nats))
       result_.failure = "training ended with a log p that is not finite";
     result_.probes.push_back(at);
@@ -122,6 +121,10 @@ ModelResult new_result(const Options& options, const std::string& data, const st
   if (model.blocks() == 0)
     throw cli::UsageError(fmt::format("--reduce {}: leaves images that cannot be squeezed, and so no blocks",
                                       options.source.reduce));
+  if (model.scales() < result.architecture.scales)
+    throw cli::UsageError(
+        fmt::format("--scales {}: images of {} x {} pixels have {} at most, as each halves even sides",
+                    result.architecture.scales, kind.sample[1], kind.sample[2], model.scales()));
   result.parameters = nn::count(nn::parameters(model));
   return result;
 }

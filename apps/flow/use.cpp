@@ -30,10 +30,11 @@ struct Said {
   std::vector<Block> blocks{};
   Json summary{};
   std::string csv{};
+  std::string failure{};
 };
 
 // A page of one section, and the rest of what a command leaves.
-cli::Outcome outcome(const ModelResult& model, Said said) {
+Used outcome(const ModelResult& model, Said said) {
   said.summary["model"] = model.name;
   said.summary["findings"] = said.sentences;
   said.blocks.insert(said.blocks.begin(), report::Text{said.sentences});
@@ -41,10 +42,11 @@ cli::Outcome outcome(const ModelResult& model, Said said) {
       .kicker = "banach flow " + said.command, .title = said.title, .subtitle = "Model: " + model.name + "."};
   page.sections = {{"What was found", {}, std::move(said.blocks)}};
   page.footer = "Made by banach flow. The numbers behind the page: metrics.csv and summary.json beside it.";
-  return {.summary_json = said.summary.dump(2) + "\n",
-          .metrics_csv = std::move(said.csv),
-          .page = std::move(page),
-          .sentences = std::move(said.sentences)};
+  return {{.summary_json = said.summary.dump(2) + "\n",
+           .metrics_csv = std::move(said.csv),
+           .page = std::move(page),
+           .sentences = std::move(said.sentences)},
+          std::move(said.failure)};
 }
 
 ModelResult trained_model(const UseOptions& options) {
@@ -78,7 +80,7 @@ double white(const ModelResult& model) { return static_cast<double>(model.archit
 
 }  // namespace
 
-cli::Outcome sample(const UseOptions& options) {
+Used sample(const UseOptions& options) {
   const ModelResult result = trained_model(options);
   check_weighs(result);
   FlowModel model = restore(result);
@@ -90,6 +92,7 @@ cli::Outcome sample(const UseOptions& options) {
   for (const SolveReport& report : drawn.reports)
     training::count(statuses, report.samples, &SampleReport::status);
   const Mean nats = mean_of(log_p);
+  const std::int64_t failed = drawn.failed();
   Said said{
       .command = "sample",
       .title = "Drawn by a flow",
@@ -98,8 +101,15 @@ cli::Outcome sample(const UseOptions& options) {
                                 training::in_words(statuses, "none")),
                     fmt::format("Their mean log p is {} +- {} nats: minus this is the model's entropy.",
                                 report::format_fixed(nats.value, 3), report::format_number(nats.error, 2))},
-      .summary = {{"count", options.count}, {"inversions", statuses}, {"mean_log_density", nats.value}},
+      .summary = {{"count", options.count},
+                  {"failed", failed},
+                  {"inversions", statuses},
+                  {"mean_log_density", nats.value}},
       .csv = csv_of(x, log_p)};
+  if (failed > 0)
+    said.failure =
+        fmt::format("{} of {} draws are no samples of {}: a block's inversion did not converge",
+                    report::format_count(failed), report::format_count(options.count), result.name);
   const Tensor data = source_of(result)->held_out(options.count).x;
   if (result.points()) {
     report::Chart chart = plane("Samples", "Where the model puts its points.");
@@ -118,7 +128,7 @@ cli::Outcome sample(const UseOptions& options) {
 
 namespace {
 
-cli::Outcome density_of_points(const UseOptions& options, const ModelResult& result, FlowModel& model) {
+Used density_of_points(const UseOptions& options, const ModelResult& result, FlowModel& model) {
   const std::int64_t side = options.grid.value_or(default_grid);
   const double reach = options.reach.value_or(density_reach);
   const Tensor points = grid_points(side, reach), log_p = log_densities(model, points);
@@ -146,7 +156,7 @@ cli::Outcome density_of_points(const UseOptions& options, const ModelResult& res
                           .csv = csv_of(points, log_p)});
 }
 
-cli::Outcome density_of_images(const ModelResult& result, FlowModel& model) {
+Used density_of_images(const ModelResult& result, FlowModel& model) {
   const Labelled test = source_of(result)->held_out(result.test);
   const Weighed weighed = weigh(model, test.x);
   const Tensor& log_p = weighed.log_p;
@@ -191,7 +201,7 @@ cli::Outcome density_of_images(const ModelResult& result, FlowModel& model) {
 
 }  // namespace
 
-cli::Outcome density(const UseOptions& options) {
+Used density(const UseOptions& options) {
   const ModelResult result = trained_model(options);
   check_weighs(result);
   if (!result.points() && (options.grid || options.reach))
@@ -200,7 +210,7 @@ cli::Outcome density(const UseOptions& options) {
   return result.points() ? density_of_points(options, result, model) : density_of_images(result, model);
 }
 
-cli::Outcome reconstruct_samples(const UseOptions& options) {
+Used reconstruct_samples(const UseOptions& options) {
   const ModelResult result = trained_model(options);
   FlowModel model = restore(result);
   const Tensor x = source_of(result)->held_out(options.count).x;
@@ -252,7 +262,7 @@ cli::Outcome reconstruct_samples(const UseOptions& options) {
   return outcome(result, std::move(said));
 }
 
-cli::Outcome classify(const UseOptions& options) {
+Used classify(const UseOptions& options) {
   const ModelResult result = trained_model(options);
   if (!result.classifies())
     fail<FileError>("flow", result.name + " does not classify: train it with --classify 1");

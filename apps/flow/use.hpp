@@ -20,15 +20,21 @@ struct UseOptions {
   int threads = 0;
 };
 
+/// What a command found, and why its exit code is to be 1 all the same; empty: it is not.
+struct Used {
+  cli::Outcome outcome;
+  std::string failure{};
+};
+
 // Of a trained model: each throws FileError if the checkpoint has none, Error if it diverged.
 
-/// Draws samples.
-cli::Outcome sample(const UseOptions& options);
+/// Draws samples. Fails if a block's inversion did not converge for one of them.
+Used sample(const UseOptions& options);
 /// log p, of points on a grid, of images one by one.
-cli::Outcome density(const UseOptions& options);
+Used density(const UseOptions& options);
 /// There and back, block by block.
-cli::Outcome reconstruct_samples(const UseOptions& options);
+Used reconstruct_samples(const UseOptions& options);
 /// Labels of held-out samples.
-cli::Outcome classify(const UseOptions& options);
+Used classify(const UseOptions& options);
 
 }  // namespace banach::flow

@@ -4,14 +4,19 @@
 #include <apps/flow/train.hpp>
 #include <tests/apps/command.hpp>
 
+#include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <numbers>
 #include <regex>
 #include <set>
 
 #include <apps/cli/run.hpp>
 #include <banach/engine/error.hpp>
+#include <banach/nn/checkpoint.hpp>
+#include <banach/ops/derivatives.hpp>
 #include <banach/ops/elementwise.hpp>
+#include <banach/ops/linalg.hpp>
 #include <banach/ops/reduce.hpp>
 #include <catch2/catch.hpp>
 
@@ -312,7 +317,8 @@ TEST_CASE("a flow of images: log-determinant, inverse, both kinds of training") 
   options.test = 60;
   options.learning_rate = 0.02;
   options.classify = 1.0;
-  SECTION("weighs and classifies") {
+  SECTION("weighs and classifies, at one scale or at several") {
+    options.architecture.scales = GENERATE(1, 2);
     const Results results = train_small(options, folder / "c");
     const ModelResult& result = results.models[0];
     CHECK(result.name == "digits, roulette:0.15:4");
@@ -320,7 +326,8 @@ TEST_CASE("a flow of images: log-determinant, inverse, both kinds of training") 
     CHECK(result.bits(result.last().nats) < std::log2(17.0));  // better than knowing nothing
     CHECK(result.last().correct > 0.5);
     FlowModel model = restore(result);
-    CHECK(model.blocks() == 1);
+    CHECK(model.scales() == options.architecture.scales);
+    CHECK(model.blocks() == model.scales());
     const Tensor x = source_of(result)->held_out(10).x;
     const Reconstruction r = reconstruct(model, x);
     CHECK(r.worst_block() <= 1e-5);
@@ -329,6 +336,7 @@ TEST_CASE("a flow of images: log-determinant, inverse, both kinds of training") 
     const Constants constants = constants_of(model);
     CHECK(constants.layers <= 1.0 + 1e-3);
     CHECK(constants.layers > 0.2);
+    CHECK(constants.certified <= 0.9 * (1.0 + 1e-3));  // zeros at the borders of small images included
     // Dequantised images come back as the levels that they were.
     nn::eval(model);
     const Tensor back = model.inverse(model.transform(Var(x))).x.value();
@@ -340,6 +348,130 @@ TEST_CASE("a flow of images: log-determinant, inverse, both kinds of training") 
     CHECK(results.models[0].name == "digits");
     CHECK(results.models[0].last().correct > 0.5);
   }
+}
+
+TEST_CASE("a flow of several scales: log-determinant and inverse, and what leaves where") {
+  const std::int64_t scales = GENERATE(1, 2, 3);
+  const std::string dtype = GENERATE(as<std::string>{}, "f32", "f64");
+  INFO(scales << " scales in " << dtype);
+  FlowModel model(
+      {.blocks = 1, .scales = scales, .hidden = {6}, .dtype = dtype, .sample = {1, 8, 8}, .weigh = false},
+      Exact{}, 7);
+  CHECK(model.scales() == scales);
+  CHECK(model.blocks() == scales);
+  for (const auto& entry : nn::parameters(model))  // every layer at its bound, where power iteration took it
+    if (entry.name.ends_with("weight")) entry.parameter->set((Var(entry.parameter->value()) * 5.0).value());
+  Tensor pixels = Tensor::empty({4, 1, 8, 8}, DType::f64);
+  Random(3).fill_normal(pixels.mutable_data<double>(), pixels.size());
+  const Var x(pixels.to(model.dtype()));
+  model.forward(x);  // starts ActNorm
+  nn::eval(model);
+  const FlowModel::Transformed at = model.forward(x);
+  REQUIRE(at.y.shape() == Shape{4, 64});
+  CHECK(max(abs(at.y - model.transform(x))).item() <= (dtype == "f64" ? 1e-14 : 1e-6));
+
+  const FlowModel::Inverted back = model.inverse(at.y);
+  CHECK(back.failed() == 0);
+  const double limit = dtype == "f64" ? 1e-12 : 1e-5;
+  CHECK(max(abs(back.x - x)).item() <= limit);
+  const Reconstruction r = reconstruct(model, x.value());
+  CHECK(r.worst_block() <= limit);
+  CHECK(r.network <= r.bound);
+  CHECK(constants_of(model).layers == Approx(1.0).epsilon(1e-3));
+
+  if (dtype == "f32") return;
+  for (std::int64_t s = 0; s < 4; ++s) {
+    const Var j =
+        jacobian([&](const Var& one) { return model.transform(one); }, Var(x.value().rows(s, s + 1)));
+    CHECK(at.log_det.value().at(s) == Approx(slogdet(reshape(j, {64, 64})).log_abs.item()).margin(1e-10));
+  }
+  // The density of x is that of all of z.
+  const Var normal = -0.5 * sum(square(at.y), {1}) - 32.0 * std::log(2.0 * std::numbers::pi);
+  CHECK(max(abs(model.log_density(at) - at.log_det - normal)).item() <= 1e-12);
+  // Half of the entries leave at each scale but the last, and later blocks do not reach them.
+  nn::Parameter* bias = nullptr;  // of the last layer
+  for (const auto& entry : nn::parameters(model))
+    if (entry.name.ends_with("bias")) bias = entry.parameter;
+  REQUIRE(bias != nullptr);
+  bias->set((Var(bias->value()) + 1.0).value());
+  const Tensor moved = abs(model.transform(x) - at.y).value();
+  const std::int64_t stay = 64 >> (scales - 1);
+  for (std::int64_t i = 0; i < moved.size(); ++i) {
+    if (i % 64 < 64 - stay)
+      REQUIRE(moved.at(i) == 0.0);
+    else
+      REQUIRE(moved.at(i) > 0.0);
+  }
+}
+
+TEST_CASE("scales that cannot be are refused by name, before any training") {
+  const files::Folder folder;
+  Options options = small_options();
+  options.architecture.scales = 2;
+  CHECK_THROWS_WITH(resolve(options), Contains("--scales goes with images"));
+  options.data = {"digits"};
+  CHECK_NOTHROW(resolve(options));
+  options.architecture.scales = 4;
+  CHECK_THROWS_WITH(train_small(options, folder / "c"),
+                    Contains("--scales 4: images of 8 x 8 pixels have 3 at most"));
+  CHECK_THROWS_AS(train_small(options, folder / "c"), cli::UsageError);
+  CHECK_FALSE(std::filesystem::exists(folder / "c"));
+}
+
+TEST_CASE("an interrupted training of several scales goes on to the same bits, and is told from others") {
+  const files::Folder folder;
+  Options options = small_options();
+  options.data = {"digits"};
+  options.architecture.scales = 2;
+  options.classify = 0.5;
+  const Results whole = train_small(options, folder / "whole");
+  int left = 3;
+  CHECK_THROWS_WITH(train_small(options, folder / "parts", false, [&] { return left-- == 0; }),
+                    Contains("--resume goes on"));
+  Options other = options;
+  other.architecture.scales = 1;
+  CHECK_THROWS_WITH(train_small(other, folder / "parts", true), Contains("--scales 2, not 1"));
+  const Results resumed = train_small(options, folder / "parts", true);
+  CHECK(without_times(metrics_csv(resumed)) == without_times(metrics_csv(whole)));
+  for (const auto& [name, value] : whole.models[0].learned)
+    CHECK(
+        max(abs(Var(value.to(DType::f64)) - Var(resumed.models[0].learned.at(name).to(DType::f64)))).item() ==
+        0.0);
+  const ModelResult loaded = load_model(folder / "parts", "");
+  CHECK(loaded.architecture.scales == 2);
+  CHECK(restore(loaded).scales() == 2);
+}
+
+TEST_CASE("models of checkpoints that say nothing of scales have one") {
+  ModelResult result;
+  result.architecture.scales = 3;
+  std::string text = to_text(result);
+  CHECK(from_text(text).architecture.scales == 3);
+  text = std::regex_replace(text, std::regex("\"scales\":3,"), "");
+  CHECK_THAT(text, !Contains("scales"));
+  CHECK(from_text(text).architecture.scales == 1);
+  CHECK_THROWS_AS(from_text("{}"), FileError);
+}
+
+TEST_CASE("curves of looks at some held-out samples say that the last is at all") {
+  const files::Folder folder;
+  Options options = small_options();
+  options.data = {"digits"};
+  options.classify = 1.0;
+  options.steps = 1;
+  options.test = 300;
+  Results results = train_small(options, folder / "c");
+  results.examined.push_back(examine(results.models[0]));
+  const auto notes = [&] {
+    std::vector<std::string> found;
+    for (const report::Section& section : make_page(results).sections)
+      for (const report::Block& block : section.blocks)
+        if (const auto* chart = std::get_if<report::Chart>(&block)) found.push_back(chart->note);
+    return found;
+  }();
+  REQUIRE(notes.size() == 2);
+  CHECK(notes[0] == "On the way the first 200 of the 300 held-out images; the last point is of them all.");
+  CHECK(notes[1].empty());  // all 300 labels, each time
 }
 
 TEST_CASE("banach flow: train, then sample, density, classify and reconstruct", "[command]") {
@@ -367,6 +499,50 @@ TEST_CASE("banach flow: train, then sample, density, classify and reconstruct", 
   CHECK(command::run("flow train --data circles --out '" + out + "'").code == 2);
   for (const char* bad : {"--estimators exact,poisson:200", "--data digits --reduce 3", "--probes 3"})
     CHECK(command::run("flow train " + std::string(bad) + " --out '" + (folder / "n") + "'").code == 2);
+}
+
+TEST_CASE("banach flow: images at several scales, by every command", "[command]") {
+  const files::Folder folder;
+  const std::string out = folder / "t";
+  const auto trained = command::run(
+      "flow train --data digits --scales 2 --classify 1 --blocks 1 --hidden 4 --steps 4 --batch-size 16 "
+      "--test 100 --out '" +
+      out + "'");
+  INFO(trained.err);
+  REQUIRE(trained.code == 0);
+  for (const std::string job :
+       {"sample --count 50", "density", "classify --count 50", "reconstruct --count 50"}) {
+    const auto used = command::run("flow " + job + " --checkpoint '" + out +
+                                   "/checkpoint.safetensors' --out '" + (folder / "u") + "'");
+    INFO(job << used.err);
+    CHECK(used.code == 0);
+  }
+  for (const char* bad :
+       {"--scales 2", "--data digits --scales 0", "--data digits --scales 4", "--data digits --scales two"}) {
+    const auto refused = command::run("flow train " + std::string(bad) + " --out '" + (folder / "n") + "'");
+    CHECK(refused.code == 2);
+    CHECK_THAT(refused.err, Contains("--scales"));
+  }
+}
+
+TEST_CASE("banach flow sample fails where draws are not inverted, its files written", "[command]") {
+  const files::Folder folder;
+  const std::string checkpoint = folder / "t/checkpoint.safetensors";
+  REQUIRE(command::run("flow train --data moons --blocks 1 --hidden 4 --steps 1 --batch-size 16 --test 100 "
+                       "--out '" +
+                       (folder / "t") + "'")
+              .code == 0);
+  nn::Progress progress = nn::load_progress(checkpoint);
+  for (auto& [name, tensor] : progress.extra)
+    if (name.starts_with("learned.") && name.ends_with("bias"))
+      tensor = Tensor::full(tensor.shape(), std::nan(""), tensor.dtype());
+  nn::detail::write_checkpoint(checkpoint, {}, {}, progress);
+  const auto used =
+      command::run("flow sample --count 20 --checkpoint '" + checkpoint + "' --out '" + (folder / "u") + "'");
+  CHECK(used.code == 1);
+  CHECK_THAT(used.err, Contains("20 of 20 draws are no samples of moons, exact"));
+  for (const char* name : {"report.html", "summary.json", "metrics.csv"})
+    CHECK(std::filesystem::exists(folder / ("u/" + std::string(name))));
 }
 
 TEST_CASE("banach flow: what has diverged is not used, what does not go with images is refused",
