@@ -229,6 +229,27 @@ void scale_add(const Scalar<B>* x, Scalar<B> scale, Scalar<B> shift, Scalar<B>* 
   elementwise<B, 4>(y, n, [=](auto load) { return multiply_add(load(x), B(scale), B(shift)); });
 }
 
+template <class B>
+void elu(const Scalar<B>* x, Scalar<B> alpha, Scalar<B>* y, std::int64_t n) {
+  elementwise<B, 1>(y, n, [=](auto load) {
+    const B v = load(x);
+    return xsimd::select(v > B(Scalar<B>(0)), v, B(alpha) * expm1(v));
+  });
+}
+template <class B>
+B elu_slope_of(B x, Scalar<B> alpha, Scalar<B> above) {
+  return xsimd::select(x > B(Scalar<B>(0)), B(above), B(alpha) * exponential(x));
+}
+template <class B>
+void elu_slope(const Scalar<B>* x, Scalar<B> alpha, Scalar<B> above, Scalar<B>* y, std::int64_t n) {
+  elementwise<B, 1>(y, n, [=](auto load) { return elu_slope_of<B>(load(x), alpha, above); });
+}
+template <class B>
+void elu_vjp(const Scalar<B>* g, const Scalar<B>* x, Scalar<B> alpha, Scalar<B> above, Scalar<B>* out,
+             std::int64_t n) {
+  elementwise<B, 1>(out, n, [=](auto load) { return load(g) * elu_slope_of<B>(load(x), alpha, above); });
+}
+
 /// The kernel that applies op to every pair of elements.
 template <class B, auto op>
 void zip(const Scalar<B>* a, const Scalar<B>* b, Scalar<B>* out, std::int64_t n) {
@@ -658,6 +679,9 @@ constexpr Kernels<T> table() {
       .normalize_row = normalize_row<B>,
       .layer_norm_row = layer_norm_row<B>,
       .normalize_vjp_row = normalize_vjp_row<B>,
+      .elu = elu<B>,
+      .elu_slope = elu_slope<B>,
+      .elu_vjp = elu_vjp<B>,
   };
 }
 
