@@ -102,6 +102,8 @@ struct Kernels {
   void (*elu_slope)(const T* x, T alpha, T above, T* y, std::int64_t n);  ///< x > 0 ? above : alpha * exp(x)
   /// g times that slope.
   void (*elu_vjp)(const T* g, const T* x, T alpha, T above, T* out, std::int64_t n);
+  /// Its own cotangents where its result has u: u times the slope for g, and u g times the next one for x.
+  void (*elu_vjp_vjp)(const T* u, const T* g, const T* x, T alpha, T above, T* of_g, T* of_x, std::int64_t n);
 };
 
 /// The kernels of the active instruction set; T is float or double.

@@ -231,9 +231,13 @@ void scale_add(const Scalar<B>* x, Scalar<B> scale, Scalar<B> shift, Scalar<B>* 
 
 template <class B>
 void elu(const Scalar<B>* x, Scalar<B> alpha, Scalar<B>* y, std::int64_t n) {
+  using C = ConstantsOf<B>;
   elementwise<B, 1>(y, n, [=](auto load) {
     const B v = load(x);
-    return xsimd::select(v > B(Scalar<B>(0)), v, B(alpha) * expm1(v));
+    // exp(v) - 1 where v is not positive; tiny v are exact, and keep the sign of zero.
+    const B power = expm1_in_range(xsimd::max(B(C::expm1_low), v));
+    const B below = xsimd::select(v > B(-C::epsilon / 4), v, power);
+    return xsimd::select(v > B(Scalar<B>(0)), v, B(alpha) * below);
   });
 }
 template <class B>
@@ -248,6 +252,20 @@ template <class B>
 void elu_vjp(const Scalar<B>* g, const Scalar<B>* x, Scalar<B> alpha, Scalar<B> above, Scalar<B>* out,
              std::int64_t n) {
   elementwise<B, 1>(out, n, [=](auto load) { return load(g) * elu_slope_of<B>(load(x), alpha, above); });
+}
+template <class B>
+void elu_vjp_vjp(const Scalar<B>* u, const Scalar<B>* g, const Scalar<B>* x, Scalar<B> alpha, Scalar<B> above,
+                 Scalar<B>* of_g, Scalar<B>* of_x, std::int64_t n) {
+  constexpr std::int64_t width = B::size;
+  const auto both = [=](auto load, auto store) {
+    const B at = load(x), of_u = load(u), bent = elu_slope_of<B>(at, alpha, 0), of_both = of_u * load(g);
+    store(of_u * xsimd::select(at > B(Scalar<B>(0)), B(above), bent), of_g);
+    store(of_both * bent, of_x);
+  };
+  std::int64_t i = 0;
+  for (; i + width <= n; i += width)
+    both(Whole<B>{i}, [i](B lanes, Scalar<B>* to) { lanes.store_unaligned(to + i); });
+  if (i < n) both(Partial<B>{i, n}, [i, n](B lanes, Scalar<B>* to) { store_first<B>(lanes, to + i, n - i); });
 }
 
 /// The kernel that applies op to every pair of elements.
@@ -682,6 +700,7 @@ constexpr Kernels<T> table() {
       .elu = elu<B>,
       .elu_slope = elu_slope<B>,
       .elu_vjp = elu_vjp<B>,
+      .elu_vjp_vjp = elu_vjp_vjp<B>,
   };
 }
 

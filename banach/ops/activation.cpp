@@ -333,6 +333,72 @@ struct EluDerivative {
   double alpha = 1.0, above = 1.0;
 };
 
+extern const Op elu_vjp_op;
+
+Var elu_vjp(const Var& g, const Var& x, const EluDerivative& which) {
+  return apply(elu_vjp_op, {g, x}, which);
+}
+
+const Op elu_vjp_vjp_op{{
+    .name = "elu_vjp_vjp",
+    .doc = "The vjp of elu_vjp(g, x) at the cotangent u: inputs u, g, x; outputs for g and for x.",
+    .kernel =
+        [](const KernelContext& c) {
+          const auto [alpha, above] = c.attrs.as<EluDerivative>();
+          dispatch_floating(c.in().dtype(), [&, alpha = alpha, above = above](auto zero) {
+            using T = decltype(zero);
+            const T *u = c.in(0).data<T>(), *g = c.in(1).data<T>(), *x = c.in(2).data<T>();
+            T *of_g = c.out(0).mutable_data<T>(), *of_x = c.out(1).mutable_data<T>();
+            for_pieces(c.out().size(), [&](std::int64_t begin, std::int64_t end) {
+              simd::kernels<T>().elu_vjp_vjp(u + begin, g + begin, x + begin, static_cast<T>(alpha),
+                                             static_cast<T>(above), of_g + begin, of_x + begin, end - begin);
+            });
+          });
+        },
+    .saves = Saves::inputs,
+    .vjp =
+        [](const VjpContext& c) {
+          const Var &u = c.in(0), &g = c.in(1), &x = c.in(2), &of_g = c.cotangents[0],
+                    &of_x = c.cotangents[1];
+          const EluDerivative first = c.attrs.as<EluDerivative>(), later{first.alpha, 0.0};
+          const auto sum = [](const Var& a, const Var& b) {
+            return !a.defined() ? b : !b.defined() ? a : a + b;
+          };
+          const Var from_x = of_x.defined() ? of_x * g : Var();
+          return Vars{c.needs(0) ? sum(of_g.defined() ? elu_vjp(of_g, x, first) : Var(),
+                                       of_x.defined() ? elu_vjp(from_x, x, later) : Var())
+                                 : Var(),
+                      c.needs(1) && of_x.defined() ? elu_vjp(of_x * u, x, later) : Var(),
+                      c.needs(2) ? elu_vjp(sum(of_g, from_x) * u, x, later) : Var()};
+        },
+    .samples =
+        [](SampleGen& g) {
+          Samples samples;
+          for (Sample& pair : equal_pairs_nonzero(g)) {
+            const Shape& shape = pair.inputs[0].shape();
+            samples.push_back({{g.normal(shape), pair.inputs[0], pair.inputs[1]},
+                               EluDerivative{0.7, samples.size() % 2 ? 0.0 : 1.0}});
+          }
+          return samples;
+        },
+    .errors =
+        [] {
+          const Tensor two = Tensor::zeros({2});
+          return ErrorSamples{
+              {{two, two, Tensor::zeros({3})}, EluDerivative{}, "shapes must be equal: (2) with (3)"}};
+        },
+    .shapes =
+        [](const ShapeContext& c) {
+          const DType dtype = common_floating(c);
+          for (int i = 0; i < 2; ++i)
+            if (!(c.shape(i) == c.shape(2)))
+              fail<ShapeError>(c.op, "shapes must be equal: " + c.shape(i).to_string() + " with " +
+                                         c.shape(2).to_string());
+          return Specs(2, Spec{c.shape(), dtype});
+        },
+    .rows = all_by_rows,
+}};
+
 const Op elu_vjp_op{{
     .name = "elu_vjp",
     .doc =
@@ -354,9 +420,10 @@ const Op elu_vjp_op{{
     .vjp =
         [](const VjpContext& c) {
           const Var &g = c.in(0), &x = c.in(1);
-          const Attrs later = EluDerivative{c.attrs.as<EluDerivative>().alpha, 0.0};
-          return Vars{c.needs(0) ? apply(elu_vjp_op, {c.cotangent, x}, c.attrs) : Var(),
-                      c.needs(1) ? apply(elu_vjp_op, {c.cotangent * g, x}, later) : Var()};
+          const EluDerivative first = c.attrs.as<EluDerivative>(), later{first.alpha, 0.0};
+          if (c.needs(0) && c.needs(1)) return apply_all(elu_vjp_vjp_op, Vars{c.cotangent, g, x}, c.attrs);
+          return Vars{c.needs(0) ? elu_vjp(c.cotangent, x, first) : Var(),
+                      c.needs(1) ? elu_vjp(c.cotangent * g, x, later) : Var()};
         },
     .samples =
         [](SampleGen& g) {
