@@ -96,6 +96,14 @@ struct Kernels {
   void (*layer_norm_row)(const T* x, const T* gamma, const T* beta, T eps, T* y, std::int64_t n);
   /// out = rstd (h - mean(h) - y mean(h y)), with h = g gamma, or g if gamma is null.
   void (*normalize_vjp_row)(const T* g, const T* gamma, const T* y, T rstd, T* out, std::int64_t n);
+
+  // The exponential linear unit, and its derivatives of any order: 1 or 0 above 0.
+  void (*elu)(const T* x, T alpha, T* y, std::int64_t n);  ///< x > 0 ? x : alpha * (exp(x) - 1)
+  void (*elu_slope)(const T* x, T alpha, T above, T* y, std::int64_t n);  ///< x > 0 ? above : alpha * exp(x)
+  /// g times that slope.
+  void (*elu_vjp)(const T* g, const T* x, T alpha, T above, T* out, std::int64_t n);
+  /// Its own cotangents where its result has u: u times the slope for g, and u g times the next one for x.
+  void (*elu_vjp_vjp)(const T* u, const T* g, const T* x, T alpha, T above, T* of_g, T* of_x, std::int64_t n);
 };
 
 /// The kernels of the active instruction set; T is float or double.

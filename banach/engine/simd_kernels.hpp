@@ -229,6 +229,45 @@ void scale_add(const Scalar<B>* x, Scalar<B> scale, Scalar<B> shift, Scalar<B>* 
   elementwise<B, 4>(y, n, [=](auto load) { return multiply_add(load(x), B(scale), B(shift)); });
 }
 
+template <class B>
+void elu(const Scalar<B>* x, Scalar<B> alpha, Scalar<B>* y, std::int64_t n) {
+  using C = ConstantsOf<B>;
+  elementwise<B, 1>(y, n, [=](auto load) {
+    const B v = load(x);
+    // exp(v) - 1 where v is not positive; tiny v are exact, and keep the sign of zero.
+    const B power = expm1_in_range(xsimd::max(B(C::expm1_low), v));
+    const B below = xsimd::select(v > B(-C::epsilon / 4), v, power);
+    return xsimd::select(v > B(Scalar<B>(0)), v, B(alpha) * below);
+  });
+}
+template <class B>
+B elu_slope_of(B x, Scalar<B> alpha, Scalar<B> above) {
+  return xsimd::select(x > B(Scalar<B>(0)), B(above), B(alpha) * exponential(x));
+}
+template <class B>
+void elu_slope(const Scalar<B>* x, Scalar<B> alpha, Scalar<B> above, Scalar<B>* y, std::int64_t n) {
+  elementwise<B, 1>(y, n, [=](auto load) { return elu_slope_of<B>(load(x), alpha, above); });
+}
+template <class B>
+void elu_vjp(const Scalar<B>* g, const Scalar<B>* x, Scalar<B> alpha, Scalar<B> above, Scalar<B>* out,
+             std::int64_t n) {
+  elementwise<B, 1>(out, n, [=](auto load) { return load(g) * elu_slope_of<B>(load(x), alpha, above); });
+}
+template <class B>
+void elu_vjp_vjp(const Scalar<B>* u, const Scalar<B>* g, const Scalar<B>* x, Scalar<B> alpha, Scalar<B> above,
+                 Scalar<B>* of_g, Scalar<B>* of_x, std::int64_t n) {
+  constexpr std::int64_t width = B::size;
+  const auto both = [=](auto load, auto store) {
+    const B at = load(x), of_u = load(u), bent = elu_slope_of<B>(at, alpha, 0), of_both = of_u * load(g);
+    store(of_u * xsimd::select(at > B(Scalar<B>(0)), B(above), bent), of_g);
+    store(of_both * bent, of_x);
+  };
+  std::int64_t i = 0;
+  for (; i + width <= n; i += width)
+    both(Whole<B>{i}, [i](B lanes, Scalar<B>* to) { lanes.store_unaligned(to + i); });
+  if (i < n) both(Partial<B>{i, n}, [i, n](B lanes, Scalar<B>* to) { store_first<B>(lanes, to + i, n - i); });
+}
+
 /// The kernel that applies op to every pair of elements.
 template <class B, auto op>
 void zip(const Scalar<B>* a, const Scalar<B>* b, Scalar<B>* out, std::int64_t n) {
@@ -658,6 +697,10 @@ constexpr Kernels<T> table() {
       .normalize_row = normalize_row<B>,
       .layer_norm_row = layer_norm_row<B>,
       .normalize_vjp_row = normalize_vjp_row<B>,
+      .elu = elu<B>,
+      .elu_slope = elu_slope<B>,
+      .elu_vjp = elu_vjp<B>,
+      .elu_vjp_vjp = elu_vjp_vjp<B>,
   };
 }
 

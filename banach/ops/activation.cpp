@@ -1,4 +1,5 @@
 // The activations of neural networks; declared in elementwise.hpp.
+#include <banach/engine/tape.hpp>
 #include <banach/ops/broadcast.hpp>
 #include <banach/ops/compare.hpp>
 #include <banach/ops/elementwise.hpp>
@@ -327,7 +328,118 @@ Samples with_alphas(SampleGen& g) {
 
 ErrorSamples elu_errors() { return {{{Tensor::arange(3)}, Alpha{}, "expects f32 or f64"}}; }
 
-// Apart from the cotangent, so that a program with many sweeps at one x computes it once.
+// A derivative of elu: `above` is its value where x > 0, which is 1 in the first and 0 in later ones.
+struct EluDerivative {
+  double alpha = 1.0, above = 1.0;
+};
+
+extern const Op elu_vjp_op;
+
+Var elu_vjp(const Var& g, const Var& x, const EluDerivative& which) {
+  return apply(elu_vjp_op, {g, x}, which);
+}
+
+const Op elu_vjp_vjp_op{{
+    .name = "elu_vjp_vjp",
+    .doc = "The vjp of elu_vjp(g, x) at the cotangent u: inputs u, g, x; outputs for g and for x.",
+    .kernel =
+        [](const KernelContext& c) {
+          const auto [alpha, above] = c.attrs.as<EluDerivative>();
+          dispatch_floating(c.in().dtype(), [&, alpha = alpha, above = above](auto zero) {
+            using T = decltype(zero);
+            const T *u = c.in(0).data<T>(), *g = c.in(1).data<T>(), *x = c.in(2).data<T>();
+            T *of_g = c.out(0).mutable_data<T>(), *of_x = c.out(1).mutable_data<T>();
+            for_pieces(c.out().size(), [&](std::int64_t begin, std::int64_t end) {
+              simd::kernels<T>().elu_vjp_vjp(u + begin, g + begin, x + begin, static_cast<T>(alpha),
+                                             static_cast<T>(above), of_g + begin, of_x + begin, end - begin);
+            });
+          });
+        },
+    .saves = Saves::inputs,
+    .vjp =
+        [](const VjpContext& c) {
+          const Var &u = c.in(0), &g = c.in(1), &x = c.in(2), &of_g = c.cotangents[0],
+                    &of_x = c.cotangents[1];
+          const EluDerivative first = c.attrs.as<EluDerivative>(), later{first.alpha, 0.0};
+          const auto sum = [](const Var& a, const Var& b) {
+            return !a.defined() ? b : !b.defined() ? a : a + b;
+          };
+          const Var from_x = of_x.defined() ? of_x * g : Var();
+          return Vars{c.needs(0) ? sum(of_g.defined() ? elu_vjp(of_g, x, first) : Var(),
+                                       of_x.defined() ? elu_vjp(from_x, x, later) : Var())
+                                 : Var(),
+                      c.needs(1) && of_x.defined() ? elu_vjp(of_x * u, x, later) : Var(),
+                      c.needs(2) ? elu_vjp(sum(of_g, from_x) * u, x, later) : Var()};
+        },
+    .samples =
+        [](SampleGen& g) {
+          Samples samples;
+          for (Sample& pair : equal_pairs_nonzero(g)) {
+            const Shape& shape = pair.inputs[0].shape();
+            samples.push_back({{g.normal(shape), pair.inputs[0], pair.inputs[1]},
+                               EluDerivative{0.7, samples.size() % 2 ? 0.0 : 1.0}});
+          }
+          return samples;
+        },
+    .errors =
+        [] {
+          const Tensor two = Tensor::zeros({2});
+          return ErrorSamples{
+              {{two, two, Tensor::zeros({3})}, EluDerivative{}, "shapes must be equal: (2) with (3)"}};
+        },
+    .shapes =
+        [](const ShapeContext& c) {
+          const DType dtype = common_floating(c);
+          for (int i = 0; i < 2; ++i)
+            if (!(c.shape(i) == c.shape(2)))
+              fail<ShapeError>(c.op, "shapes must be equal: " + c.shape(i).to_string() + " with " +
+                                         c.shape(2).to_string());
+          return Specs(2, Spec{c.shape(), dtype});
+        },
+    .rows = all_by_rows,
+}};
+
+const Op elu_vjp_op{{
+    .name = "elu_vjp",
+    .doc =
+        "g times a derivative of elu at x: the first, 1 where x > 0 and alpha e^x elsewhere, or a later one, "
+        "which is 0 where x > 0.",
+    .shape = equal_shape,
+    .kernel =
+        [](const KernelContext& c) {
+          const auto [alpha, above] = c.attrs.as<EluDerivative>();
+          pair_kernel(c, [alpha = alpha, above = above](const auto& k) {
+            return [&k, alpha, above](const auto* g, const auto* x, auto* out, std::int64_t n) {
+              using T = std::remove_pointer_t<decltype(out)>;
+              k.elu_vjp(g, x, static_cast<T>(alpha), static_cast<T>(above), out, n);
+            };
+          });
+        },
+    .kind = OpKind::elementwise,
+    .saves = Saves::inputs,
+    .vjp =
+        [](const VjpContext& c) {
+          const Var &g = c.in(0), &x = c.in(1);
+          const EluDerivative first = c.attrs.as<EluDerivative>(), later{first.alpha, 0.0};
+          if (c.needs(0) && c.needs(1)) return apply_all(elu_vjp_vjp_op, Vars{c.cotangent, g, x}, c.attrs);
+          return Vars{c.needs(0) ? elu_vjp(c.cotangent, x, first) : Var(),
+                      c.needs(1) ? elu_vjp(c.cotangent * g, x, later) : Var()};
+        },
+    .samples =
+        [](SampleGen& g) {
+          Samples samples = equal_pairs_nonzero(g);
+          for (std::size_t i = 0; i < samples.size(); ++i)
+            samples[i].attrs = EluDerivative{0.7, i % 2 ? 0.0 : 1.0};
+          return samples;
+        },
+    .errors =
+        [] {
+          return ErrorSamples{{{Tensor::zeros({2, 3}), Tensor::zeros({3})},
+                               EluDerivative{},
+                               "shapes must be equal: (2,3) with (3)"}};
+        },
+}};
+
 const Op elu_slope_op{{
     .name = "elu_slope",
     .doc = "1 where x > 0, alpha e^x elsewhere: the derivative of elu.",
@@ -337,16 +449,16 @@ const Op elu_slope_op{{
           const double alpha = c.attrs.as<Alpha>().alpha;
           map_kernel(c, [alpha](auto* x, auto* y, std::int64_t n, const auto& k) {
             using T = std::remove_pointer_t<decltype(y)>;
-            by_blocks(x, y, n, [&](const T* from, T* scratch, T* to, std::int64_t m) {
-              T one[512];
-              std::fill_n(one, m, T{1});
-              k.exp(from, scratch, m);
-              choose_positive(k, from, one, static_cast<T>(alpha), scratch, to, m);
-            });
+            k.elu_slope(x, static_cast<T>(alpha), T{1}, y, n);
           });
         },
     .kind = OpKind::elementwise,
-    .vjp = [](const VjpContext& c) { return Vars{c.cotangent * where(greater(c.in(), 0.0), 0.0, c.out)}; },
+    .saves = Saves::inputs,
+    .vjp =
+        [](const VjpContext& c) {
+          return Vars{
+              apply(elu_vjp_op, {c.take_cotangent(), c.in()}, EluDerivative{c.attrs.as<Alpha>().alpha, 0.0})};
+        },
     .samples = with_alphas,
     .errors = elu_errors,
     .edges =
@@ -370,16 +482,19 @@ const Op elu_op{{
         [](const KernelContext& c) {
           const double alpha = c.attrs.as<Alpha>().alpha;
           map_kernel(c, [alpha](auto* x, auto* y, std::int64_t n, const auto& k) {
-            using T = std::remove_pointer_t<decltype(y)>;
-            by_blocks(x, y, n, [&](const T* from, T* scratch, T* to, std::int64_t m) {
-              k.expm1(from, scratch, m);
-              choose_positive(k, from, from, static_cast<T>(alpha), scratch, to, m);
-            });
+            k.elu(x, static_cast<std::remove_pointer_t<decltype(y)>>(alpha), y, n);
           });
         },
     .kind = OpKind::elementwise,
     .saves = Saves::inputs,
-    .vjp = [](const VjpContext& c) { return Vars{c.cotangent * apply(elu_slope_op, {c.in()}, c.attrs)}; },
+    .vjp =
+        [](const VjpContext& c) {
+          // A program that sweeps many times at one x computes the slope once, if that is a value of its own.
+          if (const Tape* tape = Tape::recorder(); tape && tape->replays())
+            return Vars{c.cotangent * apply(elu_slope_op, {c.in()}, c.attrs)};
+          return Vars{
+              apply(elu_vjp_op, {c.take_cotangent(), c.in()}, EluDerivative{c.attrs.as<Alpha>().alpha})};
+        },
     .samples = with_alphas,
     .errors = elu_errors,
     .edges =

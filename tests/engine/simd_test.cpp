@@ -348,6 +348,17 @@ TEMPLATE_TEST_CASE("kernels with parameters", "[simd]", float, double) {
       std::copy(y.begin(), y.end(), out);
       k.add_to(x.data(), out, n);
       for (std::int64_t i = 0; i < n; ++i) REQUIRE(same_bits(out[i], y[i] + x[i]));
+      k.elu(x.data(), T(0.3), out, n);
+      std::vector<T> power(x.size());
+      k.expm1(x.data(), power.data(), n);
+      for (std::size_t i = 0; i < x.size(); ++i)
+        REQUIRE(same_bits(out[i], x[i] > 0 ? x[i] : T(0.3) * power[i]));
+      k.exp(x.data(), power.data(), n);
+      for (const T above : {T(1), T(0)}) {
+        k.elu_slope(x.data(), T(0.3), above, out, n);
+        for (std::size_t i = 0; i < x.size(); ++i)
+          REQUIRE(same_bits(out[i], x[i] > 0 ? above : T(0.3) * power[i]));
+      }
       k.select(condition.data(), x.data(), y.data(), out, n);
       for (std::int64_t i = 0; i < n; ++i) REQUIRE(same_bits(out[i], condition[i] != 0 ? x[i] : y[i]));
     });
@@ -373,6 +384,24 @@ TEMPLATE_TEST_CASE("kernels of vjps, also in place of the cotangent", "[simd]", 
       check(k.tanh_vjp, [](T u, T v) { return u * (1 - v * v); });
       check(k.sigmoid_vjp, [](T u, T v) { return u * (v * (1 - v)); });
       check(k.relu_vjp, [](T u, T v) { return v > 0 ? u : T(0); });
+      for (const T above : {T(1), T(0)}) {
+        const auto slope = [&](T v, T over) {
+          T result;
+          k.elu_slope(&v, T(0.3), over, &result, 1);
+          return result;
+        };
+        check([&](const T* u, const T* v, T* to,
+                  std::int64_t count) { k.elu_vjp(u, v, T(0.3), above, to, count); },
+              [&](T u, T v) { return u * slope(v, above); });
+        const auto x = mixed<T>(n, 3);
+        std::vector<T> of_g(x.size() + 1, T(-77));
+        k.elu_vjp_vjp(y.data(), g.data(), x.data(), T(0.3), above, of_g.data(), out, n);
+        REQUIRE(of_g.back() == T(-77));
+        for (std::size_t i = 0; i < x.size(); ++i) {
+          REQUIRE(same_bits(of_g[i], y[i] * slope(x[i], above)));
+          REQUIRE(same_bits(out[i], y[i] * g[i] * slope(x[i], 0)));
+        }
+      }
     });
   }
 }

@@ -6,6 +6,8 @@
 
 #include <catch2/catch.hpp>
 
+#include <cmath>
+#include <limits>
 #include <vector>
 
 using namespace banach;
@@ -46,7 +48,16 @@ const std::vector<Case>& cases() {
       {{2, 3, 20, 21}, {4, 3, 1, 1}, {.padding = {0, 1}}},
       {{2, 4, 33, 30}, {6, 2, 2, 3}, {.padding = 2, .dilation = {3, 2}, .groups = 2}},
       {{2, 4, 33, 30}, {6, 2, 3, 3}, {.stride = {1, 2}, .padding = 1, .groups = 2}},
-      {{2, 3, 24, 19}, {3, 1, 3, 3}, {.stride = 2, .padding = 1, .groups = 3}}};
+      {{2, 3, 24, 19}, {3, 1, 3, 3}, {.stride = 2, .padding = 1, .groups = 3}},
+      // From few channels to many and from many to few, by columns.
+      {{3, 1, 9, 10}, {12, 1, 3, 3}, {.padding = 1}},
+      {{3, 12, 9, 10}, {1, 12, 3, 3}, {.padding = 1}},
+      {{2, 2, 12, 11}, {20, 2, 3, 3}, {.padding = {2, 0}, .dilation = {1, 2}}},
+      {{2, 20, 12, 11}, {2, 20, 3, 3}, {.padding = {0, 3}, .dilation = {1, 2}}},
+      {{19, 9, 8, 8}, {1, 9, 3, 3}, {}},
+      {{19, 1, 8, 8}, {9, 1, 3, 3}, {.padding = 2}},
+      {{2, 12, 1, 70}, {4, 12, 1, 3}, {.padding = {0, 2}}},
+      {{2, 4, 9, 9}, {16, 4, 1, 1}, {}}};
   return all;
 }
 
@@ -206,6 +217,42 @@ TEST_CASE("conv1d follows its definition, and a causal one sees no future", "[co
                          w.at((k * sw[1] + c) * sw[2] + a);
             }
     CHECK(largest_difference(y, expected) < 1e-12);
+  }
+}
+
+TEST_CASE("infinities and NaN reach what they do whatever way a convolution takes", "[conv]") {
+  // Two groups of the same take the general way.
+  constexpr double inf = std::numeric_limits<double>::infinity(),
+                   nan = std::numeric_limits<double>::quiet_NaN();
+  const auto twice = [](const Var& a, int axis) { return concat({a, a}, axis); };
+  const auto check_same = [](const Var& got, const Var& expected) {
+    for (std::int64_t i = 0; i < got.size(); ++i) {
+      const double a = got.value().at(i), b = expected.value().at(i);
+      INFO(i << ": " << a << " for " << b);
+      REQUIRE((std::isfinite(b) ? std::abs(a - b) < 1e-11 : std::isnan(b) ? std::isnan(a) : a == b));
+    }
+  };
+  SampleGen g(12);
+  for (const Case& c : {Case{{2, 1, 9, 10}, {12, 1, 3, 3}, {.padding = {1, 2}}},
+                        Case{{2, 12, 9, 10}, {1, 12, 3, 3}, {.padding = {2, 1}}}}) {
+    Conv2dOptions grouped = c.options;
+    grouped.groups = 2;
+    const Pair image{c.x[2], c.x[3]}, filter{c.w[2], c.w[3]};
+    const Shape of_y = conv2d(Var(g.normal(c.x)), Var(g.normal(c.w)), c.options).shape();
+    for (const double bad : {inf, -inf, nan})
+      for (int which = 0; which < 3; ++which)
+        for (const bool last : {false, true}) {
+          Tensor x = g.normal(c.x), w = g.normal(c.w), y = g.normal(of_y);
+          Tensor& spoilt = which == 0 ? x : which == 1 ? w : y;
+          spoilt.mutable_data<double>()[last ? spoilt.size() - 1 : 0] = bad;
+          INFO(c.w.to_string() << ", " << bad << " in " << which);
+          const auto half = [](const Var& a, int axis) { return slice(a, axis, 0, a.size(axis) / 2); };
+          check_same(conv2d(Var(x), Var(w), c.options), half(conv2d(twice(x, 1), twice(w, 0), grouped), 1));
+          check_same(conv2d_input_grad(Var(y), Var(w), image, c.options),
+                     half(conv2d_input_grad(twice(y, 1), twice(w, 0), image, grouped), 1));
+          check_same(conv2d_weight_grad(Var(x), Var(y), filter, c.options),
+                     half(conv2d_weight_grad(twice(x, 1), twice(y, 1), filter, grouped), 0));
+        }
   }
 }
 

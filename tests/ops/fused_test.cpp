@@ -103,6 +103,17 @@ TEST_CASE("layer_norm is its formula on every instruction set", "[fused]") {
   }
 }
 
+TEST_CASE("elu is its formula on every instruction set", "[fused]") {
+  SampleGen g(6);
+  const double alpha = 0.7;
+  const Map fused = [&](const Vars& v) { return Vars{elu(v[0], alpha)}; };
+  const Map composed = [&](const Vars& v) {
+    return Vars{where(greater(v[0], 0.0), v[0], alpha * expm1(minimum(v[0], 0.0)))};
+  };
+  for (const Shape& shape : {Shape{4, 128}, Shape{3, 33}, Shape{1}, Shape{0, 5}})
+    check_fused(fused, composed, {g.away_from_zero(shape, 1e-3, 8.0)}, shape);
+}
+
 TEST_CASE("attention is its formula on every instruction set", "[fused]") {
   SampleGen g(3);
   struct Case {
