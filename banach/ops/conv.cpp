@@ -5,6 +5,7 @@
 #include <banach/engine/simd.hpp>
 #include <banach/ops/conv_bias.hpp>
 #include <banach/ops/shape_ops.hpp>
+#include <banach/ops/winograd.hpp>
 
 #include <algorithm>
 #include <cmath>
@@ -17,23 +18,9 @@ namespace banach {
 namespace {
 
 // ----------------------------------------------------------------------------------------------------------
-// Sizes. All three operations are parts of one trilinear form in x (n, c, h, w), w (o, c / groups, kh, kw)
-// and y (n, o, oh, ow): <conv2d(x, w), y> = <x, input_grad(y, w)> = <w, weight_grad(x, y)>. So each one's
-// derivatives are the other two.
+// Sizes.
 
-struct Geometry {
-  std::int64_t images, channels, outputs;
-  Pair input, kernel, output, stride, padding, dilation;
-  std::int64_t groups;
-
-  std::int64_t group_channels() const { return channels / groups; }
-  std::int64_t group_outputs() const { return outputs / groups; }
-  std::int64_t taps() const { return group_channels() * kernel.h * kernel.w; }  // inputs of one output value
-  std::int64_t pixels() const { return output.h * output.w; }
-  Shape x() const { return {images, channels, input.h, input.w}; }
-  Shape w() const { return {outputs, group_channels(), kernel.h, kernel.w}; }
-  Shape y() const { return {images, outputs, output.h, output.w}; }
-};
+using Geometry = ConvGeometry;
 
 constexpr std::int64_t limit = std::int64_t{1} << 31;  // products of two such numbers fit
 
@@ -272,7 +259,8 @@ void copy_sums(const T* sums, std::int64_t ld, const Plan& plan, const Tile& til
 
 // The convolution of x, plus a bias unless that is null, or, transposed, the gradient in x from one in y.
 template <class T>
-void convolve(const T* source, const T* w, const T* bias, T* result, const Geometry& g, bool transposed) {
+void convolve_directly(const T* source, const T* w, const T* bias, T* result, const Geometry& g,
+                       bool transposed) {
   const Plan plan(g, transposed, !loops_are_serial());
   const simd::PanelProduct<T>& product = simd::product<T>();
   const std::int64_t area = g.kernel.h * g.kernel.w, taps = g.taps();
@@ -335,20 +323,50 @@ void add_tap(const T* y, T weight, std::int64_t index, T* dx, const Geometry& g)
       }
 }
 
+// The same on some of the images.
+template <class Direct>
+void each_image(const winograd::Images& images, const Geometry& g, const Direct& direct) {
+  Geometry one = g;
+  one.images = 1;
+  for (const std::int64_t i : images) direct(i * g.x().size() / g.images, i * g.y().size() / g.images, one);
+}
+
+template <class T>
+void convolve(const T* x, const T* w, const T* bias, T* y, const Geometry& g) {
+  if constexpr (std::is_same_v<T, float>)
+    if (winograd::pays(g))
+      return each_image(winograd::convolve(x, w, bias, y, g), g,
+                        [&](std::int64_t in, std::int64_t out, const Geometry& one) {
+                          convolve_directly(x + in, w, bias, y + out, one, false);
+                        });
+  convolve_directly(x, w, bias, y, g, false);
+}
+
 // Inputs near a border are read by fewer taps, where the product has zeros: no weight but a finite one may
 // meet them.
 template <class T>
-void input_gradient(const T* y, const T* w, T* dx, const Geometry& g) {
+void input_gradient_directly(const T* y, const T* w, T* dx, const Geometry& g) {
   const std::int64_t size = g.w().size();
   const simd::Kernels<T>& kernels = simd::kernels<T>();
   if (std::isfinite(kernels.max(w, size)) && std::isfinite(kernels.min(w, size)))
-    return convolve<T>(y, w, nullptr, dx, g, true);
+    return convolve_directly<T>(y, w, nullptr, dx, g, true);
   PoolVector<T> finite(w, w + size);
   for (T& weight : finite)
     if (!std::isfinite(weight)) weight = 0;
-  convolve<T>(y, finite.data(), nullptr, dx, g, true);
+  convolve_directly<T>(y, finite.data(), nullptr, dx, g, true);
   for (std::int64_t i = 0; i < size; ++i)
     if (!std::isfinite(w[i])) add_tap(y, w[i], i, dx, g);
+}
+
+template <class T>
+void input_gradient(const T* y, const T* w, T* dx, const Geometry& g) {
+  if constexpr (std::is_same_v<T, float>)
+    if (winograd::pays(g))
+      return each_image(winograd::input_gradient(y, w, dx, g), g,
+                        [&](std::int64_t in, std::int64_t out, const Geometry& one) {
+                          input_gradient_directly(y + out, w, dx + in, one);
+                        });
+  input_gradient_directly(y, w, dx, g);
 }
 
 // The sums over some tiles of the images for dw, in the layout (taps, outputs) for each group: the taps'
@@ -540,7 +558,7 @@ const Op conv2d_op{{
                                        " filters: " + c.shape(2).to_string());
           return Spec{g.y(), dtype};
         },
-    .kernel = [](const KernelContext& c) { run("conv2d", c, [](auto... a) { convolve(a..., false); }); },
+    .kernel = [](const KernelContext& c) { run("conv2d", c, [](auto... a) { convolve(a...); }); },
     .saves = Saves::inputs,
     .vjp =
         [](const VjpContext& c) {
