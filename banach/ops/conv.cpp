@@ -466,7 +466,7 @@ void weight_gradient(const T* x, const T* y, T* dw, const Geometry& g, const Pla
 }
 
 template <class T>
-void weight_gradient(const T* x, const T* y, T* dw, const Geometry& g) {
+void weight_gradient_directly(const T* x, const T* y, T* dw, const Geometry& g) {
   const Plan plan(g, false, true);  // sums over tiles: always the same
   // Few outputs leave most lanes of a vector of outputs empty, narrow images those of a vector of pixels.
   const std::int64_t width = simd::product<T>().width, outputs = g.group_outputs();
@@ -474,6 +474,13 @@ void weight_gradient(const T* x, const T* y, T* dw, const Geometry& g) {
     weight_gradient<T, WeightSumsByRow<T>>(x, y, dw, g, plan);
   else
     weight_gradient<T, WeightSumsByPixel<T>>(x, y, dw, g, plan);
+}
+
+template <class T>
+void weight_gradient(const T* x, const T* y, T* dw, const Geometry& g) {
+  if constexpr (std::is_same_v<T, float>)
+    if (winograd::pays(g) && winograd::weight_gradient(x, y, dw, g)) return;
+  weight_gradient_directly(x, y, dw, g);
 }
 
 // ----------------------------------------------------------------------------------------------------------

@@ -122,14 +122,22 @@ class Finite {
 
 template <class B>
 void winograd_to_lanes(std::int64_t rows, std::int64_t columns, const float* from, std::int64_t ld,
-                       float* to) {
+                       std::int64_t ahead, float* to) {
   constexpr std::int64_t width = B::size;
   static constexpr float zeros[width] = {};
-  for (std::int64_t j = 0; j < columns; j += width) {
+  for (std::int64_t j = 0; j < columns; j += width, from += width) {
     typename Lanes<float, B::size>::Type block[width];
     const auto read = [&](const auto& load) {
+      if (rows == width) {
 #pragma GCC unroll 16
-      for (std::int64_t r = 0; r < width; ++r) block[r] = load(r < rows ? from + r * ld + j : zeros).data;
+        for (std::int64_t r = 0; r < width; ++r) {
+          __builtin_prefetch(from + r * ld + ahead);
+          block[r] = load(from + r * ld).data;
+        }
+      } else {
+#pragma GCC unroll 16
+        for (std::int64_t r = 0; r < width; ++r) block[r] = load(r < rows ? from + r * ld : zeros).data;
+      }
     };
     if (j + width <= columns)
       read([](const float* x) { return B::load_unaligned(x); });
@@ -169,7 +177,7 @@ bool winograd_filters(std::int64_t lanes, std::int64_t sources, const float* w, 
   alignas(64) float taps[(9 + width) * width];
   Finite<B> finite;
   for (std::int64_t c = 0; c < sources; ++c, w += source_step, u += width) {
-    winograd_to_lanes<B>(lanes, 9, w, lane_step, taps);
+    winograd_to_lanes<B>(lanes, 9, w, lane_step, source_step, taps);
     B half[6][3];
     for (int j = 0; j < 3; ++j) {
       B g[3], column[6];
@@ -191,14 +199,14 @@ bool winograd_filters(std::int64_t lanes, std::int64_t sources, const float* w, 
 }
 
 template <class B>
-void winograd_sources(std::int64_t tiles, const float* strip, std::int64_t row, float* scratch, float* v,
+void winograd_sources(std::int64_t tiles, const float* const* rows, float* scratch, float* v,
                       std::int64_t tile_step, std::int64_t point_step) {
   constexpr std::int64_t width = B::size;
   // Columns of neighbours overlap, so all come first.
   for (std::int64_t j = 0; j < 4 * tiles + 2; ++j) {
     B d[6], column[6];
 #pragma GCC unroll 6
-    for (int i = 0; i < 6; ++i) d[i] = B::load_aligned(strip + i * row + j * width);
+    for (int i = 0; i < 6; ++i) d[i] = B::load_aligned(rows[i] + j * width);
     at_points(d, column);
 #pragma GCC unroll 6
     for (int i = 0; i < 6; ++i) column[i].store_aligned(scratch + (6 * j + i) * width);
@@ -216,42 +224,37 @@ void winograd_sources(std::int64_t tiles, const float* strip, std::int64_t row, 
 
 template <class B>
 bool winograd_results(std::int64_t tiles, const float* m, std::int64_t tile_step, std::int64_t point_step,
-                      float* strip, std::int64_t row) {
+                      float* const* rows) {
   constexpr std::int64_t width = B::size;
   Finite<B> finite;
-  for (std::int64_t t = 0; t < tiles; ++t, m += tile_step, strip += 4 * width)
+  for (std::int64_t t = 0; t < tiles; ++t, m += tile_step)
     change_square<B, 6, 4>([&](int i, int j) { return B::load_aligned(m + (6 * i + j) * point_step); },
                            off_points,
                            [&](int i, int j, B y) {
                              finite.see(y);
-                             y.store_aligned(strip + i * row + j * width);
+                             y.store_aligned(rows[i] + (4 * t + j) * width);
                            });
   return finite.all();
 }
 
 template <class B>
-void winograd_result_cotangents(std::int64_t tiles, const float* strip, std::int64_t row, float* m,
+void winograd_result_cotangents(std::int64_t tiles, const float* const* rows, float* m,
                                 std::int64_t tile_step, std::int64_t point_step) {
   constexpr std::int64_t width = B::size;
-  for (std::int64_t t = 0; t < tiles; ++t, m += tile_step, strip += 4 * width)
-    change_square<B, 4, 6>([&](int i, int j) { return B::load_aligned(strip + i * row + j * width); },
+  for (std::int64_t t = 0; t < tiles; ++t, m += tile_step)
+    change_square<B, 4, 6>([&](int i, int j) { return B::load_aligned(rows[i] + (4 * t + j) * width); },
                            to_points,
                            [&](int i, int j, B x) { x.store_aligned(m + (6 * i + j) * point_step); });
 }
 
 template <class B>
-bool winograd_filter_cotangents(std::int64_t sources, const float* u, std::int64_t source_step,
+void winograd_filter_cotangents(std::int64_t sources, const float* u, std::int64_t source_step,
                                 std::int64_t point_step, float* taps) {
   constexpr std::int64_t width = B::size;
-  Finite<B> finite;
   for (std::int64_t c = 0; c < sources; ++c, u += source_step, taps += 9 * width)
     change_square<B, 6, 3>([&](int i, int j) { return B::load_aligned(u + (6 * i + j) * point_step); },
                            off_points,
-                           [&](int i, int j, B g) {
-                             finite.see(g);
-                             g.store_aligned(taps + (3 * i + j) * width);
-                           });
-  return finite.all();
+                           [&](int i, int j, B g) { g.store_aligned(taps + (3 * i + j) * width); });
 }
 
 template <class Arch>
