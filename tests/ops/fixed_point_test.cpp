@@ -402,6 +402,25 @@ TEST_CASE("a rule of one's own", "[fixed_point][rules]") {
   CHECK(report.samples[0].adjoint == Status::converged);
 }
 
+TEST_CASE("reports tell a series cut by design from a solve that ran out of steps", "[fixed_point][status]") {
+  const auto words = [](const BackwardRule& rule) {
+    const Tape tape;
+    const Var b = leaf(tensor({1.0}, {1, 1}));
+    const FixedPoint solved = fixed_point([&](const Var& z) { return 0.5 * z + b; }, zeros_like(b),
+                                          {.solver = Broyden{}, .backward = rule, .tolerance = 1e-10});
+    static_cast<void>(grad(sum(solved.z), {b}));
+    return solved.adjoint.last().to_string();
+  };
+  const auto by_design = Contains("adjoint 1 max_steps (by design: a fixed number of terms)");
+  for (const BackwardRule& rule :
+       {BackwardRule(Neumann{3}), BackwardRule(Phantom{}),
+        BackwardRule(Phantom{.form = Phantom::Form::neumann}), BackwardRule(JacobianFree{})})
+    CHECK_THAT(words(rule), by_design);
+  CHECK_THAT(words(Neumann{60}), Contains("adjoint 1 converged;"));
+  const auto spent = words(Implicit{Iterative{.solver = Picard{}, .max_steps = 2, .tolerance = 1e-12}});
+  CHECK_THAT(spent, Contains("adjoint 1 max_steps;"));
+}
+
 TEST_CASE("the gradient status has four parts", "[fixed_point][status]") {
   Tape tape;
   const Var b = leaf(tensor({1.0}, {1, 1}));

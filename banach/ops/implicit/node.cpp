@@ -92,7 +92,10 @@ void check_adjoint(const NodeAttrs& attrs, const VjpContext& c, const Adjoint& a
 
 AdjointReport judge(const NodeAttrs& attrs, const Linearized& f, const Adjoint& adjoint, const Var& pulled,
                     const Var& g) {
-  AdjointReport report{.rule = attrs.node.backward.name(), .samples = {}, .evaluations = f.evaluations()};
+  AdjointReport report{.rule = attrs.node.backward.name(),
+                       .samples = {},
+                       .evaluations = f.evaluations(),
+                       .truncated = adjoint.status.empty()};
   const PoolVector<double> residual = f.residual(adjoint.lambda, pulled, g);
   const PoolVector<double> scale = f.norms(g);
   const PoolVector<SampleReport> forward = forward_reports(attrs, f);
