@@ -557,6 +557,7 @@ ImplicitSolution root_node(FunctionRef<Var(const Var&)> F, const Var& z0, Implic
 void check_rule(std::string_view op, const BackwardRule& rule) {
   if (rule.iterates())
     fail<ValueError>(op, fmt::format("expects a rule that linearises f at a state: got {}", rule.name()));
+  rule.validate();
 }
 
 void check_inverse(std::string_view op, const BackwardRule& rule, bool kept, std::string_view solver) {
