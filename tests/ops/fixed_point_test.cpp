@@ -671,6 +671,22 @@ TEST_CASE("an empty batch, and no steps at all", "[fixed_point]") {
   CHECK(zero.report.samples[0].status == Status::max_steps);
 }
 
+TEST_CASE("a state without entries is its own fixed point, in every sample", "[fixed_point]") {
+  for (const Body body : {Body::eager, Body::replayed})
+    for (const Batch batch : {Batch::axis0, Batch::none}) {
+      const Tape tape;
+      const Var u = leaf(Tensor::zeros({2, 0, 3}, DType::f64));
+      const FixedPoint found = fixed_point([&](const Var& z) { return 0.5 * z + u; }, zeros_like(u),
+                                           {.batch = batch, .policy = Policy::raise, .body = body});
+      CHECK(found.z.shape() == u.shape());
+      CHECK(found.report.samples.size() == (batch == Batch::axis0 ? 2 : 1));
+      CHECK(found.report.converged());
+      for (const SampleReport& sample : found.report.samples) CHECK(sample.abs_lowest == 0.0);
+      CHECK(grad(sum(found.z), {u})[0].shape() == u.shape());
+      CHECK(found.adjoint.last().exact());
+    }
+}
+
 TEST_CASE("forward mode passes through the node, with and without a tape", "[fixed_point][higher_order]") {
   FixedPointOptions options = with_rule(Implicit{Dense{}});
   options.batch = Batch::none;
