@@ -347,7 +347,7 @@ TEST_CASE("banach flow: train, then sample, density, classify and reconstruct", 
   const std::string out = folder / "t";
   const auto trained = command::run(
       "flow train --data moons,pinwheel --estimators exact,series:2 --classify 1 --blocks 2 "
-      "--hidden 8 --steps 4 --batch-size 16 --test 100 --out '" +
+      "--hidden '8, 8' --steps 4 --batch-size 16 --test 100 --out '" +
       out + "'");
   INFO(trained.err);
   REQUIRE(trained.code == 0);

@@ -408,8 +408,8 @@ TEST_CASE("lm: the commands train, measure, write and compare") {
   CHECK_THAT(command::run("lm eval --windows 1" + checkpoint).err, Contains("is not what"));
   write_text(folder);
 
-  const command::Outcome compared =
-      command::run("lm compare --depths implicit,explicit:3 --seeds 0,1" + what + "--out '" + out + "2'");
+  const command::Outcome compared = command::run(
+      "lm compare --depths 'implicit, explicit:3' --seeds ' 0, 1 '" + what + "--out '" + out + "2'");
   INFO(compared.err);
   CHECK(compared.code == 0);
   CHECK_THAT(compared.out, Contains("implicit, seed 1") && Contains("best equilibrium"));
