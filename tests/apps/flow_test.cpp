@@ -363,6 +363,7 @@ TEST_CASE("banach flow: train, then sample, density, classify and reconstruct", 
   const auto none =
       command::run("flow sample --checkpoint '" + (folder / "none") + "' --out '" + (folder / "u") + "'");
   CHECK(none.code == 1);
+  CHECK_THAT(none.err, Contains("there is no checkpoint") && Contains("first run 'banach flow train'"));
   CHECK(command::run("flow train --estimators series --out '" + out + "'").code == 2);
   CHECK(command::run("flow train --data circles --out '" + out + "'").code == 2);
   for (const char* bad : {"--estimators exact,poisson:200", "--data digits --reduce 3", "--probes 3"})

@@ -469,3 +469,10 @@ TEST_CASE("lm: the commands train, measure, write and compare") {
   fails("sample --checkpoint '" + text + "'", 1, "text.txt");
   fails("compare --depths jfb,jfb", 2, "stands there twice");
 }
+  for (const char* use : {"eval", "sample"}) {
+    fails(use + (" --checkpoint '" + out) + "9/checkpoint.safetensors'", 1,
+          "first run 'banach lm train --out " + out + "9'");
+    fails(use + (" --checkpoint '" + folder.path()) + "'", 1,
+          "is a folder: without checkpoint.safetensors: first run");
+    fails(use + (" --checkpoint '" + out) + "'", 1, "give " + out + "/checkpoint.safetensors");
+  }
