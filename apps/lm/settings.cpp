@@ -231,7 +231,7 @@ cli::Entries describe(const Settings& s) {
       {"--data", s.text.file.empty() ? s.text.data : ""},
       {"--text", s.text.file},
       {"--unit", s.text.unit},
-      {"--vocabulary", std::to_string(s.text.vocabulary)},
+      {"--vocabulary", s.text.most_entries() == 0 ? "all" : std::to_string(s.text.most_entries())},
       {"--cell", a.cell},
       {"--d", std::to_string(a.d)},
       {"--weight-norm", a.weight_norm ? "yes" : "no"},
