@@ -22,6 +22,17 @@ bool read(const std::string& text, T& value) {
   return error == std::errc() && stop == end;
 }
 
+std::string range(std::uint64_t low, std::uint64_t high) {
+  const bool any = high == std::numeric_limits<std::uint64_t>::max();
+  return fmt::format("from {} to {}", low, any ? "2^64 - 1" : std::to_string(high));
+}
+
+std::string trimmed(const std::string& text) {
+  const char* const blanks = " \t\r\n";
+  const auto first = text.find_first_not_of(blanks);
+  return first == text.npos ? "" : text.substr(first, text.find_last_not_of(blanks) - first + 1);
+}
+
 /// `accept` says whether the text will do, and may rewrite it.
 template <class Accept>
 CLI::Validator must_be(const std::string& what, Accept accept) {
@@ -32,17 +43,31 @@ CLI::Validator must_be(const std::string& what, Accept accept) {
       "", "value");
 }
 
+template <class T>
+CLI::Option* add_list(CLI::App& app, const std::string& option, std::vector<T>& numbers,
+                      const std::string& description, std::uint64_t low, std::uint64_t high) {
+  const auto take = [=, &numbers](const std::string& list) {
+    numbers.clear();
+    for (const std::string& part : split_list(option, "number", list)) {
+      std::uint64_t value = 0;
+      if (!read(part, value) || value < low || value > high)
+        throw UsageError(fmt::format("{} {}: must be whole numbers {}, separated by commas: got '{}'", option,
+                                     list, range(low, high), part));
+      numbers.push_back(static_cast<T>(value));
+    }
+  };
+  return app.add_option_function<std::string>(option, take, description);
+}
+
 }  // namespace
 
 CLI::Validator whole_number(std::uint64_t low, std::uint64_t high) {
-  const bool any = high == std::numeric_limits<std::uint64_t>::max();
-  return must_be(fmt::format("a whole number from {} to {}", low, any ? "2^64 - 1" : std::to_string(high)),
-                 [=](std::string& text) {
-                   std::uint64_t value = 0;
-                   if (!read(text, value) || value < low || value > high) return false;
-                   text = std::to_string(value);  // CLI11 would take 010 for eight
-                   return true;
-                 });
+  return must_be("a whole number " + range(low, high), [=](std::string& text) {
+    std::uint64_t value = 0;
+    if (!read(text, value) || value < low || value > high) return false;
+    text = std::to_string(value);  // CLI11 would take 010 for eight
+    return true;
+  });
 }
 
 CLI::Validator number(bool positive) {
@@ -71,10 +96,20 @@ std::vector<std::string> split_list(const std::string& option, const std::string
   std::vector<std::string> parts;
   std::istringstream stream(list + ",");
   for (std::string part; std::getline(stream, part, ',');) {
-    if (part.empty()) throw UsageError(fmt::format("{} '{}': a {} is missing", option, list, what));
-    parts.push_back(part);
+    parts.push_back(trimmed(part));
+    if (parts.back().empty()) throw UsageError(fmt::format("{} '{}': a {} is missing", option, list, what));
   }
   return parts;
+}
+
+CLI::Option* add_numbers(CLI::App& app, const std::string& option, std::vector<std::int64_t>& numbers,
+                         const std::string& description, std::uint64_t low, std::uint64_t high) {
+  return add_list(app, option, numbers, description, low, high);
+}
+
+CLI::Option* add_numbers(CLI::App& app, const std::string& option, std::vector<std::uint64_t>& numbers,
+                         const std::string& description, std::uint64_t low, std::uint64_t high) {
+  return add_list(app, option, numbers, description, low, high);
 }
 
 std::vector<std::string> split_choices(const std::string& option, const std::string& what,

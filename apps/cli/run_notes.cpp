@@ -9,6 +9,24 @@
 
 namespace banach::cli {
 
+nn::Progress read_checkpoint(const std::string& path, const std::string& maker) {
+  const std::filesystem::path file(path);
+  const std::string name = "checkpoint.safetensors";
+  const auto first_run = [&](const std::filesystem::path& folder) {
+    return fmt::format("first run '{}{}'", maker, folder.empty() ? "" : " --out " + folder.string());
+  };
+  if (std::filesystem::is_directory(file)) {
+    const bool there = std::filesystem::exists(file / name);
+    fail<FileError>("checkpoint", fmt::format("{} is a folder: {}", path,
+                                              there ? "give " + (file / name).string()
+                                                    : "without " + name + ": " + first_run(file)));
+  }
+  if (!std::filesystem::exists(file))
+    fail<FileError>("checkpoint", fmt::format("there is no checkpoint {}: {}", path,
+                                              first_run(file.filename() == name ? file.parent_path() : "")));
+  return nn::load_progress(path);
+}
+
 void RunNotes::put(nn::Metadata& notes, std::size_t place, const std::string& model) const {
   for (const auto& [name, value] : settings_) notes[setting_key(name)] = value;
   notes[place_key()] = std::to_string(place);

@@ -11,6 +11,10 @@
 
 namespace banach::cli {
 
+/// What is in a checkpoint beside its model. Throws FileError; where there is none, it says to first run
+/// `maker`, a command such as "banach lm train" that leaves it in its folder.
+nn::Progress read_checkpoint(const std::string& path, const std::string& maker);
+
 /// Names and values.
 using Entries = std::vector<std::pair<std::string, std::string>>;
 

@@ -32,12 +32,11 @@ void add_options(CLI::App& app, Options& o) {
       ->check(cli::whole_number(1, 100'000));
   what(app.add_option("--hidden", o.hidden, "Units of the trellis (default: 40)"), "N")
       ->check(cli::whole_number(1, 4096));
-  what(app.add_option("--dilations", o.dilations,
-                      "How far its convolutions reach, separated by commas; their number divides\n"
-                      "that of the units (default: 10 and the delay)"),
-       "LIST")
-      ->delimiter(',')
-      ->check(cli::whole_number(1, 1'000'000));
+  what(cli::add_numbers(app, "--dilations", o.dilations,
+                        "How far its convolutions reach, separated by commas; their number divides\n"
+                        "that of the units (default: 10 and the delay)",
+                        1, 1'000'000),
+       "LIST");
   training(app.add_option("--steps", o.steps, "Steps of Adam for each model (default: 2500)"), "N")
       ->check(cli::whole_number(1, 10'000'000));
   training(app.add_option("--batch-size", o.batch_size, "Sequences a step, all of them new (default: 16)"),

@@ -68,11 +68,10 @@ void add_train_options(CLI::App& app, Options& o) {
                        "distribution, and the others are squeezed on (default: 1, all stay to the end)"),
         "N")
       ->check(cli::whole_number(1, 16));
-  model(app.add_option("--hidden", o.architecture.hidden,
-                       "Widths or channels of the layers in each, separated by commas (default: 64,64)"),
-        "LIST")
-      ->delimiter(',')
-      ->check(cli::whole_number(1, 65'536));
+  model(cli::add_numbers(app, "--hidden", o.architecture.hidden,
+                         "Widths or channels of the layers in each, separated by commas (default: 64,64)", 1,
+                         65'536),
+        "LIST");
   model(app.add_option("--lipschitz", o.architecture.lipschitz,
                        "Constant c of each block's g, below 1 (default: 0.9)"),
         "C")

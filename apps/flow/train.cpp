@@ -151,7 +151,7 @@ void train(const Options& options, const training::Place& place, Results& result
 }
 
 ModelResult load_model(const std::string& checkpoint, const std::string& name) {
-  const nn::Progress progress = nn::load_progress(checkpoint);
+  const nn::Progress progress = cli::read_checkpoint(checkpoint, "banach flow train");
   std::size_t count = 0;
   while (progress.notes.contains(fmt::format("result.{}", count))) ++count;
   if (!progress.notes.contains("flow.position") || count == 0)

@@ -1,7 +1,6 @@
 #include <apps/lab/checkpoint.hpp>
 
 #include <charconv>
-#include <filesystem>
 
 #include <fmt/format.h>
 
@@ -12,8 +11,7 @@
 namespace banach::lab {
 
 SavedRun saved_run(const std::string& path) {
-  if (!std::filesystem::exists(path)) fail<FileError>("checkpoint", fmt::format("there is no file {}", path));
-  const nn::Progress progress = nn::load_progress(path);
+  const nn::Progress progress = cli::read_checkpoint(path, "banach lab");
   SavedRun run{.step = progress.step};
   const cli::RunNotes keys("lab", {}, 0);
   const std::string setting_prefix = keys.setting_key("");

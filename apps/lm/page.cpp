@@ -199,11 +199,12 @@ report::Page make_page(const Results& results) {
           : "A cell with shared weights that reads text.";
   page.key_figures = key_figures(results);
   for (const DepthMean& d : by_depth(results)) page.series_order.push_back(d.depth);
-  page.sections.push_back({"What was found",
-                           {},
-                           {report::Text{findings(results)},
-                            cli::page_table(summary_table(results), "All of it in numbers",
-                                            "Time and memory: one step of the cell alone, on one window.")}});
+  page.sections.push_back(
+      {"What was found",
+       {},
+       {report::Text{findings(results)},
+        cli::page_table(summary_table(results), "All of it in numbers",
+                        "Time (wall clock) and memory: one step of the cell alone, on one window.")}});
   if (!results.sample.empty())
     page.sections.push_back(
         {"What it writes",

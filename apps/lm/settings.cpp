@@ -1,7 +1,7 @@
 #include <apps/lm/settings.hpp>
 
 #include <algorithm>
-#include <charconv>
+#include <limits>
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
@@ -18,20 +18,9 @@
 namespace banach::lm {
 namespace {
 
-CLI::Validator count() { return cli::whole_number(1, 1'000'000'000); }
+constexpr std::uint64_t most = 1'000'000'000;
 
-template <class T>
-std::vector<T> whole_numbers(const std::string& option, const std::string& list) {
-  std::vector<T> numbers;
-  for (const std::string& part : cli::split_list(option, "number", list)) {
-    T value{};
-    const auto [end, error] = std::from_chars(part.data(), part.data() + part.size(), value);
-    if (error != std::errc() || end != part.data() + part.size())
-      throw cli::UsageError(fmt::format("{} {}: must be whole numbers, separated by commas", option, list));
-    numbers.push_back(value);
-  }
-  return numbers;
-}
+CLI::Validator count() { return cli::whole_number(1, most); }
 
 void add_text_options(CLI::App& app, TextSettings& o) {
   const auto group = cli::in_group("Text");
@@ -66,10 +55,8 @@ void add_model_options(CLI::App& app, Architecture& o) {
                        "Positions before its window that the transformer sees (default: 64)"),
         "N")
       ->check(cli::whole_number(0, 1'000'000));
-  group(app.add_option_function<std::string>(
-            "--dilations",
-            [&o](const std::string& list) { o.dilations = whole_numbers<std::int64_t>("--dilations", list); },
-            "Of the trellis, whose channels they share (default: 1,2,4,8)"),
+  group(cli::add_numbers(app, "--dilations", o.dilations,
+                         "Of the trellis, whose channels they share (default: 1,2,4,8)", 0, most),
         "LIST");
   app.add_flag("--pre-norm", o.pre_norm, "Layer norm before the transformer's parts, not behind")
       ->group("Model")
@@ -81,10 +68,9 @@ void add_model_options(CLI::App& app, Architecture& o) {
                        "One mask a solve in the cell, others around it\n(default: 0, at most 0.99)"),
         "P")
       ->check(cli::number(0.0, 0.99));
-  group(app.add_option_function<std::string>(
-            "--cutoffs",
-            [&o](const std::string& list) { o.cutoffs = whole_numbers<std::int64_t>("--cutoffs", list); },
-            "Where the clusters of an adaptive softmax begin (default: none, a plain softmax)"),
+  group(cli::add_numbers(app, "--cutoffs", o.cutoffs,
+                         "Where the clusters of an adaptive softmax begin (default: none, a plain softmax)",
+                         0, most),
         "LIST");
   app.add_flag_callback(
          "--untied", [&o] { o.tied = false; }, "Output weights of their own, not the embedding's")
@@ -175,11 +161,10 @@ void add_train_options(CLI::App& app, Settings& o, bool several) {
               [&o](const std::string& list) { o.depths = cli::split_list("--depths", "depth", list); },
               "Which are trained, separated by commas, each " + what + otherwise),
           "LIST");
-    depth(app.add_option_function<std::string>(
-              "--seeds",
-              [&o](const std::string& list) { o.seeds = whole_numbers<std::uint64_t>("--seeds", list); },
-              "One training each for every depth (default: --seed alone)"),
-          "LIST");
+    depth(
+        cli::add_numbers(app, "--seeds", o.seeds, "One training each for every depth (default: --seed alone)",
+                         0, std::numeric_limits<std::uint64_t>::max()),
+        "LIST");
   } else {
     depth(app.add_option_function<std::string>(
               "--depth", [&o](const std::string& spec) { o.depths = {spec}; }, "Either " + what + otherwise),
@@ -246,7 +231,7 @@ cli::Entries describe(const Settings& s) {
       {"--data", s.text.file.empty() ? s.text.data : ""},
       {"--text", s.text.file},
       {"--unit", s.text.unit},
-      {"--vocabulary", std::to_string(s.text.vocabulary)},
+      {"--vocabulary", s.text.most_entries() == 0 ? "all" : std::to_string(s.text.most_entries())},
       {"--cell", a.cell},
       {"--d", std::to_string(a.d)},
       {"--weight-norm", a.weight_norm ? "yes" : "no"},

@@ -212,7 +212,7 @@ nn::Corpus train(const std::string& command, const Settings& settings, const tra
 }
 
 Trained load_trained(const std::string& checkpoint) {
-  const nn::Progress progress = nn::load_progress(checkpoint);
+  const nn::Progress progress = cli::read_checkpoint(checkpoint, "banach lm train");
   const auto note = [&](const char* key) -> const std::string& {
     const auto found = progress.notes.find(key);
     if (found == progress.notes.end())

@@ -142,9 +142,9 @@ void evaluate_checkpoint(const UseOptions& options) {
   fmt::print("{}", cli::text_table(head, rows));
 }
 
-/// Throws for a prompt that is not UTF-8, or that says nothing to the model.
-Tokens prompt_of(const std::string& text, const nn::Vocabulary& vocabulary) {
-  nn::parse_text(nn::Bytes(text.begin(), text.end()), "--prompt");  // complains if it is not UTF-8
+/// Throws for a prompt that is not UTF-8, or that says nothing to the model. It is read as a text is.
+Tokens prompt_of(const std::string& given, const nn::Vocabulary& vocabulary) {
+  const std::string text = nn::parse_text(nn::Bytes(given.begin(), given.end()), "--prompt");
   const Tokens tokens = vocabulary.encode(text);
   if (tokens.empty()) return line_end(vocabulary);
   const auto strange = std::count(tokens.begin(), tokens.end(), nn::Vocabulary::unknown);

@@ -33,19 +33,23 @@ struct Options {
 
 constexpr const char* names[] = {"Q", "p", "G", "h", "A", "b"};
 
-// The first entry that is not finite (in h: that is NaN) of one problem, as "p[3] is nan"; empty if there is
-// none.
+// The first entry that is not finite (in h: that is NaN) of one problem, as "p[3] is nan" or, of a matrix,
+// "Q[row 0, column 1] is nan", from 0; empty if there is none.
 std::string not_finite(const QpData& data, std::int64_t problem) {
   const Tensor* parts[] = {&data.Q, &data.p, &data.G, &data.h, &data.A, &data.b};
   for (int i = 0; i < 6; ++i) {
     if (!parts[i]->defined()) continue;
-    const bool batched = parts[i]->rank() == (i % 2 == 0 ? 3 : 2);
-    const std::int64_t size = batched ? parts[i]->size() / parts[i]->shape()[0] : parts[i]->size();
+    const int axes = i % 2 == 0 ? 2 : 1;
+    const bool batched = parts[i]->rank() > axes;
+    const std::int64_t size = batched ? parts[i]->size() / parts[i]->shape()[0] : parts[i]->size(),
+                       columns = parts[i]->shape()[parts[i]->rank() - 1];
     for (std::int64_t k = 0; k < size; ++k) {
       const double value = parts[i]->at((batched ? problem * size : 0) + k);
-      if (i == 3 ? std::isnan(value) : !std::isfinite(value))
-        return fmt::format("{}[{}] is {}: {} was expected", names[i], k, value,
-                           i == 3 ? "a number or an infinity" : "a finite number");
+      if (i == 3 ? !std::isnan(value) : std::isfinite(value)) continue;
+      const std::string place =
+          axes == 2 ? fmt::format("row {}, column {}", k / columns, k % columns) : std::to_string(k);
+      return fmt::format("{}[{}] is {}: {} was expected", names[i], place, value,
+                         i == 3 ? "a number or an infinity" : "a finite number");
     }
   }
   return "";

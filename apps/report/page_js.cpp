@@ -136,8 +136,8 @@ const std::string_view page_js = R"js(
 
   // The name of each series beside its first point: on the side where it covers neither points nor names
   // that stand already; where there is none, the legend must do.
-  const nameBesidePoints = (chart, theme, inked) => {
-    const {ctx, chartArea: area} = chart, height = 13, taken = [], named = [];
+  const nameBesidePoints = (chart, theme, inked, standing) => {
+    const {ctx, chartArea: area} = chart, height = 13, taken = [...standing], named = [];
     chart.data.datasets.forEach((dataset, d) => {
       if (dataset.band || dataset.showLine || !chart.isDatasetVisible(d)) return;
       const element = chart.getDatasetMeta(d).data[0];
@@ -170,6 +170,73 @@ const std::string_view page_js = R"js(
       }
     }
     ctx.restore();
+  };
+
+  // What stands in a chart, as small boxes: points, bars, and curves in steps of a few pixels.
+  const drawnBoxes = (chart, bars) => {
+    const boxes = [];
+    const dot = (x, y, r) => boxes.push({left: x - r, right: x + r, top: y - r, bottom: y + r, weight: 1});
+    chart.data.datasets.forEach((dataset, d) => {
+      if (dataset.band || !chart.isDatasetVisible(d)) return;
+      let last = null;
+      for (const element of chart.getDatasetMeta(d).data) {
+        const {x, y, base, width, height, horizontal} =
+            element.getProps(['x', 'y', 'base', 'width', 'height', 'horizontal'], true);
+        if (bars && !element.skip) {  // and the value at its tip
+          boxes.push({
+            left: horizontal ? Math.min(x, base) : x - width / 2,
+            right: horizontal ? Math.max(x, base) + 40 : x + width / 2,
+            top: horizontal ? y - height / 2 : Math.min(y, base) - 16,
+            bottom: horizontal ? y + height / 2 : Math.max(y, base),
+            weight: 20,
+          });
+        } else if (!element.skip && Number.isFinite(x) && Number.isFinite(y)) {
+          const steps = last && dataset.showLine ?
+              Math.min(200, Math.ceil(Math.max(Math.abs(x - last.x), Math.abs(y - last.y)) / 4)) :
+              1;
+          for (let k = 1; k <= steps; ++k)
+            dot(last ? last.x + (x - last.x) * k / steps : x, last ? last.y + (y - last.y) * k / steps : y,
+                dataset.showLine ? 1 : 5);
+          last = dataset.showLine ? {x, y} : null;
+        } else {
+          last = null;
+        }
+      }
+    });
+    return boxes;
+  };
+  const stripe = ({along, at}, area) => along === 'y' ?
+      {left: area.left, right: area.right, top: at - 1, bottom: at + 1, weight: 20} :
+      {left: at - 1, right: at + 1, top: area.top, bottom: area.bottom, weight: 20};
+  // Where the label of a reference line may stand: on either side of it, the usual place first.
+  const places = ({along, at}, width, area) => {
+    const height = 14, spots = [];
+    const put = (left, top) => {
+      const box = {left, right: left + width, top, bottom: top + height};
+      if (box.top >= area.top && box.bottom <= area.bottom) spots.push(box);
+    };
+    for (const t of [0, 1, .5, .25, .75]) {
+      if (along === 'y') {
+        const left = area.right - 5 - width - t * (area.width - 10 - width);
+        put(left, at - height - 3);
+        put(left, at + 4);
+      } else {
+        const top = area.top + 3 + t * (area.height - 6 - height);
+        if (at + 8 + width < area.right) put(at + 5, top);
+        if (at - 8 - width > area.left) put(at - 5 - width, top);
+      }
+    }
+    return spots.length ? spots : [{left: at + 5, right: at + 5 + width, top: area.top, bottom: area.top + height}];
+  };
+  // The first of the places that hide least.
+  const clearest = (spots, boxes) => {
+    const hidden = spot => boxes.reduce(
+        (sum, b) => spot.right < b.left - 2 || spot.left > b.right + 2 || spot.bottom < b.top || spot.top > b.bottom ?
+            sum :
+            sum + b.weight,
+        0);
+    const costs = spots.map(hidden);
+    return spots[costs.indexOf(Math.min(...costs))];
   };
 
   // One unit as long along x as along y: the axis with room to spare shows more.
@@ -234,12 +301,14 @@ const std::string_view page_js = R"js(
           }
         });
       });
-      for (const reference of spec.references) {
+      const lines = spec.references.map(reference => {
         const along = (reference.axis === 'y') === !sideways ? 'y' : 'x';
-        const at = scales[along].getPixelForValue(reference.value);
-        ctx.strokeStyle = theme.muted;
-        ctx.lineWidth = 1.2;
-        ctx.setLineDash([5, 4]);
+        return {along, at: scales[along].getPixelForValue(reference.value), label: reference.label};
+      });
+      ctx.strokeStyle = ctx.fillStyle = theme.muted;
+      ctx.lineWidth = 1.2;
+      ctx.setLineDash([5, 4]);
+      for (const {along, at} of lines) {
         ctx.beginPath();
         if (along === 'y') {
           ctx.moveTo(area.left, at);
@@ -249,22 +318,20 @@ const std::string_view page_js = R"js(
           ctx.lineTo(at, area.bottom);
         }
         ctx.stroke();
-        ctx.fillStyle = theme.muted;
-        ctx.font = `italic 12px ${Chart.defaults.font.family}`;
-        if (along === 'y') {
-          const above = at - area.top > 18;
-          ctx.textAlign = 'right';
-          ctx.textBaseline = above ? 'bottom' : 'top';
-          inked(reference.label, area.right - 5, at + (above ? -3 : 4));
-        } else {
-          const right = at + 8 + ctx.measureText(reference.label).width < area.right;
-          ctx.textAlign = right ? 'left' : 'right';
-          ctx.textBaseline = 'top';
-          inked(reference.label, at + (right ? 5 : -5), area.top + 3);
-        }
+      }
+      ctx.font = `italic 12px ${Chart.defaults.font.family}`;
+      ctx.textAlign = 'left';
+      ctx.textBaseline = 'middle';
+      const drawn = lines.some(line => line.label) ? drawnBoxes(chart, spec.kind === 'bar') : [], labels = [];
+      for (const line of lines) {
+        if (!line.label) continue;
+        const others = lines.filter(other => other !== line).map(other => stripe(other, area));
+        const box = clearest(places(line, ctx.measureText(line.label).width, area), [...drawn, ...others, ...labels]);
+        labels.push({...box, weight: 100});
+        inked(line.label, box.left, (box.top + box.bottom) / 2);
       }
       ctx.restore();
-      if (spec.labels) nameBesidePoints(chart, theme, inked);
+      if (spec.labels) nameBesidePoints(chart, theme, inked, labels);
       if (spec.kind !== 'bar') return;
       ctx.save();
       ctx.font = `11px ${Chart.defaults.font.family}`;
@@ -321,6 +388,7 @@ const std::string_view page_js = R"js(
       label: series.name,
       data: points,
       showLine: !cloud,
+      clip: 3,  // a curve along the edge is drawn whole
       borderColor: color,
       backgroundColor: cloud && !stroked ? translucent(color, .75) : color,
       borderWidth: 2,
@@ -404,6 +472,8 @@ const std::string_view page_js = R"js(
     };
     const air = spec.kind === 'scatter' ? {grace: '6%'} : {};
     const values = axisOptions(spec.y, theme, {...reach('y'), ...air});
+    // Room for a label on the outer side of its line, too.
+    if (spec.y.log && spec.references.some(r => r.axis === 'y' && r.label)) values.afterDataLimits = logAir(.12);
     // Time and steps start at 0, unless the data start far from it.
     if (spec.kind === 'line' && !spec.x.log && spec.x.min === undefined) {
       const xs = spec.series.flatMap(s => s.data.map(point => point[0])), least = Math.min(...xs);

@@ -96,7 +96,8 @@ struct Run {
 };
 
 /// Trains the models, with a progress bar. The checkpoint is written at every probe and at every end; with
-/// `resume`, the run goes on from it and finds bit for bit what an uninterrupted one finds (times apart).
+/// `resume`, the run goes on from it and finds bit for bit what an uninterrupted one finds (times apart,
+/// and peaks of memory of the whole process).
 /// Throws Error, the checkpoint written, once it is to stop; FileError if the checkpoint cannot be used.
 void train(const Run& run);
 

@@ -74,10 +74,13 @@ std::string AdjointReport::to_string() const {
   if (samples.empty()) return fmt::format("{}: {}", rule, head(0));
   const auto doubtful = std::count_if(samples.begin(), samples.end(),
                                       [](const GradientStatus& s) { return s.sensitivity > 0.25; });
+  const auto spent = std::count_if(samples.begin(), samples.end(),
+                                   [](const GradientStatus& s) { return s.adjoint == Status::max_steps; });
   return fmt::format(
-      "{}: {}: {}; adjoint {}; {} products; largest residual {:.1e}{}{}{}", rule, head(samples.size()),
+      "{}: {}: {}; adjoint {}{}; {} products; largest residual {:.1e}{}{}{}", rule, head(samples.size()),
       tally(samples, &GradientStatus::kind, kind_names.size()),
-      tally(samples, &GradientStatus::adjoint, status_names.size()), evaluations,
+      tally(samples, &GradientStatus::adjoint, status_names.size()),
+      truncated && spent > 0 ? " (by design: a fixed number of terms)" : "", evaluations,
       largest(samples, &GradientStatus::adjoint_residual),
       doubtful > 0 ? fmt::format("; {} too inexact in z, or at a singular root", doubtful) : "",
       hint.empty() ? "" : "; hint: ", hint);

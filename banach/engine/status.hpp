@@ -100,8 +100,8 @@ std::string_view name(GradientKind kind);
 struct GradientStatus {
   GradientKind kind = GradientKind::approximate;
   Status forward = Status::max_steps;
-  Status adjoint = Status::max_steps;
-  double adjoint_residual = 0.0;  ///< ||lambda - J^T lambda - g||_2 / ||g||_2; NaN if there is no lambda
+  Status adjoint = Status::max_steps;  ///< of a rule with a fixed number of terms: AdjointReport::truncated
+  double adjoint_residual = 0.0;       ///< ||lambda - J^T lambda - g||_2 / ||g||_2; NaN if there is no lambda
   /// Reversible: distance of the start reconstructed by inverting every step from the true one, relative to
   /// the larger of start and answer. NaN for other rules, and where nothing was reconstructed.
   double reconstruction_error = std::numeric_limits<double>::quiet_NaN();
@@ -122,6 +122,10 @@ struct AdjointReport {
   PoolVector<GradientStatus> samples;
   int evaluations = 0;         ///< vector-Jacobian products of f
   std::string_view hint = "";  ///< a likely cause, where the gradient failed and one was found
+  /// The rule takes a fixed number of terms and solves to no tolerance (JacobianFree, Neumann, Phantom,
+  /// Shine): max_steps is then how an adjoint ends by design, and converged and diverged are what its
+  /// residual says.
+  bool truncated = false;
 
   bool exact() const;
   std::string to_string() const;

@@ -187,6 +187,10 @@ class Inflater {
 
 }  // namespace
 
+std::string count_of_bytes(std::uint64_t bytes) {
+  return fmt::format("{} byte{}", bytes, bytes == 1 ? "" : "s");
+}
+
 Bytes read_file(const std::string& path) {
   Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   struct stat status {};

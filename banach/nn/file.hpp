@@ -14,6 +14,9 @@ namespace banach::nn {
 using Bytes = std::vector<std::uint8_t>;
 using ByteView = std::span<const std::uint8_t>;
 
+/// "1 byte", "2 bytes": for messages.
+std::string count_of_bytes(std::uint64_t bytes);
+
 /// The whole content of a file or pipe. Throws FileError.
 Bytes read_file(const std::string& path);
 

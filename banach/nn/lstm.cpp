@@ -1,8 +1,7 @@
 #include <banach/nn/lstm.hpp>
+#include <banach/nn/sequence.hpp>
 #include <banach/ops/elementwise.hpp>
 #include <banach/ops/shape_ops.hpp>
-
-#include <fmt/format.h>
 
 #include <algorithm>
 
@@ -21,9 +20,7 @@ LSTM::LSTM(std::int64_t input, std::int64_t hidden, Random& random, DType dtype)
 
 LSTM::Output LSTM::operator()(const Var& x, const LstmState& start) const {
   const std::int64_t hidden = recur.weight.shape()[1], input = inject.weight.shape()[1];
-  if (x.rank() != 3 || x.size(1) < 1 || x.size(2) != input)
-    fail<ShapeError>("lstm", fmt::format("x must be (batch,length,{}) with a length of at least 1: got {}",
-                                         input, x.shape().to_string()));
+  check_sequence("lstm", x, input);
   const Var zeros(Tensor::zeros({x.size(0), hidden}, x.dtype()));
   LstmState state{start.h.defined() ? start.h : zeros, start.c.defined() ? start.c : zeros};
   Vars seen;

@@ -313,18 +313,17 @@ class DataReader {
     for (const Entry& entry : entries) {
       const std::uint64_t begin = (*entry.offsets)[0], end = (*entry.offsets)[1], there = data_.size();
       if (begin <= end && end > there && end - begin == expected_bytes(entry))
-        fail_entry(entry, fmt::format("is truncated: {} bytes were expected, for {} of shape ({}): the file "
+        fail_entry(entry, fmt::format("is truncated: {} were expected, for {} of shape ({}): the file "
                                       "has {} of them",
-                                      end - begin, *entry.dtype, fmt::join(*entry.shape, ","),
+                                      count_of_bytes(end - begin), *entry.dtype, fmt::join(*entry.shape, ","),
                                       begin < there ? there - begin : 0));
       if (begin > end || end > there)
-        fail_entry(entry,
-                   fmt::format("data_offsets must lie in order inside the {} bytes of data: got [{}, {}]",
-                               there, begin, end));
+        fail_entry(entry, fmt::format("data_offsets must lie in order inside the {} of data: got [{}, {}]",
+                                      count_of_bytes(there), begin, end));
       if (end - begin != expected_bytes(entry))
-        fail_entry(entry,
-                   fmt::format("data_offsets [{}, {}] must span {} bytes, for {} of shape ({})", begin, end,
-                               expected_bytes(entry), *entry.dtype, fmt::join(*entry.shape, ",")));
+        fail_entry(entry, fmt::format("data_offsets [{}, {}] must span {}, for {} of shape ({})", begin, end,
+                                      count_of_bytes(expected_bytes(entry)), *entry.dtype,
+                                      fmt::join(*entry.shape, ",")));
       in_order.push_back(&entry);
     }
     std::sort(in_order.begin(), in_order.end(),

@@ -17,6 +17,15 @@ Tensor last_positions(const Tensor& before, const Tensor& now, std::int64_t coun
   return taken > 0 ? newest.value() : Tensor();
 }
 
+void check_sequence(std::string_view cell, const Var& x, std::int64_t width) {
+  const std::string given = x.shape().to_string();
+  if (x.rank() != 3 || x.size(2) != width)
+    fail<ShapeError>(cell, fmt::format("x must be (batch,length,{}): got {}", width, given));
+  if (x.size(1) == 0)
+    fail<ShapeError>(cell,
+                     fmt::format("x must have at least one position: got the empty sequence {}", given));
+}
+
 void check_dtype(std::string_view cell, const Var& parameter, const Var& x, const SegmentMemory& memory) {
   const auto check = [&](DType dtype, std::string_view of) {
     if (dtype != parameter.dtype())

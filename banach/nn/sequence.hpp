@@ -30,6 +30,10 @@ Tensor last_positions(const Tensor& before, const Tensor& now, std::int64_t coun
 /// width) with one length for both, and one batch for all.
 SegmentMemory remember(const SegmentMemory& old, const Tensor& z, const Tensor& x, std::int64_t count);
 
+/// Throws ShapeError, in the name of a cell (or layer), unless x is (batch, length, width) with at least one
+/// position. A batch of none is fine.
+void check_sequence(std::string_view cell, const Var& x, std::int64_t width);
+
 /// Throws DTypeError, in the cell's name, unless x and the memory have the dtype of its parameters.
 void check_dtype(std::string_view cell, const Var& parameter, const Var& x, const SegmentMemory& memory);
 

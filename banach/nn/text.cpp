@@ -140,10 +140,9 @@ Parts cut(std::string_view text, std::string_view name, TextUnit unit, const Cor
   const Parts parts{text.substr(0, first), text.substr(first, second - first), text.substr(second)};
   if (split_text(parts.train, TextUnit::word).empty() || split_text(parts.valid, TextUnit::word).empty() ||
       split_text(parts.test, TextUnit::word).empty())
-    fail<ValueError>("text",
-                     fmt::format("{} must have words for train, valid and test: got {} bytes, too few, or "
-                                 "with too few blanks, to be cut in three",
-                                 name, text.size()));
+    fail<ValueError>("text", fmt::format("{} must have words for train, valid and test: got {}, too few, or "
+                                         "with too few blanks, to be cut in three",
+                                         name, count_of_bytes(text.size())));
   return parts;
 }
 
@@ -151,18 +150,20 @@ Parts cut(std::string_view text, std::string_view name, TextUnit unit, const Cor
 
 std::string parse_text(ByteView bytes, std::string_view file) {
   std::string text(bytes.begin(), bytes.end());
-  if (text.starts_with("\xEF\xBB\xBF")) text.erase(0, 3);
+  const std::size_t mark = text.starts_with("\xEF\xBB\xBF") ? 3 : 0;
+  const bool wide = text.starts_with("\xFF\xFE") || text.starts_with("\xFE\xFF");
   std::int64_t line = 1;
-  for (std::size_t at = 0; at < text.size();) {
+  for (std::size_t at = mark; at < text.size();) {
     const CodePoint c = decode_at(text, at);
     if (c.bytes == 0)
-      fail<FileError>("text", fmt::format("{} must be UTF-8: line {} has the byte 0x{:02x} at offset {}",
-                                          file, line, static_cast<unsigned char>(text[at]), at));
+      fail<FileError>("text", fmt::format("{} must be UTF-8: line {} has the byte 0x{:02x} at offset {}{}",
+                                          file, line, static_cast<unsigned char>(text[at]), at,
+                                          wide ? "; it begins as UTF-16 does" : ""));
     line += c.value == '\n';
     at += c.bytes;
   }
   std::string::size_type out = 0;
-  for (std::string::size_type i = 0; i < text.size(); ++i)
+  for (std::string::size_type i = mark; i < text.size(); ++i)
     if (!(text[i] == '\r' && i + 1 < text.size() && text[i + 1] == '\n')) text[out++] = text[i];
   text.resize(out);
   return text;
@@ -271,8 +272,8 @@ double TextPart::bits_per_character(double nats) const {
 TextPart make_part(std::string name, std::string_view text, const Vocabulary& vocabulary) {
   auto tokens = vocabulary.encode(text);
   if (tokens.empty())
-    fail<ValueError>(
-        "text", fmt::format("{} must have at least one character or word: got {} bytes", name, text.size()));
+    fail<ValueError>("text", fmt::format("{} must have at least one character or word: got {}", name,
+                                         count_of_bytes(text.size())));
   const auto unknown = std::count(tokens.begin(), tokens.end(), Vocabulary::unknown);
   return {.name = std::move(name),
           .tokens = std::make_shared<const std::vector<std::int64_t>>(std::move(tokens)),

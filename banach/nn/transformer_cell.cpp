@@ -128,9 +128,7 @@ WeightNormLinear TransformerCell::map(std::int64_t in, std::int64_t out, bool bi
 void TransformerCell::check(const Var& x, const SegmentMemory& memory) const {
   const std::int64_t d = options_.d_model;
   check_dtype(layer_name, query_.direction, x, memory);
-  if (x.rank() != 3 || x.size(2) != d)
-    fail<ShapeError>(layer_name,
-                     fmt::format("x must be (batch,length,{}): got {}", d, x.shape().to_string()));
+  check_sequence(layer_name, x, d);
   if (!memory.z.defined() && !memory.x.defined()) return;
   if (!memory.z.defined() || !memory.x.defined())
     fail<ValueError>(layer_name, "a memory must have both z and x");

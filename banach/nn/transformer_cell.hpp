@@ -36,9 +36,9 @@ class TransformerCell {
   /// Throws ValueError for widths below 1, heads that do not divide d_model, or a negative memory.
   TransformerCell(const TransformerCellOptions& options, Random& random);
 
-  /// Throws ShapeError unless x is (batch, length, d_model), and the memory the same for one length of its
-  /// own. Keys and values of the memory are constants of the solve, but what they give to the weights that
-  /// made them is counted. Throws DTypeError for another dtype than the parameters'.
+  /// Throws ShapeError unless x is (batch, length, d_model), of one position or more, and the memory the same
+  /// for one length of its own. Keys and values of the memory are constants of the solve, but what they give
+  /// to the weights that made them is counted. Throws DTypeError for another dtype than the parameters'.
   SequenceBody bind(const Var& x, const SegmentMemory& memory = {}) const;
   Var start(const Var& x) const;
   Var output(const Var& z) const { return z; }

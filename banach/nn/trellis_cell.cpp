@@ -85,9 +85,7 @@ TrellisCell::TrellisCell(const TrellisCellOptions& options, Random& random)
 }
 
 SequenceBody TrellisCell::bind(const Var& x, const SegmentMemory& memory) const {
-  if (x.rank() != 3 || x.size(2) != input_)
-    fail<ShapeError>(layer_name,
-                     fmt::format("x must be (batch,length,{}): got {}", input_, x.shape().to_string()));
+  check_sequence(layer_name, x, input_);
   check_dtype(layer_name, levels_.front().recur.direction, x, memory);
   check_memory(memory.z, x, 2 * hidden_, "z");
   check_memory(memory.x, x, input_, "x");

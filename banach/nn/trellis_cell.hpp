@@ -32,8 +32,8 @@ class TrellisCell {
   /// Throws ValueError for widths and dilations below 1, or dilations whose number does not divide `hidden`.
   TrellisCell(const TrellisCellOptions& options, Random& random);
 
-  /// Throws ShapeError unless x is (batch, length, input) and the memory fits it, DTypeError for another
-  /// dtype than the parameters'.
+  /// Throws ShapeError unless x is (batch, length, input), of one position or more, and the memory fits it,
+  /// DTypeError for another dtype than the parameters'.
   SequenceBody bind(const Var& x, const SegmentMemory& memory = {}) const;
   Var start(const Var& x) const;
   /// h (batch, length, hidden).

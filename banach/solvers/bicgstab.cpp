@@ -117,8 +117,10 @@ class BiCgStabSample : public RestartedSample<T> {
 
 }  // namespace
 
+void check(const BiCgStab& o) { check_budget(BiCgStab::name, o.max_steps, o.tolerance); }
+
 LinearSolution solve_linear(const BiCgStab& solver, const StateMap& apply, const Tensor& b) {
-  check_budget(BiCgStab::name, solver.max_steps, solver.tolerance);
+  check(solver);
   check_state(BiCgStab::name, "b", b);
   return dispatch_floating(b.dtype(), [&](auto zero) {
     using Sample = BiCgStabSample<decltype(zero)>;

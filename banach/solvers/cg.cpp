@@ -75,8 +75,10 @@ class CgSample : public RestartedSample<T> {
 
 }  // namespace
 
+void check(const Cg& o) { check_budget(Cg::name, o.max_steps, o.tolerance); }
+
 LinearSolution solve_linear(const Cg& solver, const StateMap& apply, const Tensor& b) {
-  check_budget(Cg::name, solver.max_steps, solver.tolerance);
+  check(solver);
   check_state(Cg::name, "b", b);
   return dispatch_floating(b.dtype(), [&](auto zero) {
     using Sample = CgSample<decltype(zero)>;

@@ -95,6 +95,8 @@ LinearSolution solve(const StateMap& apply, const Tensor& b) {
 
 }  // namespace
 
+void check(const Dense&) {}
+
 LinearSolution solve_linear(const Dense&, const StateMap& apply, const Tensor& b) {
   check_state(Dense::name, "b", b);
   return dispatch_floating(b.dtype(), [&](auto zero) { return solve<decltype(zero)>(apply, b); });

@@ -138,12 +138,6 @@ class GmresSample : public KrylovSample<T> {
   bool checking_ = false, degenerate_ = false;
 };
 
-void check_options(const Gmres& o) {
-  if (o.restart < 1)
-    fail<ValueError>(Gmres::name, fmt::format("restart must be at least 1: got {}", o.restart));
-  check_budget(Gmres::name, o.max_steps, o.tolerance);
-}
-
 template <class T>
 LinearSolution solve(const Gmres& options, const StateMap& apply, const Tensor& b) {
   const std::int64_t batch = b.shape()[0], n = b.shape()[1];
@@ -168,8 +162,14 @@ LinearSolution gmres_cycle(int columns, std::span<const double> tolerances, cons
   });
 }
 
+void check(const Gmres& o) {
+  if (o.restart < 1)
+    fail<ValueError>(Gmres::name, fmt::format("restart must be at least 1: got {}", o.restart));
+  check_budget(Gmres::name, o.max_steps, o.tolerance);
+}
+
 LinearSolution solve_linear(const Gmres& solver, const StateMap& apply, const Tensor& b) {
-  check_options(solver);
+  check(solver);
   check_state(Gmres::name, "b", b);
   return dispatch_floating(b.dtype(), [&](auto zero) { return solve<decltype(zero)>(solver, apply, b); });
 }

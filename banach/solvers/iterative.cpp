@@ -61,8 +61,10 @@ LinearSolution solve(const Iterative& options, const StateMap& apply, const Tens
 
 }  // namespace
 
+void check(const Iterative& o) { check_budget(op, o.max_steps, o.tolerance); }
+
 LinearSolution solve_linear(const Iterative& solver, const StateMap& apply, const Tensor& b) {
-  check_budget(op, solver.max_steps, solver.tolerance);
+  check(solver);
   check_state(op, "b", b);
   return dispatch_floating(b.dtype(), [&](auto zero) { return solve<decltype(zero)>(solver, apply, b); });
 }

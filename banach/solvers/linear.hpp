@@ -65,6 +65,13 @@ struct LinearSolution {
   PoolVector<int> applications;  ///< of M until each sample had its answer
 };
 
+/// Throw ValueError for an option outside its domain, as the solves do.
+void check(const Gmres& solver);
+void check(const BiCgStab& solver);
+void check(const Cg& solver);
+void check(const Dense& solver);
+void check(const Iterative& solver);
+
 LinearSolution solve_linear(const Gmres& solver, const StateMap& apply, const Tensor& b);
 LinearSolution solve_linear(const BiCgStab& solver, const StateMap& apply, const Tensor& b);
 LinearSolution solve_linear(const Cg& solver, const StateMap& apply, const Tensor& b);

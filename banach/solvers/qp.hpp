@@ -64,8 +64,8 @@ struct QpOptions {
 };
 
 /// How one problem ended. Residuals and objective are those of the answer, in the units of the data; of a
-/// problem that is infeasible, primal is the violation at z, and what means nothing is NaN (the objective of
-/// one without a lower bound: -infinity).
+/// problem that is infeasible, primal is the violation at z, and what means nothing is NaN, the objective
+/// among it (of one without a lower bound: -infinity).
 struct QpSampleReport {
   QpStatus status = QpStatus::max_steps;
   int steps = 0;           ///< of both solves, which may exceed max_steps, where constraints with a large h

@@ -217,7 +217,10 @@ TEST_CASE("mistakes on the copy command line are named in one line") {
   };
   fails("--models trellis,gru", 2, "--models: must be out of trellis, transformer, lstm: got 'gru'");
   fails("--hidden 7", 2, "--hidden 7: must be a multiple of the number of dilations, 2");
-  fails("--dilations 1,0", 2, "--dilations");
+  fails("--dilations 1,0", 2,
+        "--dilations 1,0: must be whole numbers from 1 to 1000000, separated by commas: got '0'");
+  fails("--dilations '1, '", 2, "--dilations '1, ': a number is missing");
+  fails("--models 'trellis , gru'", 2, "got 'gru'");
   fails("--delay 0", 2, "--delay");
   fails("--jacobian -1", 2, "--jacobian");
   fails("--resume --overwrite", 2, "exclude each other");

@@ -479,7 +479,7 @@ TEST_CASE("banach flow: train, then sample, density, classify and reconstruct", 
   const std::string out = folder / "t";
   const auto trained = command::run(
       "flow train --data moons,pinwheel --estimators exact,series:2 --classify 1 --blocks 2 "
-      "--hidden 8 --steps 4 --batch-size 16 --test 100 --out '" +
+      "--hidden '8, 8' --steps 4 --batch-size 16 --test 100 --out '" +
       out + "'");
   INFO(trained.err);
   REQUIRE(trained.code == 0);
@@ -495,6 +495,7 @@ TEST_CASE("banach flow: train, then sample, density, classify and reconstruct", 
   const auto none =
       command::run("flow sample --checkpoint '" + (folder / "none") + "' --out '" + (folder / "u") + "'");
   CHECK(none.code == 1);
+  CHECK_THAT(none.err, Contains("there is no checkpoint") && Contains("first run 'banach flow train'"));
   CHECK(command::run("flow train --estimators series --out '" + out + "'").code == 2);
   CHECK(command::run("flow train --data circles --out '" + out + "'").code == 2);
   for (const char* bad : {"--estimators exact,poisson:200", "--data digits --reduce 3", "--probes 3"})

@@ -679,5 +679,5 @@ TEST_CASE("the command draws spectra, of its own training or of a checkpoint") {
       command::run("lab spectrum --checkpoint '" + (folder / "not.safetensors") + "' --out '" + loaded + "'")
           .code == 1);
   CHECK(command::run("lab spectrum --checkpoint '" + (folder / "none") + "' --out '" + loaded + "'")
-            .err.find("there is no file") != std::string::npos);
+            .err.find("first run 'banach lab'") != std::string::npos);
 }

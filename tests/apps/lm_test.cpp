@@ -390,6 +390,8 @@ TEST_CASE("lm: the commands train, measure, write and compare") {
   for (const char* file : {"metrics.csv", "summary.json", "report.html", "checkpoint.safetensors"})
     CHECK(!nn::read_file(out + "/" + file).empty());
 
+  const std::string summary = files::text_of(nn::read_file(out + "/summary.json"));
+  CHECK_THAT(summary, Contains("\"--vocabulary\": \"all\""));
   const std::string checkpoint = " --checkpoint '" + out + "/checkpoint.safetensors' ";
   const command::Outcome scores = command::run("lm eval --tolerance 0.1,0.001" + checkpoint);
   CHECK(scores.code == 0);
@@ -408,8 +410,8 @@ TEST_CASE("lm: the commands train, measure, write and compare") {
   CHECK_THAT(command::run("lm eval --windows 1" + checkpoint).err, Contains("is not what"));
   write_text(folder);
 
-  const command::Outcome compared =
-      command::run("lm compare --depths implicit,explicit:3 --seeds 0,1" + what + "--out '" + out + "2'");
+  const command::Outcome compared = command::run(
+      "lm compare --depths 'implicit, explicit:3' --seeds ' 0, 1 '" + what + "--out '" + out + "2'");
   INFO(compared.err);
   CHECK(compared.code == 0);
   CHECK_THAT(compared.out, Contains("implicit, seed 1") && Contains("best equilibrium"));
@@ -468,4 +470,11 @@ TEST_CASE("lm: the commands train, measure, write and compare") {
   fails("train" + what + "--seed 1 --out '" + out + "'", 1, "--overwrite");
   fails("sample --checkpoint '" + text + "'", 1, "text.txt");
   fails("compare --depths jfb,jfb", 2, "stands there twice");
+  for (const char* use : {"eval", "sample"}) {
+    fails(use + (" --checkpoint '" + out) + "9/checkpoint.safetensors'", 1,
+          "first run 'banach lm train --out " + out + "9'");
+    fails(use + (" --checkpoint '" + folder.path()) + "'", 1,
+          "is a folder: without checkpoint.safetensors: first run");
+    fails(use + (" --checkpoint '" + out) + "'", 1, "give " + out + "/checkpoint.safetensors");
+  }
 }

@@ -8,6 +8,7 @@
 
 #include <filesystem>
 #include <fstream>
+#include <limits>
 #include <sstream>
 
 using namespace banach;
@@ -60,6 +61,8 @@ TEST_CASE("banach qp prints a line for each problem and writes the solutions", "
   CHECK(contains(outcome.err, "problem 3: p[0] is nan: a finite number was expected"));
   CHECK(found[4]["status"] == "primal_infeasible");
   CHECK(found[4]["gradient_status"] == "not_converged");
+  CHECK(found[4].contains("objective"));
+  CHECK(found[4]["objective"].is_null());
 
   const nn::Safetensors solution = nn::load_safetensors(folder / "made/s.safetensors");
   CHECK(solution.at("z").shape() == Shape{5, 1});
@@ -131,6 +134,32 @@ TEST_CASE("banach qp takes an absent Q or p for zero and says so, unless a name 
   check_refused(path, {"tensor 'Aeq' (1,2,2) may be A, which is missing"});
 }
 
+TEST_CASE("banach qp names an entry that is not finite by tensor, row and column", "[qp]") {
+  const files::Folder folder;
+  const std::string path = folder / "nan.safetensors";
+  const double nan = std::nan(""), inf = std::numeric_limits<double>::infinity();
+  const Tensor p = tensor({1.0, 1.0}), h = tensor({1.0, 1.0, 1.0});
+  // Of a batch of two the second, in a matrix of three rows; then in what both share.
+  nn::save_safetensors(
+      path, {{"p", p},
+             {"G", tensor({1.0, 0.0, 0.0, 1.0, -1.0, -1.0, 1.0, 0.0, 0.0, 1.0, -1.0, nan}, {2, 3, 2})},
+             {"h", h}});
+  command::Outcome outcome = command::run("qp '" + path + "'");
+  auto found = lines(outcome.out);
+  REQUIRE(found.size() == 2);
+  CHECK_FALSE(found[0].contains("reason"));
+  CHECK(found[1]["reason"] == "G[row 2, column 1] is nan: a finite number was expected");
+  CHECK(found[1]["objective"].is_null());
+  CHECK(contains(outcome.err, "problem 1: G[row 2, column 1] is nan"));
+  nn::save_safetensors(
+      path, {{"Q", tensor({1.0, inf, 0.0, 1.0}, {2, 2})}, {"p", tensor({1.0, 1.0, 1.0, 1.0}, {2, 2})}});
+  outcome = command::run("qp '" + path + "'");
+  found = lines(outcome.out);
+  REQUIRE(found.size() == 2);
+  for (const auto& line : found)
+    CHECK(line["reason"] == "Q[row 0, column 1] is inf: a finite number was expected");
+}
+
 TEST_CASE("banach qp says by how much a Q is not convex", "[qp]") {
   const files::Folder folder;
   const std::string path = folder / "saddle.safetensors";
@@ -160,6 +189,8 @@ TEST_CASE("banach qp names what is wrong with a file", "[qp]") {
   check_refused(path, {"tensor 'G' is missing", "h comes with it"});
   nn::save_safetensors(path, {{"Q", Q}, {"p", tensor({1.0, 1.0, 1.0})}});
   check_refused(path, {"p.safetensors", "p must have shape (...,2): (3)"});
+  nn::save_safetensors(path, {{"Q", tensor({1.0, 1.0}, {1, 2})}, {"p", p}});
+  check_refused(path, {"Q must be square, (n,n) or (batch,n,n): got (1,2), 1 by 2"});
   nn::save_safetensors(path, {{"Q", Q}, {"p", p.to(DType::f32)}});
   check_refused(path, {"one dtype", "p is f32"});
   nn::save_safetensors(path, {{"Q", Q}, {"p", p}});

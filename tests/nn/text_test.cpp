@@ -12,6 +12,7 @@ using namespace banach;
 using namespace banach::nn;
 using files::bytes_of;
 using files::message;
+using Catch::Matchers::Contains;
 
 namespace {
 
@@ -54,6 +55,16 @@ TEST_CASE("Words keep inner apostrophes and hyphens; other signs stand alone; em
 TEST_CASE("A text that is not UTF-8 is refused where it is not") {
   CHECK(message<FileError>([] { parse_text(bytes_of("ab\nc\xFF"), "t.txt"); }) ==
         "[text] t.txt must be UTF-8: line 2 has the byte 0xff at offset 4");
+  CHECK(message<FileError>([] {
+          parse_text(bytes_of("\xEF\xBB\xBF"
+                              "ab\xFF"),
+                     "t.txt");
+        }) == "[text] t.txt must be UTF-8: line 1 has the byte 0xff at offset 5");
+  CHECK(message<FileError>([] {
+          parse_text(bytes_of("\xFF\xFE"
+                              "a"),
+                     "t.txt");
+        }) == "[text] t.txt must be UTF-8: line 1 has the byte 0xff at offset 0; it begins as UTF-16 does");
   // overlong, surrogate, cut short, beyond U+10FFFF, a lone continuation
   for (const char* bad :
        {"\xC0\xAF", "\xE0\x80\xAF", "\xED\xA0\x80", "a\xE2\x82", "\xF4\x90\x80\x80", "\x80"})
@@ -107,6 +118,11 @@ TEST_CASE("A vocabulary survives a checkpoint") {
   CHECK_THROWS_AS(Vocabulary::from_text("word\na\na"), FileError);
   CHECK_THROWS_AS(Vocabulary::from_text("word\n"), FileError);
   CHECK_THROWS_AS(Vocabulary::from_text(""), FileError);
+}
+
+TEST_CASE("Messages count one byte as one") {
+  CHECK_THROWS_WITH(make_corpus("a", "t.txt"), Contains("t.txt must have words") && Contains("got 1 byte,"));
+  CHECK_THROWS_WITH(make_corpus("ab", "t.txt"), Contains("got 2 bytes,"));
 }
 
 TEST_CASE("A text of characters without blanks is cut between characters") {

@@ -402,6 +402,25 @@ TEST_CASE("a rule of one's own", "[fixed_point][rules]") {
   CHECK(report.samples[0].adjoint == Status::converged);
 }
 
+TEST_CASE("reports tell a series cut by design from a solve that ran out of steps", "[fixed_point][status]") {
+  const auto words = [](const BackwardRule& rule) {
+    const Tape tape;
+    const Var b = leaf(tensor({1.0}, {1, 1}));
+    const FixedPoint solved = fixed_point([&](const Var& z) { return 0.5 * z + b; }, zeros_like(b),
+                                          {.solver = Broyden{}, .backward = rule, .tolerance = 1e-10});
+    static_cast<void>(grad(sum(solved.z), {b}));
+    return solved.adjoint.last().to_string();
+  };
+  const auto by_design = Contains("adjoint 1 max_steps (by design: a fixed number of terms)");
+  for (const BackwardRule& rule :
+       {BackwardRule(Neumann{3}), BackwardRule(Phantom{}),
+        BackwardRule(Phantom{.form = Phantom::Form::neumann}), BackwardRule(JacobianFree{})})
+    CHECK_THAT(words(rule), by_design);
+  CHECK_THAT(words(Neumann{60}), Contains("adjoint 1 converged;"));
+  const auto spent = words(Implicit{Iterative{.solver = Picard{}, .max_steps = 2, .tolerance = 1e-12}});
+  CHECK_THAT(spent, Contains("adjoint 1 max_steps;"));
+}
+
 TEST_CASE("the gradient status has four parts", "[fixed_point][status]") {
   Tape tape;
   const Var b = leaf(tensor({1.0}, {1, 1}));
@@ -650,6 +669,22 @@ TEST_CASE("an empty batch, and no steps at all", "[fixed_point]") {
   const auto zero = fixed_point(id, Var(Tensor::ones({2, 1}, DType::f64)), {.max_steps = 0});
   CHECK(zero.z.value().at(1) == 1.0);
   CHECK(zero.report.samples[0].status == Status::max_steps);
+}
+
+TEST_CASE("a state without entries is its own fixed point, in every sample", "[fixed_point]") {
+  for (const Body body : {Body::eager, Body::replayed})
+    for (const Batch batch : {Batch::axis0, Batch::none}) {
+      const Tape tape;
+      const Var u = leaf(Tensor::zeros({2, 0, 3}, DType::f64));
+      const FixedPoint found = fixed_point([&](const Var& z) { return 0.5 * z + u; }, zeros_like(u),
+                                           {.batch = batch, .policy = Policy::raise, .body = body});
+      CHECK(found.z.shape() == u.shape());
+      CHECK(found.report.samples.size() == (batch == Batch::axis0 ? 2 : 1));
+      CHECK(found.report.converged());
+      for (const SampleReport& sample : found.report.samples) CHECK(sample.abs_lowest == 0.0);
+      CHECK(grad(sum(found.z), {u})[0].shape() == u.shape());
+      CHECK(found.adjoint.last().exact());
+    }
 }
 
 TEST_CASE("forward mode passes through the node, with and without a tape", "[fixed_point][higher_order]") {

@@ -241,6 +241,46 @@ TEST_CASE("errors of the implicit nodes name the option and the function that th
   CHECK_THROWS_WITH(fixed_point(lacking, Vars{z0, z0}), Contains("f must keep the dtype of state 1"));
 }
 
+TEST_CASE("an option of a rule outside its domain is refused before the solve, without a tape, too") {
+  const std::pair<BackwardRule, const char*> wrong[] = {
+      {Phantom{.steps = 0}, "[phantom] steps must be at least 1: got 0"},
+      {Phantom{.damping = 1.5}, "[phantom] damping must lie in (0, 1]: got 1.5"},
+      {Neumann{-1}, "[neumann] terms must be at least 1: got -1"},
+      {RandomNeumann{.survival = 1.0}, "[random_neumann] survival must lie in (0, 1): got 1"},
+      {RandomNeumann{.draws = 0}, "[random_neumann] draws must be at least 1: got 0"},
+      {Shine{.fallback = 0.0}, "[shine] fallback must be positive: got 0"},
+      {Shine{.refinements = -1}, "[shine] refinements must not be negative: got -1"},
+      {TruncatedUnroll{.steps = 0}, "[truncated_unroll] steps must be at least 1: got 0"},
+      {Unrolled{-1}, "[unrolled] checkpoint_every must not be negative: got -1"},
+      {Reversible{.damping = 1.0}, "[reversible] damping must lie in (0, 2) and not be 1: got 1"},
+      {Implicit{Gmres{.restart = 0}}, "[gmres] restart must be at least 1: got 0"},
+      {Implicit{BiCgStab{.max_steps = -1}}, "[bicgstab] max_steps must not be negative: got -1"},
+      {Implicit{Cg{.tolerance = -1.0}}, "[cg] tolerance"},
+      {Implicit{Iterative{.max_steps = -1}}, "[iterative] max_steps must not be negative: got -1"}};
+  const auto never = [](const Var& z) {
+    FAIL("f was evaluated");
+    return z;
+  };
+  const Var z0 = ones({2, 3});
+  for (const auto& [rule, words] : wrong) {
+    INFO(words);
+    const bool needs_picard = rule.iterates() && rule.name() != Reversible::name;
+    const Solver solver = needs_picard ? Solver(Picard{}) : Solver(Broyden{});
+    CHECK_THROWS_WITH(fixed_point(never, z0, {.solver = solver, .backward = rule}), Contains(words));
+    {
+      const Tape tape;
+      CHECK_THROWS_WITH(fixed_point(never, leaf(z0.value()), {.solver = solver, .backward = rule}),
+                        Contains(words));
+    }
+    if (rule.iterates()) continue;
+    CHECK_THROWS_WITH(root(never, z0, {.solver = Broyden{}, .backward = rule}), Contains(words));
+    if (rule.needs_inverse()) continue;
+    CHECK_THROWS_WITH(minimize(never, z0, {.backward = rule}), Contains(words));
+    CHECK_THROWS_WITH(monotone_fixed_point(ones({3, 3}), z0, {.backward = rule}), Contains(words));
+  }
+  CHECK_THROWS_WITH(linear_solve(never, z0, {.adjoint = Gmres{.restart = 0}}), Contains("[gmres] restart"));
+}
+
 TEST_CASE("a memory beyond the steps of a solve costs nothing and changes nothing") {
   const Tensor u = normal({3, 6}, 5);
   const auto solve = [&](const Solver& solver) {

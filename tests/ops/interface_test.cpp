@@ -202,6 +202,7 @@ TEST_CASE("what a report says before anything is known", "[defaults]") {
   CHECK(SolveReport{}.nstep == 0);
   CHECK(SolveReport{}.history_bytes == 0);
   CHECK(AdjointReport{}.evaluations == 0);
+  CHECK_FALSE(AdjointReport{}.truncated);
   // A radius of exactly one neither attracts nor repels.
   CHECK_FALSE(SpectralRadius{.eigenvalue = {0.0, -1.0}}.unstable());
   CHECK(SpectralRadius{.eigenvalue = {0.0, -1.0000001}}.unstable());

@@ -1,5 +1,6 @@
 // Where the tolerance is too loose for the residuals to tell a singular root from a regular one, the gradient
 // itself tells: at a singular root it changes by as much as itself when z is corrected.
+#include <banach/engine/memory_meter.hpp>
 #include <banach/ops/implicit/fixed_point.hpp>
 #include <banach/ops/implicit/root.hpp>
 #include <banach/ops/ops.hpp>
@@ -141,4 +142,24 @@ TEST_CASE("looking for a singular root beside costs no more than the adjoint did
   REQUIRE(solved.report.samples[0].status == Status::converged);
   CHECK_FALSE(solved.adjoint.last().exact());
   CHECK(solved.adjoint.last().evaluations <= 45);
+}
+
+TEST_CASE("looking for a singular root beside holds the vectors of one linear solve at a time") {
+  // Half of the entries have a double root, the others contract.
+  const std::int64_t n = 1 << 15;
+  Tensor slope = Tensor::zeros({1, n}, DType::f64);
+  for (std::int64_t i = 0; i < n; i += 2) slope.mutable_data<double>()[i] = 0.8;
+  const Tape tape;
+  const Var a = leaf(Tensor::zeros({1, n}, DType::f64));
+  const auto body = [&](const Var& z) { return z - Var(slope) * (z - 1.0) - 0.3 * square(z - 1.0) - a; };
+  // The adjoint itself takes few vectors, so that the peak is the search's.
+  const auto solved = fixed_point(
+      body, Var(Tensor::full({1, n}, 1.7, DType::f64)),
+      {.solver = Anderson{}, .backward = Implicit{BiCgStab{.tolerance = 0.3}}, .max_steps = 1000});
+  const memory::Meter meter;
+  grad(sum(solved.z), {a});
+  INFO(solved.report.to_string() << "; " << solved.adjoint.last().to_string());
+  REQUIRE(solved.adjoint.last().samples[0].sensitivity == Approx(1.0).margin(0.01));
+  // Of the state's size: 15 vectors of GMRES, its answer, argument and product, and an evaluation of f.
+  CHECK(static_cast<double>(meter.peak_bytes()) < 30.0 * static_cast<double>(sizeof(double) * n));
 }

@@ -74,6 +74,20 @@ TEST_CASE("an adjoint report is exact only if every sample is") {
         "12 products; largest residual 2.0e-03");
 }
 
+TEST_CASE("an adjoint report says where max_steps is how a rule ends, and where not") {
+  AdjointReport report{.rule = "phantom", .samples = {}, .evaluations = 5};
+  report.samples.assign(2, {GradientKind::approximate, Status::converged, Status::max_steps, 1e-2});
+  CHECK(report.to_string() ==
+        "phantom: 2 samples: 2 approximate; adjoint 2 max_steps; 5 products; largest residual 1.0e-02");
+  report.truncated = true;
+  CHECK(report.to_string() ==
+        "phantom: 2 samples: 2 approximate; adjoint 2 max_steps (by design: a fixed number of terms); "
+        "5 products; largest residual 1.0e-02");
+  for (GradientStatus& sample : report.samples) sample.adjoint = Status::diverged;
+  CHECK(report.to_string() ==
+        "phantom: 2 samples: 2 approximate; adjoint 2 diverged; 5 products; largest residual 1.0e-02");
+}
+
 TEST_CASE("an adjoint log is shared by its copies") {
   const AdjointLog log, copy = log;
   CHECK_FALSE(log.run());

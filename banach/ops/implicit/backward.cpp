@@ -12,6 +12,10 @@ void check_count(std::string_view rule, std::string_view what, int count) {
 
 }  // namespace
 
+void Implicit::validate() const {
+  std::visit([](const auto& s) { check(s); }, solver);
+}
+
 Adjoint Implicit::solve(const Linearized& f, const Var& g) const {
   AdjointSolve solved = f.solve(solver, g);
   return {.lambda = solved.solution, .status = std::move(solved.status)};
@@ -21,18 +25,21 @@ Adjoint JacobianFree::solve(const Linearized& f, const Var& g) const {
   return {.lambda = preconditioner ? preconditioner(f, g) : g, .last_term = g};
 }
 
+void Neumann::validate() const { check_count(name, "terms", terms); }
+
 Adjoint Neumann::solve(const Linearized& f, const Var& g) const {
-  check_count(name, "terms", terms);
   const Linearized::Series series = f.series(g, terms);
   return {.lambda = series.sum, .last_term = series.last};
 }
 
-Adjoint Phantom::solve(const Linearized& f, const Var& g) const {
+void Phantom::validate() const {
   check_count(name, "steps", steps);
   if (!(damping > 0.0 && damping <= 1.0))
     fail<ValueError>(name, fmt::format("damping must lie in (0, 1]: got {}", damping));
-  const double tau = damping;
+}
 
+Adjoint Phantom::solve(const Linearized& f, const Var& g) const {
+  const double tau = damping;
   if (form == Form::neumann) {
     const Linearized::Series series = f.series(g, steps, tau);
     return {.lambda = tau * series.sum, .last_term = series.last};

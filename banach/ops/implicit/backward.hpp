@@ -47,6 +47,7 @@ struct Implicit {
   LinearSolver solver = Gmres{};
   static constexpr std::string_view name = "implicit";
   static constexpr GradientKind kind = GradientKind::exact;
+  void validate() const;
   Adjoint solve(const Linearized& f, const Var& g) const;
 };
 
@@ -67,6 +68,7 @@ struct JacobianFree {
 struct Neumann {
   int terms = 5;
   static constexpr std::string_view name = "neumann";
+  void validate() const;
   Adjoint solve(const Linearized& f, const Var& g) const;
 };
 
@@ -94,6 +96,7 @@ struct RandomNeumann {
   std::shared_ptr<std::atomic<std::uint64_t>> sweeps = std::make_shared<std::atomic<std::uint64_t>>(0);
   static constexpr std::string_view name = "random_neumann";
   static constexpr GradientKind kind = GradientKind::unbiased;
+  void validate() const;
   Adjoint solve(const Linearized& f, const Var& g) const;
 };
 
@@ -115,6 +118,7 @@ struct Shine {
   int refinements = 0;
   static constexpr std::string_view name = "shine";
   static constexpr bool needs_inverse = true;
+  void validate() const;
   void check(const FixedPointOptions& options) const;
   Adjoint solve(const Linearized& f, const Var& g) const;
 };
@@ -130,6 +134,7 @@ struct Phantom {
   double damping = 0.5;
   Form form = Form::unrolled;
   static constexpr std::string_view name = "phantom";
+  void validate() const;
   Adjoint solve(const Linearized& f, const Var& g) const;
 };
 
@@ -188,9 +193,10 @@ struct Reversible {
 
 /// Any of the above, or a rule of your own: any struct with a `name` and an `Adjoint solve(const Linearized&,
 /// const Var& g) const`; `kind` is approximate unless the struct says otherwise, and
-/// Linearized::estimate_inverse is there if it says `needs_inverse`. A rule that differentiates an iteration
-/// of its own has, in place of `solve`, a `check` and an `iterate` like those of Unrolled; and a `solver`, if
-/// that iteration takes the place of the options' solver.
+/// Linearized::estimate_inverse is there if it says `needs_inverse`. A `void validate() const` that throws
+/// ValueError for options outside their domain is called before every forward pass. A rule that
+/// differentiates an iteration of its own has, in place of `solve`, a `check` and an `iterate` like those of
+/// Unrolled; and a `solver`, if that iteration takes the place of the options' solver.
 class BackwardRule {
  public:
   template <class R>
@@ -204,7 +210,9 @@ class BackwardRule {
   /// Whether the rule runs the forward pass itself, while a tape records.
   bool iterates() const { return rule_->iterates(); }
   Adjoint solve(const Linearized& f, const Var& g) const { return rule_->solve(f, g); }
-  /// Before a forward pass, recorded or not. Throws ValueError for options that the rule cannot serve.
+  /// Before a forward pass, recorded or not. Throws ValueError for an option of the rule outside its domain.
+  void validate() const { rule_->validate(); }
+  /// The same of fixed_point's options, if the rule cannot serve them.
   void check(const FixedPointOptions& options) const { rule_->check(options); }
   ImplicitSolution iterate(FunctionRef<Var(const Var&)> f, const Var& z0,
                            const FixedPointOptions& options) const {
@@ -221,6 +229,7 @@ class BackwardRule {
     virtual bool needs_inverse() const = 0;
     virtual bool iterates() const = 0;
     virtual Adjoint solve(const Linearized& f, const Var& g) const = 0;
+    virtual void validate() const = 0;
     virtual void check(const FixedPointOptions& options) const = 0;
     virtual std::optional<Solver> solver() const = 0;
     virtual ImplicitSolution iterate(FunctionRef<Var(const Var&)> f, const Var& z0,
@@ -249,6 +258,9 @@ class BackwardRule {
         fail<ValueError>(R::name, "differentiates an iteration of its own, and only fixed_point runs one");
       else
         return rule.solve(f, g);
+    }
+    void validate() const override {
+      if constexpr (requires { &R::validate; }) rule.validate();
     }
     void check(const FixedPointOptions& options) const override {
       if constexpr (requires { &R::check; }) rule.check(options);

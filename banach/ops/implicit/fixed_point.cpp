@@ -39,6 +39,7 @@ StopOptions stop_options(const FixedPointOptions& options) {
 
 FixedPoint fixed_point(FunctionRef<Var(const Var&)> f, const Var& z0, const FixedPointOptions& options) {
   check_start("fixed_point", z0);
+  options.backward.validate();
   options.backward.check(options);
   if (options.spectrum_products < 0)
     fail<ValueError>("fixed_point", fmt::format("spectrum_products must not be negative: got {}",

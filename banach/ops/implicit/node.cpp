@@ -92,7 +92,10 @@ void check_adjoint(const NodeAttrs& attrs, const VjpContext& c, const Adjoint& a
 
 AdjointReport judge(const NodeAttrs& attrs, const Linearized& f, const Adjoint& adjoint, const Var& pulled,
                     const Var& g) {
-  AdjointReport report{.rule = attrs.node.backward.name(), .samples = {}, .evaluations = f.evaluations()};
+  AdjointReport report{.rule = attrs.node.backward.name(),
+                       .samples = {},
+                       .evaluations = f.evaluations(),
+                       .truncated = adjoint.status.empty()};
   const PoolVector<double> residual = f.residual(adjoint.lambda, pulled, g);
   const PoolVector<double> scale = f.norms(g);
   const PoolVector<SampleReport> forward = forward_reports(attrs, f);
@@ -147,82 +150,122 @@ PoolVector<char> doubts(const NodeAttrs& attrs, const VjpContext& c, const Linea
   return doubted;
 }
 
-// GradientStatus::sensitivity of those samples, for one product or two linear solves.
-void check_sensitivity(const NodeAttrs& attrs, const VjpContext& c, const Var& lambda,
-                       PoolVector<char> doubted, AdjointReport& report) {
-  const NoGrad off;
-  Vars theta;
-  for (const Var& input : c.inputs) theta.push_back(input.detach());
-  const Linearized f(attrs.body, c.out.detach(), theta);
-  const Var adjoint = lambda.detach();
-  const PoolVector<SampleReport>& forward = attrs.body->forward;
-  const PoolVector<double> scale = f.norms(adjoint), right = f.norms(c.cotangent);
-  const std::size_t problems = forward.size();
-  const auto is_doubted = [&](std::size_t i) { return doubted[i] != 0; };
+// GradientStatus::sensitivity of those samples, for one product or two linear solves. This is the peak of a
+// sweep's memory, so each part lets go of what the next one can do without.
+class SensitivitySearch {
+ public:
+  SensitivitySearch(const NodeAttrs& attrs, const VjpContext& c, const Var& lambda, PoolVector<char> doubted,
+                    AdjointReport& report)
+      : attrs_(attrs),
+        theta_(detached(c.inputs)),
+        f_(attrs.body, c.out.detach(), theta_),
+        adjoint_(lambda.detach()),
+        scale_(f_.norms(adjoint_)),
+        doubted_(std::move(doubted)),
+        report_(report) {
+    const PoolVector<double> right = f_.norms(c.cotangent);
+    for (std::size_t i = 0; i < scale_.size(); ++i) gain_.push_back(scale_[i] / right[i]);
+  }
+
+  void run() {
+    Var residual = f_.value() - f_.state(), pulled = f_.vjp_state(adjoint_);
+    settle_along(residual, pulled);
+    if (any(doubted_)) {
+      // The others take two linear solves: Newton's step, and lambda's change there. What those cannot settle
+      // stays in doubt.
+      const Var corrected = f_.state() + Var(newton_step(std::move(residual)).reshape(f_.state().shape()));
+      if (any(doubted_)) change_at(corrected, std::move(pulled));
+    }
+    report_.evaluations += f_.evaluations();
+  }
+
+ private:
+  // A check of its answer is the last of a solve's products, and takes no vector.
+  static constexpr int products = 15;
+  static constexpr Gmres gmres{.restart = products - 1, .max_steps = products, .tolerance = 1e-2};
+
+  static Vars detached(std::span<const Var> inputs) {
+    Vars result;
+    for (const Var& input : inputs) result.push_back(input.detach());
+    return result;
+  }
 
   // Most doubts are settled by one product: J does not change much over the estimated error, along the
   // residual.
-  const Var residual = f.value() - f.state(), pulled = f.vjp_state(adjoint);
-  const PoolVector<double> length = f.norms(residual);
-  PoolVector<double> gain(problems, 0.0);
-  Tensor moved = f.state().value().clone();
-  dispatch_floating(moved.dtype(), [&](auto zero) {
-    using T = decltype(zero);
-    const std::int64_t n = f.rows()[1];
-    for (std::int64_t i = 0; i < moved.size(); ++i) {
-      const auto k = static_cast<std::size_t>(i / n);
-      if (!doubted[k]) continue;
-      gain[k] = std::max(scale[k] / right[k], forward[k].error_estimate / length[k]);
-      moved.mutable_data<T>()[i] +=
-          static_cast<T>(gain[k] * static_cast<double>(residual.value().data<T>()[i]));
-    }
-  });
-  const PoolVector<double> along = f.norms(f.at(Var(moved)).vjp_state(adjoint) - pulled);
-  for (std::size_t i = 0; i < problems; ++i)
-    if (gain[i] * along[i] <= 0.03 * scale[i]) doubted[i] = 0;
-  report.evaluations += f.evaluations();
-  if (!any(doubted)) return;
-
-  // The others take two linear solves: Newton's step by difference quotients, which keep nothing, and
-  // lambda's change there. What those cannot settle stays in doubt.
-  const int before = f.evaluations();
-  constexpr int budget = 15;
-  const Gmres gmres{.restart = budget, .max_steps = budget, .tolerance = 1e-2};
-  const auto chosen_rows = [&](const Var& rhs) {
-    return choose_rows(f.rows(), is_doubted, rhs, Var(Tensor::zeros(rhs.shape(), rhs.dtype())));
-  };
-  const auto give_up = [&](const PoolVector<Status>& status) {
-    for (std::size_t i = 0; i < problems; ++i)
-      if (doubted[i] && status[i] != Status::converged) {
-        report.samples[i].kind = GradientKind::approximate;
-        report.samples[i].sensitivity = std::numeric_limits<double>::infinity();
-        doubted[i] = 0;
+  void settle_along(const Var& residual, const Var& pulled) {
+    const PoolVector<SampleReport>& forward = attrs_.body->forward;
+    const PoolVector<double> length = f_.norms(residual);
+    PoolVector<double> gain(gain_.size(), 0.0);
+    Tensor moved = f_.state().value().clone();
+    dispatch_floating(moved.dtype(), [&](auto zero) {
+      using T = decltype(zero);
+      const std::int64_t n = f_.rows()[1];
+      for (std::int64_t i = 0; i < moved.size(); ++i) {
+        const auto k = static_cast<std::size_t>(i / n);
+        if (!doubted_[k]) continue;
+        gain[k] = std::max(gain_[k], forward[k].error_estimate / length[k]);
+        moved.mutable_data<T>()[i] +=
+            static_cast<T>(gain[k] * static_cast<double>(residual.value().data<T>()[i]));
       }
-  };
-  const FixedPointProblem problem{[&](const Tensor& rows) {
-    const Var z(rows.reshape(c.out.shape()));
-    return attrs.body->trace.replay({&z, 1}, theta).front().value().reshape(f.rows());
-  }};
-  const Derivatives derivatives(attrs.name(), problem);
-  const StateMap product =
-      derivatives.jvp_at(f.state().value().reshape(f.rows()), f.value().value().reshape(f.rows()));
-  const LinearSolution newton = solve_linear(gmres, product, chosen_rows(residual).value().reshape(f.rows()));
-  report.evaluations += newton.evaluations;
-  give_up(newton.status);
-  if (any(doubted)) {
-    const Linearized there = f.at(f.state() + Var(newton.x.reshape(c.out.shape())));
-    const AdjointSolve change = there.solve(gmres, chosen_rows(there.vjp_state(adjoint) - pulled));
+    });
+    const PoolVector<double> along = f_.norms(f_.at(Var(moved)).vjp_state(adjoint_) - pulled);
+    for (std::size_t i = 0; i < gain.size(); ++i)
+      if (gain[i] * along[i] <= 0.03 * scale_[i]) doubted_[i] = 0;
+  }
+
+  // By difference quotients, which keep nothing.
+  Tensor newton_step(Var residual) {
+    const FixedPointProblem problem{[&](const Tensor& rows) {
+      const Var z(rows.reshape(f_.state().shape()));
+      return attrs_.body->trace.replay({&z, 1}, theta_).front().value().reshape(f_.rows());
+    }};
+    const Derivatives derivatives(attrs_.name(), problem);
+    const StateMap product =
+        derivatives.jvp_at(f_.state().value().reshape(f_.rows()), f_.value().value().reshape(f_.rows()));
+    LinearSolution newton = solve_linear(gmres, product, rows_in_doubt(std::move(residual)));
+    report_.evaluations += newton.evaluations;
+    give_up(newton.status);
+    return std::move(newton.x);
+  }
+
+  void change_at(const Var& z, Var pulled) {
+    const Linearized there = f_.at(z);
+    pulled = there.vjp_state(adjoint_) - pulled;
+    const AdjointSolve change = there.solve(gmres, Var(rows_in_doubt(std::move(pulled)).reshape(z.shape())));
     give_up(change.status);
-    const PoolVector<double> changed = f.norms(change.solution);
-    for (std::size_t i = 0; i < problems; ++i) {
-      if (!doubted[i]) continue;
-      GradientStatus& sample = report.samples[i];
-      sample.sensitivity = changed[i] / scale[i];
+    const PoolVector<double> changed = f_.norms(change.solution);
+    for (std::size_t i = 0; i < doubted_.size(); ++i) {
+      if (!doubted_[i]) continue;
+      GradientStatus& sample = report_.samples[i];
+      sample.sensitivity = changed[i] / scale_[i];
       if (!(sample.sensitivity <= sensitivity_limit)) sample.kind = GradientKind::approximate;
     }
   }
-  report.evaluations += f.evaluations() - before;
-}
+
+  // x, but zero in the rows of samples that are in no doubt.
+  Tensor rows_in_doubt(Var x) const {
+    const auto is_doubted = [&](std::size_t i) { return doubted_[i] != 0; };
+    const Var chosen = choose_rows(f_.rows(), is_doubted, x, Var(Tensor::zeros({1}, x.dtype())));
+    return chosen.value().reshape(f_.rows());
+  }
+
+  void give_up(const PoolVector<Status>& status) {
+    for (std::size_t i = 0; i < doubted_.size(); ++i)
+      if (doubted_[i] && status[i] != Status::converged) {
+        report_.samples[i].kind = GradientKind::approximate;
+        report_.samples[i].sensitivity = std::numeric_limits<double>::infinity();
+        doubted_[i] = 0;
+      }
+  }
+
+  const NodeAttrs& attrs_;
+  Vars theta_;
+  Linearized f_;
+  Var adjoint_;
+  PoolVector<double> scale_, gain_;  // norm of lambda for each problem; and beside that of its cotangent
+  PoolVector<char> doubted_;
+  AdjointReport& report_;
+};
 
 // The commonest mistake: a body that mixes the entries of axis 0, which are solved one by one. Asked where an
 // exact rule has not kept its promise, for one product: J^T u of a u that is zero but in one problem must be
@@ -275,7 +318,10 @@ Vars backward(const VjpContext& c) {
     // The search needs memory for another evaluation: the cotangents and f's program make place for it.
     pulled = {};
     f = Linearized(attrs.body, c.out, c.inputs);
-    check_sensitivity(attrs, c, adjoint.lambda, std::move(doubted), judged);
+    {
+      const NoGrad off;
+      SensitivitySearch(attrs, c, adjoint.lambda, std::move(doubted), judged).run();
+    }
     pulled = pull();
     ++judged.evaluations;
   }
@@ -511,6 +557,7 @@ ImplicitSolution root_node(FunctionRef<Var(const Var&)> F, const Var& z0, Implic
 void check_rule(std::string_view op, const BackwardRule& rule) {
   if (rule.iterates())
     fail<ValueError>(op, fmt::format("expects a rule that linearises f at a state: got {}", rule.name()));
+  rule.validate();
 }
 
 void check_inverse(std::string_view op, const BackwardRule& rule, bool kept, std::string_view solver) {

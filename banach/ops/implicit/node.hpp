@@ -85,7 +85,8 @@ Var held_to_policy(std::string_view op, const Var& z, const SolveReport& report,
 
 /// Throws ValueError unless z0 is defined, DTypeError unless it is f32 or f64.
 void check_start(std::string_view op, const Var& z0);
-/// Throws ValueError for a rule that differentiates an iteration of its own.
+/// Throws ValueError for a rule that differentiates an iteration of its own, or with an option outside its
+/// domain.
 void check_rule(std::string_view op, const BackwardRule& rule);
 /// Throws ValueError for a rule that needs an inverse estimate where this solver has not `kept` one.
 void check_inverse(std::string_view op, const BackwardRule& rule, bool kept, std::string_view solver);

@@ -11,16 +11,6 @@
 namespace banach {
 namespace {
 
-void check(const RandomNeumann& rule) {
-  const auto require = [](bool holds, std::string_view what, double given) {
-    if (!holds) fail<ValueError>(RandomNeumann::name, fmt::format("{}: got {}", what, given));
-  };
-  require(rule.survival > 0.0 && rule.survival < 1.0, "survival must lie in (0, 1)", rule.survival);
-  require(rule.min_terms >= 1, "min_terms must be at least 1", rule.min_terms);
-  require(rule.max_terms >= rule.min_terms, "max_terms must not be below min_terms", rule.max_terms);
-  require(rule.draws >= 1, "draws must be at least 1", rule.draws);
-}
-
 // What one problem draws, and what it learns of its series.
 struct Problem {
   PoolVector<int> terms;  // of each draw
@@ -102,8 +92,17 @@ Var per_problem(const Var& state, const Shape& rows, const PoolVector<double>& n
 
 }  // namespace
 
+void RandomNeumann::validate() const {
+  const auto require = [](bool holds, std::string_view what, double given) {
+    if (!holds) fail<ValueError>(name, fmt::format("{}: got {}", what, given));
+  };
+  require(survival > 0.0 && survival < 1.0, "survival must lie in (0, 1)", survival);
+  require(min_terms >= 1, "min_terms must be at least 1", min_terms);
+  require(max_terms >= min_terms, "max_terms must not be below min_terms", max_terms);
+  require(draws >= 1, "draws must be at least 1", draws);
+}
+
 Adjoint RandomNeumann::solve(const Linearized& f, const Var& g) const {
-  check(*this);
   const Shape rows = f.rows();
   const Random sweep(seed, sweeps->fetch_add(1));
   PoolVector<Problem> problems;

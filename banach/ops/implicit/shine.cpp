@@ -15,10 +15,13 @@ void Shine::check(const FixedPointOptions& options) const {
                                  options.solver.name()));
 }
 
-Adjoint Shine::solve(const Linearized& f, const Var& g) const {
+void Shine::validate() const {
   if (!(fallback > 0.0)) fail<ValueError>(name, fmt::format("fallback must be positive: got {}", fallback));
   if (refinements < 0)
     fail<ValueError>(name, fmt::format("refinements must not be negative: got {}", refinements));
+}
+
+Adjoint Shine::solve(const Linearized& f, const Var& g) const {
   Var lambda = f.estimate_inverse(g);
   Adjoint result{.lambda = {}, .last_term = g};
   const PoolVector<double> length = f.norms(lambda), shortest = f.norms(g);

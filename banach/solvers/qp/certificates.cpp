@@ -38,16 +38,6 @@ bool proves(double value, double most, double size) {
   return value > 0.0 && most <= proof * value && most <= proof * size;
 }
 
-double objective(const Problems& given, std::int64_t i, const double* at) {
-  const double *Q = given.Q.of(i), *p = given.p.of(i);
-  double result = 0.0;
-  for (std::int64_t r = 0; r < given.n; ++r) {
-    if (p) result += p[r] * at[r];
-    for (std::int64_t c = 0; Q && c < given.n; ++c) result += 0.5 * at[r] * Q[r * given.n + c] * at[c];
-  }
-  return result;
-}
-
 // min 1/2 |t|^2 + 1/2 |r|^2 with Az - t = b, Gz - r <= h always has a solution; at it A'nu + G'lambda = 0
 // with nu = t and lambda = r, which proves that r = t = 0 cannot be if b'nu + h'lambda < 0 (Farkas).
 bool cannot_be_met(const Problems& given, std::int64_t i, int max_steps, bool unit_rows, const Answer& to) {
@@ -123,7 +113,7 @@ bool cannot_be_met(const Problems& given, std::int64_t i, int max_steps, bool un
     to.slack[k] = gap;
   }
   QpSampleReport& r = to.report;
-  r = {QpStatus::primal_infeasible, r.steps, 0.0, nan, nan, objective(given, i, to.z)};
+  r = {QpStatus::primal_infeasible, r.steps, 0.0, nan, nan, nan};
   for (std::int64_t k = 0; k < given.m; ++k) r.primal = std::max(r.primal, -to.slack[k]);
   for (std::int64_t k = 0; k < e; ++k) {
     double off = -b[k];

@@ -65,8 +65,10 @@ Problems problems_of(const QpData& data, std::string_view who) {
                                           : &data.A;
   if (!wide->defined()) fail<ValueError>(who, "one of p, Q, G and A must be given");
   all.n = last(*wide);
-  const auto square = fmt::format("(...,{},{})", all.n, all.n), across = fmt::format("(...,rows,{})", all.n);
-  if (data.Q.defined()) expect(who, rows(data.Q) == all.n, all.Q, data.Q, square);
+  const auto across = fmt::format("(...,rows,{})", all.n);
+  if (data.Q.defined() && rows(data.Q) != all.n)
+    fail<ShapeError>(who, fmt::format("Q must be square, (n,n) or (batch,n,n): got {}, {} by {}",
+                                      data.Q.shape().to_string(), rows(data.Q), all.n));
   if (data.p.defined()) expect(who, last(data.p) == all.n, all.p, data.p, fmt::format("(...,{})", all.n));
   const auto constraints = [&](Part& matrix, const Tensor& left, Part& vector, const Tensor& right,
                                std::int64_t& count) {
