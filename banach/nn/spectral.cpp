@@ -44,7 +44,7 @@ auto with_map(const SpectralConv2d& layer, Body body) {
   return body(WeightedMap{layer.power.right().shape(), layer.power.left().shape(), apply, transposed});
 }
 
-// A bound after every update must be cheap. Who asks for one waits up to half a second for it.
+// A bound after every update must be cheap. Who asks for one waits up to a second for it.
 constexpr std::int64_t dense_at_updates = 128, dense_on_request = 1024;
 
 double singular_bound_of(const SpectralLinear&, const Tensor& w, std::int64_t) { return singular_bound(w); }

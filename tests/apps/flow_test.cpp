@@ -139,7 +139,7 @@ TEST_CASE("each image of more than 64 pixels is weighed by a draw of its own, wh
     INFO(c);
     const auto roulette = std::get<Roulette>(evaluation_estimator(100, c));
     const double p = std::get<Geometric>(roulette.further).p;
-    CHECK((c * c < 1.0 - p) == (c <= 0.99));  // surely finite
+    CHECK((c * c < 1.0 - p) == (c <= 0.99));  // finite where g keeps to c
     CHECK(p >= 0.01);
     FlowModel model({.blocks = 1, .hidden = {4}, .lipschitz = c, .sample = {1, 10, 10}, .levels = 4},
                     Roulette{.further = Poisson{}}, 7);
