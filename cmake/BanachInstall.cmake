@@ -8,7 +8,7 @@ install(DIRECTORY "${PROJECT_SOURCE_DIR}/banach/" "${PROJECT_BINARY_DIR}/generat
   DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}/banach"
   FILES_MATCHING PATTERN "*.hpp"
   PATTERN "simd_kernels.hpp" EXCLUDE PATTERN "simd_math.hpp" EXCLUDE PATTERN "packed_kernels.hpp" EXCLUDE
-  PATTERN "history_kernels.hpp" EXCLUDE)  # internal to the kernel sources
+  PATTERN "history_kernels.hpp" EXCLUDE PATTERN "winograd_kernels.hpp" EXCLUDE)  # internal to the kernel sources
 install(FILES "${PROJECT_SOURCE_DIR}/LICENSE" DESTINATION "${CMAKE_INSTALL_DATADIR}/licenses/banach")
 
 if(BANACH_APPS AND TARGET banach_cli)

@@ -6,6 +6,7 @@
 #include <banach/ops/conv_bias.hpp>
 #include <banach/ops/conv_columns.hpp>
 #include <banach/ops/shape_ops.hpp>
+#include <banach/ops/winograd.hpp>
 
 #include <algorithm>
 #include <cmath>
@@ -329,8 +330,22 @@ bool all_finite(const T* x, std::int64_t size) {
   return std::isfinite(kernels.max(x, size)) && std::isfinite(kernels.min(x, size));
 }
 
+// The same on some of the images.
+template <class Direct>
+void each_image(const winograd::Images& images, const Geometry& g, const Direct& direct) {
+  Geometry one = g;
+  one.images = 1;
+  for (const std::int64_t i : images) direct(i * g.x().size() / g.images, i * g.y().size() / g.images, one);
+}
+
 template <class T>
 void convolve(const T* x, const T* w, const T* bias, T* y, const Geometry& g) {
+  if constexpr (std::is_same_v<T, float>)
+    if (winograd::pays(g))
+      return each_image(winograd::convolve(x, w, bias, y, g), g,
+                        [&](std::int64_t in, std::int64_t out, const Geometry& one) {
+                          convolve_directly(x + in, w, bias, y + out, one, false);
+                        });
   if (columns::pays(g) && all_finite(w, g.w().size())) return columns::convolve(x, w, bias, y, g);
   convolve_directly(x, w, bias, y, g, false);
 }
@@ -338,7 +353,7 @@ void convolve(const T* x, const T* w, const T* bias, T* y, const Geometry& g) {
 // Inputs near a border are read by fewer taps, where the product has zeros: no weight but a finite one may
 // meet them.
 template <class T>
-void input_gradient(const T* y, const T* w, T* dx, const Geometry& g) {
+void input_gradient_directly(const T* y, const T* w, T* dx, const Geometry& g) {
   const std::int64_t size = g.w().size();
   if (all_finite(w, size))
     return columns::pays(g) ? columns::input_gradient(y, w, dx, g)
@@ -349,6 +364,17 @@ void input_gradient(const T* y, const T* w, T* dx, const Geometry& g) {
   convolve_directly<T>(y, finite.data(), nullptr, dx, g, true);
   for (std::int64_t i = 0; i < size; ++i)
     if (!std::isfinite(w[i])) add_tap(y, w[i], i, dx, g);
+}
+
+template <class T>
+void input_gradient(const T* y, const T* w, T* dx, const Geometry& g) {
+  if constexpr (std::is_same_v<T, float>)
+    if (winograd::pays(g))
+      return each_image(winograd::input_gradient(y, w, dx, g), g,
+                        [&](std::int64_t in, std::int64_t out, const Geometry& one) {
+                          input_gradient_directly(y + out, w, dx + in, one);
+                        });
+  input_gradient_directly(y, w, dx, g);
 }
 
 // The sums over some tiles of the images for dw, in the layout (taps, outputs) for each group: the taps'
@@ -448,8 +474,7 @@ void weight_gradient(const T* x, const T* y, T* dw, const Geometry& g, const Pla
 }
 
 template <class T>
-void weight_gradient(const T* x, const T* y, T* dw, const Geometry& g) {
-  if (columns::pays(g) && columns::weight_gradient(x, y, dw, g)) return;
+void weight_gradient_directly(const T* x, const T* y, T* dw, const Geometry& g) {
   const Plan plan(g, false, true);  // sums over tiles: always the same
   // Few outputs leave most lanes of a vector of outputs empty, narrow images those of a vector of pixels.
   const std::int64_t width = simd::product<T>().width, outputs = g.group_outputs();
@@ -457,6 +482,14 @@ void weight_gradient(const T* x, const T* y, T* dw, const Geometry& g) {
     weight_gradient<T, WeightSumsByRow<T>>(x, y, dw, g, plan);
   else
     weight_gradient<T, WeightSumsByPixel<T>>(x, y, dw, g, plan);
+}
+
+template <class T>
+void weight_gradient(const T* x, const T* y, T* dw, const Geometry& g) {
+  if constexpr (std::is_same_v<T, float>)
+    if (winograd::pays(g) && winograd::weight_gradient(x, y, dw, g)) return;
+  if (columns::pays(g) && columns::weight_gradient(x, y, dw, g)) return;
+  weight_gradient_directly(x, y, dw, g);
 }
 
 // ----------------------------------------------------------------------------------------------------------
