@@ -78,10 +78,10 @@ class Segments {
   std::int64_t across_, parts_, down_, of_image_, count_;
 };
 
-/// How many segments make a block: as many as fit the second cache, but no fewer than are worth a pass over
-/// the transformed filters.
-std::int64_t block_segments(const Layer& layer, const Segments& segments) {
-  constexpr std::int64_t cached = 1 << 17, least_tiles = 32;
+/// How many segments make a block: as many as fit the second cache, but no fewer tiles than are worth a pass
+/// over what blocks share, the transformed filters or their sums.
+std::int64_t block_segments(const Layer& layer, const Segments& segments, std::int64_t least_tiles) {
+  constexpr std::int64_t cached = 1 << 17;
   const std::int64_t tiles = std::max(least_tiles, cached / (points * (layer.sources + layer.results)));
   return std::clamp<std::int64_t>(tiles / segments.longest(), 1, std::max<std::int64_t>(1, segments.count()));
 }
@@ -203,7 +203,7 @@ Images run(const float* x, const float* w, const float* bias, float* y, const La
     return again;
   }
   const Segments segments(layer);
-  std::int64_t of_block = block_segments(layer, segments);
+  std::int64_t of_block = block_segments(layer, segments, 32);
   if (!loops_are_serial()) of_block = std::min(of_block, ceil_div(segments.count(), 4));
   const std::int64_t sources = round_up(layer.sources, width), results = round_up(layer.results, width);
   const std::int64_t most_tiles = of_block * segments.longest();
@@ -252,7 +252,10 @@ Images run(const float* x, const float* w, const float* bias, float* y, const La
 class WeightSums {
  public:
   explicit WeightSums(const Layer& layer)
-      : layer_(layer), segments_(layer), of_block_(block_segments(layer, segments_)) {}
+      : layer_(layer),
+        segments_(layer),
+        of_block_(block_segments(layer, segments_,
+                                 std::max<std::int64_t>(32, (layer.sources + layer.results) / 4))) {}
 
   std::int64_t blocks() const { return ceil_div(segments_.count(), of_block_); }
 
