@@ -475,7 +475,6 @@ void weight_gradient(const T* x, const T* y, T* dw, const Geometry& g, const Pla
 
 template <class T>
 void weight_gradient_directly(const T* x, const T* y, T* dw, const Geometry& g) {
-  if (columns::pays(g) && columns::weight_gradient(x, y, dw, g)) return;
   const Plan plan(g, false, true);  // sums over tiles: always the same
   // Few outputs leave most lanes of a vector of outputs empty, narrow images those of a vector of pixels.
   const std::int64_t width = simd::product<T>().width, outputs = g.group_outputs();
@@ -489,6 +488,7 @@ template <class T>
 void weight_gradient(const T* x, const T* y, T* dw, const Geometry& g) {
   if constexpr (std::is_same_v<T, float>)
     if (winograd::pays(g) && winograd::weight_gradient(x, y, dw, g)) return;
+  if (columns::pays(g) && columns::weight_gradient(x, y, dw, g)) return;
   weight_gradient_directly(x, y, dw, g);
 }
 
