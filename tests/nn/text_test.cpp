@@ -10,9 +10,9 @@
 
 using namespace banach;
 using namespace banach::nn;
+using Catch::Matchers::Contains;
 using files::bytes_of;
 using files::message;
-using Catch::Matchers::Contains;
 
 namespace {
 
