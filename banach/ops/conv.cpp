@@ -73,8 +73,6 @@ void check_y(std::string_view op, const Shape& y, const Geometry& g) {
 // tap. The input gradient is the same with the roles exchanged: entry u of the phase e mod s of the inputs
 // reads outputs u - floor(e / s).
 
-std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
-
 // One axis; `result` entries are sums of `source` entries.
 struct Axis {
   bool transposed;  // the source is the output of the convolution
@@ -322,12 +320,6 @@ void add_tap(const T* y, T weight, std::int64_t index, T* dx, const Geometry& g)
           dx[((image * g.channels + c) * g.input.h + h) * g.input.w + w] +=
               weight * y[((image * g.outputs + o) * g.output.h + r) * g.output.w + i];
       }
-}
-
-template <class T>
-bool all_finite(const T* x, std::int64_t size) {
-  const simd::Kernels<T>& kernels = simd::kernels<T>();
-  return std::isfinite(kernels.max(x, size)) && std::isfinite(kernels.min(x, size));
 }
 
 // The same on some of the images.

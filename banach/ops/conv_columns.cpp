@@ -71,8 +71,7 @@ class Columns {
  public:
   explicit Columns(const Sides& sides)
       : sides_(sides),
-        ld_((sides.pixels + simd::product<T>().width - 1) / simd::product<T>().width *
-            simd::product<T>().width),
+        ld_(ceil_div(sides.pixels, simd::product<T>().width) * simd::product<T>().width),
         data_(Tensor::zeros({(sides.rows + 1) * ld_}, dtype_of<T>())) {
     std::fill_n(data() + sides.rows * ld_, sides.pixels, T{1});
   }
@@ -215,7 +214,7 @@ bool weight_gradient(const T* x, const T* y, T* dw, const ConvGeometry& g) {
   for (std::int64_t part = 1; part < parts; ++part) simd::kernels<T>().add_to(sums + part * size, sums, size);
   for (std::int64_t m = 0; m < s.many; ++m)
     for (std::int64_t row = 0; row < s.rows; ++row) dw[s.weight(m, row)] = sums[m * s.rows + row];
-  return std::all_of(dw, dw + size, [](T sum) { return std::isfinite(sum); });
+  return all_finite(dw, size);
 }
 
 template void convolve(const float*, const float*, const float*, float*, const ConvGeometry&);

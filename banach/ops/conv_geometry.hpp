@@ -1,9 +1,21 @@
 #pragma once
 // Internal: the sizes of a convolution, for the ways to compute it.
 
+#include <banach/engine/simd.hpp>
 #include <banach/ops/conv.hpp>
 
+#include <cmath>
+
 namespace banach {
+
+inline std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+
+/// Of one number or more.
+template <class T>
+bool all_finite(const T* x, std::int64_t size) {
+  const simd::Kernels<T>& kernels = simd::kernels<T>();
+  return std::isfinite(kernels.max(x, size)) && std::isfinite(kernels.min(x, size));
+}
 
 /// All three operations are parts of one trilinear form in x (n, c, h, w), w (o, c / groups, kh, kw) and
 /// y (n, o, oh, ow): <conv2d(x, w), y> = <x, input_grad(y, w)> = <w, weight_grad(x, y)>. So each one's
