@@ -98,6 +98,21 @@ Rule random_neumann(const Spec& spec) {
       .closed_form = [](Dual r, int) { return resolvent(r); }};
 }
 
+Rule guarded_phantom(const Spec& spec) {
+  spec.expect_parts(2, 2);
+  const int terms = spec.count(1, "K");
+  const double tau = spec.fraction(2, "TAU");
+  return {
+      .formula = fmt::format("λ = {1:g} Σ ({1:g} Jᵀ + {2:g} I)ⁱ g, i < m ≤ {0}, ended at the least "
+                             "residual known, each sample by itself",
+                             terms, tau, 1.0 - tau),
+      .paper = "Geng et al. 2021, On training implicit models, eq. 7, with a guard that is not in the paper",
+      .by_design = truncated,
+      .backward = [=](double, std::uint64_t) {
+        return Phantom{terms, tau, Phantom::Form::neumann, true};
+      }};
+}
+
 Rule phantom(const Spec& spec, Phantom::Form form) {
   spec.expect_parts(2, 2);
   const int terms = spec.count(1, "K");
@@ -208,6 +223,7 @@ const std::vector<Family>& families() {
        [](const Spec& spec) { return phantom(spec, Phantom::Form::unrolled); }},
       {"phantom-neumann:K:TAU", "phantom-neumann:5:0.5",
        [](const Spec& spec) { return phantom(spec, Phantom::Form::neumann); }},
+      {"phantom-guarded:K:TAU", "phantom-guarded:5:0.5", guarded_phantom},
       {"shine[:FALLBACK[:R]]", "shine", [](const Spec& spec) { return shine(spec, "broyden"); }},
       {"adjoint-broyden[:FALLBACK[:R]]", "adjoint-broyden",
        [](const Spec& spec) { return shine(spec, "adjoint-broyden"); }},

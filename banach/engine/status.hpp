@@ -108,7 +108,7 @@ struct GradientStatus {
   /// RandomNeumann: the variance E||lambda - E lambda||_2^2, estimated without bias from the same draw (so it
   /// may be negative). NaN for other rules.
   double variance = std::numeric_limits<double>::quiet_NaN();
-  bool fell_back = false;  ///< Shine: its estimate was too long, and lambda is that of JacobianFree
+  bool fell_back = false;  ///< Shine took JacobianFree's lambda, or guarded Phantom an earlier sum
   /// ||lambda' - lambda||_2 / ||lambda||_2, lambda' being the adjoint at z + d, with d Newton's correction of
   /// z: how far the gradient is off, relative, since z is. About 1 near a double root, however small the
   /// residual there; above 1/4 an exact rule's gradient is called approximate, and the policy holds. NaN

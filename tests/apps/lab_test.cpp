@@ -103,6 +103,18 @@ TEST_CASE("rules are read with their numbers") {
   CHECK(solver_of(parse_rule("jfb"), "anderson:5") == "anderson:5");
   CHECK(parse_rule("phantom:5:0.5").backward(1e-6, 0).name() == "phantom");
   CHECK(parse_rule("unrolled").backward(1e-6, 0).iterates());
+
+  // Of z = b - 6 z the damped series grows from its second term on.
+  const auto slope = [](const char* rule) {
+    const Tape tape;
+    const Var b = leaf(Tensor::full({1, 1}, 7.0, DType::f64));
+    const FixedPoint solved = fixed_point([&](const Var& z) { return b - 6.0 * z; }, ones_like(b),
+                                          {.backward = parse_rule(rule).backward(1e-6, 0)});
+    return grad(solved.z, {b}, {.cotangent = ones_like(b)})[0].item();
+  };
+  CHECK(parse_rule("phantom-guarded:4:0.5").formula.find("m ≤ 4") != std::string::npos);
+  CHECK(slope("phantom-guarded:4:0.5") == 0.5);
+  CHECK(slope("phantom-neumann:4:0.5") == 0.5 * (1.0 - 2.5 + 6.25 - 15.625));
 }
 
 TEST_CASE("one rule of each family can be asked for at once") {
@@ -141,6 +153,8 @@ TEST_CASE("rules that cannot be read name the bad part and what is allowed") {
   refused("phantom:5", "needs 2 numbers");
   refused("phantom:5:0", "TAU must lie in (0, 1]");
   refused("phantom:5:nan", "TAU must lie in (0, 1]");
+  refused("phantom-guarded:5", "needs 2 numbers");
+  refused("phantom-guarded:5:2", "TAU must lie in (0, 1]");
   refused("reversible:1", "B must lie in (0, 2)");
   refused("reversible:inf", "B must be finite");
   refused("random-neumann:1", "P must be below 1");

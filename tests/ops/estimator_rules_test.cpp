@@ -569,3 +569,133 @@ TEST_CASE("a series summed tile by tile is the one that a tape records", "[fixed
       for (std::size_t i = 0; i < 2; ++i) CHECK(largest_difference(got[i], expected[i]) < 1e-13);
     }
 }
+
+namespace {
+
+// z = rates z + b, element by element, and <g, z>: its gradient in b is lambda.
+struct Scales {
+  Tensor rates, g;
+
+  struct Result {
+    Tensor lambda;
+    PoolVector<GradientStatus> samples;
+  };
+  Result run(const Phantom& rule, bool create_graph = false) const {
+    const Tape tape;
+    const Var b = leaf(Tensor::zeros(rates.shape(), rates.dtype()));
+    const FixedPoint solved =
+        fixed_point([&](const Var& z) { return Var(rates) * z + b; }, zeros_like(b), with_rule(rule));
+    const Tensor lambda = grad(solved.z, {b}, {.create_graph = create_graph, .cotangent = Var(g)})[0].value();
+    return {lambda, solved.adjoint.last().samples};
+  }
+};
+
+Phantom neumann_form(int steps, bool guarded) {
+  return {.steps = steps, .damping = 0.5, .form = Phantom::Form::neumann, .guarded = guarded};
+}
+
+}  // namespace
+
+TEST_CASE("a guarded phantom gradient ends each sample's series at the least residual known",
+          "[fixed_point][rules]") {
+  const std::int64_t batch = 50, n = 3;
+  Random random(4);
+  Tensor rates = Tensor::zeros({batch, n}, DType::f64), g = rates.clone();
+  for (std::int64_t i = 0; i < batch * n; ++i) {  // few bits: nothing is rounded below
+    rates.mutable_data<double>()[i] = static_cast<double>(random.below(i % 2 == 0 ? 63 : 15)) / -8.0 + 0.875;
+    g.mutable_data<double>()[i] = std::exp2(static_cast<double>(random.below(12))) * (i % 4 < 2 ? 1.0 : -1.0);
+  }
+  const Scales problem{rates, g};
+  int cut_to_one = 0, cut = 0, whole = 0;
+  for (const int steps : {1, 2, 3, 4, 8}) {
+    const auto plain = problem.run(neumann_form(steps, false));
+    for (const bool create_graph : {false, true}) {
+      const auto guarded = problem.run(neumann_form(steps, true), create_graph);
+      for (std::int64_t k = 0; k < batch; ++k) {
+        INFO(steps << " steps, sample " << k << (create_graph ? ", recorded" : ""));
+        int chosen = 0;
+        double least = std::numeric_limits<double>::infinity();
+        std::vector<double> term(static_cast<std::size_t>(n), 1.0);
+        for (int i = 1; i < steps; ++i) {
+          double square = 0.0;
+          for (std::int64_t j = 0; j < n; ++j) {
+            term[static_cast<std::size_t>(j)] *= 0.5 * rates.at(k * n + j) + 0.5;
+            square += std::pow(term[static_cast<std::size_t>(j)] * g.at(k * n + j), 2);
+          }
+          if (square <= least) chosen = i, least = square;
+        }
+        if (chosen == steps - 1) chosen = steps;
+        for (std::int64_t j = 0; j < n; ++j) {
+          double sum = 0.0;
+          for (int i = 0; i < chosen; ++i) sum += std::pow(0.5 * rates.at(k * n + j) + 0.5, i);
+          CHECK(guarded.lambda.at(k * n + j) == 0.5 * sum * g.at(k * n + j));
+        }
+        const GradientStatus &got = guarded.samples[static_cast<std::size_t>(k)],
+                             &other = plain.samples[static_cast<std::size_t>(k)];
+        CHECK(got.fell_back == (chosen < steps));
+        CHECK_FALSE(other.fell_back);
+        // J is normal: once the terms grow they grow for good.
+        CHECK(got.adjoint_residual <= other.adjoint_residual);
+        if (got.fell_back)
+          CHECK(got.adjoint_residual == Approx(std::sqrt(least) / [&] {
+                  double square = 0.0;
+                  for (std::int64_t j = 0; j < n; ++j) square += std::pow(g.at(k * n + j), 2);
+                  return std::sqrt(square);
+                }()));
+        (chosen == steps ? whole : chosen == 1 ? cut_to_one : cut) += 1;
+      }
+    }
+  }
+  CHECK(cut_to_one > 20);
+  CHECK(cut > 20);
+  CHECK(whole > 20);
+}
+
+TEST_CASE("a guarded sample whose series grows changes no bit of its neighbours", "[fixed_point][rules]") {
+  const DType dtype = GENERATE(DType::f32, DType::f64);
+  const std::int64_t batch = 70, n = 5, bad = 33;
+  Tensor rates = normal({batch, n}, 1, 0.3), g = normal({batch, n}, 2);
+  for (std::int64_t j = 0; j < n; ++j)
+    rates.mutable_data<double>()[bad * n + j] = -5.0 - static_cast<double>(j);
+  const Scales problem{cast(Var(rates), dtype).value(), cast(Var(g), dtype).value()};
+  for (const bool create_graph : {false, true}) {
+    const auto plain = problem.run(neumann_form(8, false), create_graph),
+               guarded = problem.run(neumann_form(8, true), create_graph);
+    for (std::int64_t i = 0; i < batch * n; ++i) {
+      INFO("sample " << i / n << (create_graph ? ", recorded" : ""));
+      if (i / n == bad)
+        CHECK(guarded.lambda.at(i) == 0.5 * problem.g.at(i));
+      else
+        CHECK(guarded.lambda.at(i) == plain.lambda.at(i));
+    }
+    for (std::int64_t k = 0; k < batch; ++k)
+      CHECK(guarded.samples[static_cast<std::size_t>(k)].fell_back == (k == bad));
+  }
+}
+
+TEST_CASE("a guarded phantom gradient: terms that overflow end a series", "[fixed_point][rules]") {
+  const Scales problem{tensor({0.5, -1e200, 0.5, 0.5}, {2, 2}), tensor({1.0, 1e200, 1.0, 1.0}, {2, 2})};
+  for (const bool create_graph : {false, true}) {
+    CHECK_FALSE(problem.run(neumann_form(5, false), create_graph).lambda.all_finite());
+    const auto guarded = problem.run(neumann_form(5, true), create_graph);
+    CHECK(guarded.lambda.at(0) == 0.5);
+    CHECK(guarded.lambda.at(1) == 0.5e200);
+    CHECK(guarded.lambda.at(2) == 0.5 * (1.0 - std::pow(0.75, 5)) / 0.25);
+  }
+}
+
+TEST_CASE("a guarded phantom gradient is differentiated with its number of terms held constant",
+          "[fixed_point][rules][higher_order]") {
+  // Of squares 4097, 2310, 1335, 973, 1936, ... the fourth is the least: lambda has three terms.
+  const Tape tape;
+  const Var t = leaf(tensor({0.5, -6.0}, {1, 2})), b = leaf(tensor({0.5, 7.0}, {1, 2}));
+  const FixedPoint solved = fixed_point([&](const Var& z) { return t * z + b; },
+                                        Var(tensor({1.0, 1.0}, {1, 2})), with_rule(neumann_form(7, true)));
+  const Var lambda =
+      grad(solved.z, {b}, {.create_graph = true, .cotangent = Var(tensor({64.0, 1.0}, {1, 2}))})[0];
+  CHECK(lambda.value().at(0) == 32.0 * (1.0 + 0.75 + 0.75 * 0.75));
+  CHECK(lambda.value().at(1) == 0.5 * (1.0 - 2.5 + 2.5 * 2.5));
+  const Tensor slope = grad(sum(lambda), {t})[0].value();
+  CHECK(slope.at(0) == 32.0 * (0.5 + 2 * 0.75 * 0.5));
+  CHECK(slope.at(1) == 0.5 * (0.5 + 2 * -2.5 * 0.5));
+}

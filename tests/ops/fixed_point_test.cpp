@@ -879,6 +879,7 @@ const std::vector<BackwardRule>& all_rules() {
                                                RandomNeumann{},
                                                Phantom{},
                                                Phantom{.steps = 4, .form = Phantom::Form::neumann},
+                                               Phantom{.form = Phantom::Form::neumann, .guarded = true},
                                                Shine{},
                                                Shine{.refinements = 3},
                                                Unrolled{},

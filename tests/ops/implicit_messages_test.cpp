@@ -245,6 +245,8 @@ TEST_CASE("an option of a rule outside its domain is refused before the solve, w
   const std::pair<BackwardRule, const char*> wrong[] = {
       {Phantom{.steps = 0}, "[phantom] steps must be at least 1: got 0"},
       {Phantom{.damping = 1.5}, "[phantom] damping must lie in (0, 1]: got 1.5"},
+      {Phantom{.guarded = true},
+       "[phantom] only the Neumann form can be guarded: set form = Phantom::Form::neumann"},
       {Neumann{-1}, "[neumann] terms must be at least 1: got -1"},
       {RandomNeumann{.survival = 1.0}, "[random_neumann] survival must lie in (0, 1): got 1"},
       {RandomNeumann{.draws = 0}, "[random_neumann] draws must be at least 1: got 0"},

@@ -135,6 +135,7 @@ TEST_CASE("defaults of the implicit operations and of their backward rules", "[d
   CHECK(Phantom{}.steps == 5);
   CHECK(Phantom{}.damping == 0.5);
   CHECK(Phantom{}.form == Phantom::Form::unrolled);
+  CHECK_FALSE(Phantom{}.guarded);
   CHECK(Unrolled{}.checkpoint_every == 0);
   CHECK(WeightTied{}.layers == 12);
   CHECK(WeightTied{}.checkpoint_every == 0);

@@ -36,13 +36,15 @@ void Phantom::validate() const {
   check_count(name, "steps", steps);
   if (!(damping > 0.0 && damping <= 1.0))
     fail<ValueError>(name, fmt::format("damping must lie in (0, 1]: got {}", damping));
+  if (guarded && form != Form::neumann)
+    fail<ValueError>(name, "only the Neumann form can be guarded: set form = Phantom::Form::neumann");
 }
 
 Adjoint Phantom::solve(const Linearized& f, const Var& g) const {
   const double tau = damping;
   if (form == Form::neumann) {
-    const Linearized::Series series = f.series(g, steps, tau);
-    return {.lambda = tau * series.sum, .last_term = series.last};
+    Linearized::Series series = f.series(g, steps, tau, guarded);
+    return {.lambda = tau * series.sum, .last_term = series.last, .fell_back = std::move(series.cut)};
   }
 
   PoolVector<Linearized> path{f};

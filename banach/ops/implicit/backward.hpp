@@ -128,11 +128,19 @@ struct Shine {
 ///   solution; Neumann (eq. 7): lambda = tau sum_{i < steps} (tau J^T + (1 - tau) I)^i g.
 /// At an exact solution both are the same. Their second derivatives are those of the estimate. The states of
 /// the path are kept, and f is evaluated at them once more in the sweep, one at a time.
+/// The Neumann form may be guarded, which is not in the paper. With M = tau J^T + (1 - tau) I its terms are
+/// the residuals of its partial sums, u_m = tau sum_{i < m} M^i g: g - (I - J^T) u_m = M^m g. Where J has
+/// eigenvalues left of 1 - 2 / tau they grow. A guarded sample's sum ends before the shortest of M g, ...,
+/// M^(steps - 1) g, and so at the least residual known: no product more, one vector more. Where the last of
+/// them is the shortest all `steps` terms are taken, the same bits as without a guard, although the residual
+/// after the last term is not known. Elsewhere GradientStatus::fell_back is set. To derivatives the number of
+/// terms is a constant. From 3 steps on it makes a difference.
 struct Phantom {
   enum class Form : std::uint8_t { unrolled, neumann };
   int steps = 5;
   double damping = 0.5;
   Form form = Form::unrolled;
+  bool guarded = false;  ///< for the Neumann form
   static constexpr std::string_view name = "phantom";
   void validate() const;
   Adjoint solve(const Linearized& f, const Var& g) const;

@@ -1,7 +1,7 @@
 #include <banach/engine/program/program.hpp>
 #include <banach/engine/simd.hpp>
 #include <banach/ops/elementwise.hpp>
-#include <banach/ops/implicit/linearized.hpp>
+#include <banach/ops/implicit/iteration.hpp>
 #include <banach/ops/implicit/replay.hpp>
 #include <banach/ops/matmul.hpp>
 #include <banach/ops/shape_ops.hpp>
@@ -97,6 +97,19 @@ const Op solve_op{{
     .vjp = solve_vjp,
     .view = true,
 }};
+
+// Which of a problem's terms behind the first is the shortest: the newest of equals. Where lengths are no
+// numbers there is none, and the sum is left as it is, for its residual to say so.
+struct Shortest {
+  int index = std::numeric_limits<int>::max();
+  double length = std::numeric_limits<double>::infinity();
+
+  void see(int i, double newest) {
+    if (!(newest <= length)) return;
+    index = i;
+    length = newest;
+  }
+};
 
 }  // namespace
 
@@ -216,15 +229,33 @@ Var Linearized::vjp_state(const Var& u) const {
   return Var(replayed(u).run(u.value()));
 }
 
-Linearized::Series Linearized::series(const Var& u, int terms, double damping) const {
+Linearized::Series Linearized::series(const Var& u, int terms, double damping, bool guarded) const {
   constexpr int few = 3;  // not worth a program
+  const auto problems = static_cast<std::size_t>(rows()[0]);
+  PoolVector<Shortest> shortest(guarded ? problems : 0);
+  PoolVector<char> cut;
+  const auto judge = [&] {
+    for (const Shortest& s : shortest) cut.push_back(s.index < terms - 1);
+  };
   if (recording() || terms <= few || u.size() == 0) {
     Series result{u, u};
+    Var best = u;
     for (int i = 1; i < terms; ++i) {
       const Var pulled = vjp_state(result.last);
       result.last = damping == 1.0 ? pulled : damping * pulled + (1.0 - damping) * result.last;
+      if (guarded) {
+        const PoolVector<double> length = norms(result.last);
+        for (std::size_t k = 0; k < problems; ++k) shortest[k].see(i, length[k]);
+        best = choose_rows(
+            rows(), [&](std::size_t k) { return shortest[k].index == i; }, result.sum, best);
+      }
       result.sum = result.sum + result.last;
     }
+    judge();
+    if (std::find(cut.begin(), cut.end(), 1) != cut.end())
+      result.sum = choose_rows(
+          rows(), [&](std::size_t k) { return cut[k] != 0; }, best, result.sum);
+    result.cut = std::move(cut);
     return result;
   }
 
@@ -232,14 +263,22 @@ Linearized::Series Linearized::series(const Var& u, int terms, double damping) c
   *evaluations_ += terms - 1;
   const Tensor start = u.value().reshape(rows());
   Tensor sum = start.clone(), last = Tensor::empty(start.shape(), start.dtype());
+  Tensor best = guarded ? Tensor::empty(start.shape(), start.dtype()) : Tensor();
   dispatch_floating(start.dtype(), [&](auto zero) {
     using T = decltype(zero);
     const simd::Kernels<T>& kernels = simd::kernels<T>();
     T *all_sum = sum.mutable_data<T>(), *all_last = last.mutable_data<T>();
+    T* all_best = guarded ? best.mutable_data<T>() : nullptr;
+    const std::int64_t each = start.shape()[1];
     program.for_tiles([&](program::Tile& tile, std::int64_t) {
       const bool all = program.tiles() == 1;
       Tensor term = all ? start : start.rows(tile.begin(), tile.end());
-      const std::int64_t n = term.size(), offset = all ? 0 : tile.begin() * start.shape()[1];
+      const std::int64_t n = term.size(), offset = all ? 0 : tile.begin() * each;
+      // Calls use(k, position of its row) for each problem k of the tile.
+      const auto for_problems = [&](auto use) {
+        for (std::int64_t at = offset; at < offset + n; at += each)
+          use(static_cast<std::size_t>(at / each), at);
+      };
       for (int i = 1; i < terms; ++i) {
         Tensor next = tile.run(term);
         T* data = next.mutable_data<T>();
@@ -247,13 +286,23 @@ Linearized::Series Linearized::series(const Var& u, int terms, double damping) c
           kernels.scale_add(data, static_cast<T>(damping), T{-0.0}, data, n);
           kernels.axpy(static_cast<T>(1.0 - damping), term.data<T>(), data, n);
         }
+        if (guarded)
+          for_problems([&](std::size_t k, std::int64_t at) {
+            shortest[k].see(i, vec::norm(data + (at - offset), each));
+            if (shortest[k].index == i) std::copy_n(all_sum + at, each, all_best + at);
+          });
         kernels.add_to(data, all_sum + offset, n);
         term = std::move(next);
       }
       std::copy_n(term.data<T>(), n, all_last + offset);
+      if (guarded)
+        for_problems([&](std::size_t k, std::int64_t at) {
+          if (shortest[k].index < terms - 1) std::copy_n(all_best + at, each, all_sum + at);
+        });
     });
   });
-  return {Var(sum.reshape(z_.shape())), Var(last.reshape(z_.shape()))};
+  judge();
+  return {Var(sum.reshape(z_.shape())), Var(last.reshape(z_.shape())), std::move(cut)};
 }
 
 Var Linearized::pulled_state(const Var& u) const {

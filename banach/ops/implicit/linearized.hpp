@@ -69,10 +69,12 @@ class Linearized {
 
   struct Series {
     Var sum, last;
+    PoolVector<char> cut = {};  ///< not zero for each problem whose sum ends early; empty if not guarded
   };
-  /// sum_{i < terms} (damping J^T + (1 - damping) I)^i u, and its last term. Outside of tapes each tile of
-  /// the batch sums all of it by itself.
-  Series series(const Var& u, int terms, double damping = 1.0) const;
+  /// sum_{i < terms} (damping J^T + (1 - damping) I)^i u, and the last term. Outside of tapes each tile of
+  /// the batch sums all of it by itself. With `guarded`, a problem's sum ends before the shortest of its
+  /// terms behind the first, unless that is the last one; the choice is a constant to derivatives.
+  Series series(const Var& u, int terms, double damping = 1.0, bool guarded = false) const;
 
   struct Pulled {
     Var state;   ///< J^T u
