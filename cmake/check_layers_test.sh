@@ -55,6 +55,9 @@ expect 1 "banach/nn/linear.cpp:1: nn -> apps is forbidden"
 plant banach/nn/linear.cpp '#include "../engine/tape.hpp"'
 expect 1 'banach/nn/linear.cpp:1: name the header in full'
 
+plant apps/main.cpp '#include <thread>'
+expect 1 "apps/main.cpp:1: applications leave threads to the library: <thread>"
+
 plant apps/main.cpp '#include <banach/solver/picard.hpp>'
 expect 1 "apps/main.cpp:1: no such layer: solver"
 

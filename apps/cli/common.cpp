@@ -2,7 +2,6 @@
 
 #include <limits>
 #include <string>
-#include <thread>
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
@@ -49,8 +48,9 @@ CLI::App& new_command(CLI::App& parent, const std::string& name, const std::stri
 }
 
 void use_threads(int n) {
-  const auto processors = static_cast<int>(std::thread::hardware_concurrency());  // 0: unknown
-  if (processors > 0 && n > processors)
+  set_threads(0);
+  const int processors = threads();
+  if (n > processors)
     note(fmt::format("--threads {}: more than the {} processors here; the threads will take turns", n,
                      processors));
   set_threads(n);

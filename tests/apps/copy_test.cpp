@@ -111,7 +111,7 @@ TEST_CASE("the models of the copy task are of one size") {
   }
 }
 
-TEST_CASE("the trellis remembers over a short delay after some steps") {
+TEST_CASE("the trellis remembers over a short delay after some steps", "[unsanitized]") {
   Options options;
   options.models = {"trellis"};
   options.delay = 1;

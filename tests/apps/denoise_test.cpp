@@ -196,7 +196,7 @@ TEST_CASE("the tuned program starts as total variation and its gradient is the t
   CHECK((at(h) - at(-h)) / (2.0 * h) == Approx(slope).epsilon(1e-4));
 }
 
-TEST_CASE("training takes the tuned program below total variation", "[denoise]") {
+TEST_CASE("training takes the tuned program below total variation", "[denoise][unsanitized]") {
   const files::Folder folder;
   const Settings settings{.methods = {"tv", "tuned"}, .signals = 1000, .epochs = 2, .batch_size = 50};
   const Results results = small_run(settings, folder / "c.safetensors");

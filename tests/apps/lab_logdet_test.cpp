@@ -140,7 +140,8 @@ TEST_CASE("on J = -cI biases are bounds, and variances known", "[logdet]") {
   CHECK_THROWS_AS(s.of("none"), ValueError);
 }
 
-TEST_CASE("of a normal J, probes have the variances of their theory, and means are right", "[logdet]") {
+TEST_CASE("of a normal J, probes have the variances of their theory, and means are right",
+          "[logdet][unsanitized]") {
   const Study s = study(problem_of("normal"), {.draws = 1500});
   const Var a = symmetric_series(s.problem, probe_terms);
   const double all = sum(square(a)).item(), diagonals = sum(square(diagonal(a))).item();

@@ -574,7 +574,7 @@ TEST_CASE("a gradient's bias and variance add up, and chance is told from bias")
   CHECK(std::isnan(noise_of({{{3.0, 0.0}}}, {{1.0, 0.0}}).batch_variance));
 }
 
-TEST_CASE("an unbiased estimate shows no bias beyond chance, a truncated one does") {
+TEST_CASE("an unbiased estimate shows no bias beyond chance, a truncated one does", "[unsanitized]") {
   const files::Folder folder;
   TrainSettings settings = small_settings();
   settings.rules = parse_rules({"random-neumann:0.8", "neumann:2", "implicit"});

@@ -206,7 +206,8 @@ TEST_CASE("the quadratic program with the true rules solves the puzzles") {
   }
 }
 
-TEST_CASE("a training of a few steps lowers the loss of every model, the same at every run") {
+TEST_CASE("a training of a few steps lowers the loss of every model, the same at every run",
+          "[unsanitized]") {
   const files::Folder folder;
   const Settings settings = small_settings();
   const Results results = train_small(settings, folder / "c");

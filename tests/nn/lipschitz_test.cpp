@@ -177,7 +177,7 @@ TEST_CASE("singular_bound is above the SVD's value, and by no more than its last
   CHECK_THROWS_AS(singular_bound(Tensor::zeros({3})), ShapeError);
 }
 
-TEST_CASE("conv_singular_bound is above the dense convolution's value", "[lipschitz]") {
+TEST_CASE("conv_singular_bound is above the dense convolution's value", "[lipschitz][unsanitized]") {
   struct Case {
     Pair kernel, image;
     Conv2dOptions geometry;

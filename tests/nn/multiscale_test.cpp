@@ -96,7 +96,7 @@ TEST_CASE("MultiscaleBlock drops the same entries at every step", "[multiscale]"
   CHECK(same_bits(block.bind(x)(z)[1], block_of({4, 4}, 2).bind(x)(z)[1]));
 }
 
-TEST_CASE("a classifier on a MultiscaleBlock learns digits", "[multiscale]") {
+TEST_CASE("a classifier on a MultiscaleBlock learns digits", "[multiscale][unsanitized]") {
   const ImageDataset digits = load_digits();
   Random random(7);
   Conv2d stem(1, 8, 3, random, {.padding = 1});

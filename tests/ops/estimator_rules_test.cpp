@@ -174,7 +174,7 @@ TEST_CASE("RandomNeumann: each draw is one of the sums it may be, as often as it
   CHECK(drawn.report.rule == "random_neumann");
 }
 
-TEST_CASE("RandomNeumann: the mean is the exact gradient", "[fixed_point][rules][random]") {
+TEST_CASE("RandomNeumann: the mean is the exact gradient", "[fixed_point][rules][random][unsanitized]") {
   for (std::uint64_t seed = 0; seed < 8; ++seed) {
     // Many samples with the same problem, so that one sweep draws many times.
     Map map(seed, 1);
@@ -203,7 +203,8 @@ TEST_CASE("RandomNeumann: the mean is the exact gradient", "[fixed_point][rules]
   }
 }
 
-TEST_CASE("RandomNeumann: the variance reported has the true one as mean", "[fixed_point][rules][random]") {
+TEST_CASE("RandomNeumann: the variance reported has the true one as mean",
+          "[fixed_point][rules][random][unsanitized]") {
   for (const std::uint64_t seed : {0u, 2u, 4u}) {  // linear maps
     Map map(seed, 1);
     const std::int64_t n = map.a.shape()[0], samples = 5000;

@@ -588,7 +588,7 @@ TEST_CASE("Batch::none solves one problem, also where f couples its rows", "[fix
   CHECK(g.value().at(2) == Approx(2.0));
 }
 
-TEST_CASE("memory does not depend on the number of steps", "[fixed_point][memory]") {
+TEST_CASE("memory does not depend on the number of steps", "[fixed_point][memory][unsanitized]") {
   const std::int64_t n = 20000;
   const auto peak = [&](const Solver& solver, int steps) {
     memory::reset_peak();

@@ -219,7 +219,7 @@ TEST_CASE("TruncatedUnroll: a sample that went past its best iterate", "[fixed_p
 }
 
 TEST_CASE("TruncatedUnroll: memory does not depend on the number of iterations",
-          "[fixed_point][rules][memory]") {
+          "[fixed_point][rules][memory][unsanitized]") {
   CHECK(std::abs(peak_iterates(TruncatedUnroll{4}, 2000) - peak_iterates(TruncatedUnroll{4}, 20)) < 6.0);
 }
 
@@ -313,7 +313,7 @@ TEST_CASE("Unrolled with checkpoints: second derivatives, and a node inside the 
 }
 
 TEST_CASE("Unrolled with checkpoints takes memory for N / m iterates and m recorded steps",
-          "[fixed_point][rules][memory]") {
+          "[fixed_point][rules][memory][unsanitized]") {
   // A handful for the solve and the sweep, N / m kept, and what a recorded step keeps.
   const auto bound = [](int every, int steps) { return 16.0 + steps / every + 1.5 * every; };
   for (const auto& [every, steps] : {std::pair{20, 400}, std::pair{10, 100}, std::pair{40, 400}})
@@ -403,7 +403,8 @@ TEST_CASE("Reversible: a sample that went past its best iterate", "[fixed_point]
   CHECK(solved.adjoint.last().samples[1].forward == Status::converged);
 }
 
-TEST_CASE("Reversible: memory does not depend on the number of steps", "[fixed_point][rules][memory]") {
+TEST_CASE("Reversible: memory does not depend on the number of steps",
+          "[fixed_point][rules][memory][unsanitized]") {
   CHECK(std::abs(peak_iterates(Reversible{0.1}, 200) - peak_iterates(Reversible{0.1}, 10)) < 0.8);
 }
 

@@ -22,7 +22,7 @@ double t_of_draws(const Tensor& w, const LogDetEstimator& estimator, std::int64_
 
 }  // namespace
 
-TEST_CASE("Roulette is unbiased where its variance is finite", "[log_det][random]") {
+TEST_CASE("Roulette is unbiased where its variance is finite", "[log_det][random][unsanitized]") {
   const Tensor w = tensor({0.3, 0.4, -0.2, 0.35}, {2, 2});  // spectral radius 0.43
   for (const Probe probe : {Probe::rademacher, Probe::gaussian}) {
     CHECK(std::abs(t_of_draws(w, Roulette{.probe = probe})) < 3.0);
@@ -91,7 +91,7 @@ TEST_CASE("Roulette says where its variance is infinite", "[log_det][random]") {
             .find("2 of infinite variance") != std::string::npos);
 }
 
-TEST_CASE("Roulette's numbers of terms have their distribution", "[log_det][random]") {
+TEST_CASE("Roulette's numbers of terms have their distribution", "[log_det][random][unsanitized]") {
   const int samples = 20000;
   const Tensor w = tensor({0.1}, {1, 1});
   const auto check = [&](const Roulette& estimator, auto chance) {
@@ -195,7 +195,7 @@ TEST_CASE("LanczosQuadrature's gradient leaves nothing to random signs for dJ = 
   for (const double slope : numbers_of(grad(sum(found.value), {s})[0])) CHECK(slope == Approx(2.5));
 }
 
-TEST_CASE("standard errors are those of the estimates", "[log_det][random]") {
+TEST_CASE("standard errors are those of the estimates", "[log_det][random][unsanitized]") {
   const Tensor w = contraction(4, 0.7, 8);
   for (const LogDetEstimator& estimator : std::vector<LogDetEstimator>{
            PowerSeries{.terms = 30, .probes = 4}, Roulette{.probes = 4},
