@@ -2,6 +2,7 @@
 
 #include <banach/solvers/check.hpp>
 #include <banach/solvers/monitor.hpp>
+#include <banach/solvers/paused_solve.hpp>
 #include <banach/solvers/trace_recorder.hpp>
 #include <banach/solvers/vector.hpp>
 
@@ -27,38 +28,90 @@ void check_options(const StopOptions& o) {
   require(o.stagnation_window >= 1, "stagnation_window must be at least 1", o.stagnation_window);
 }
 
-// One solve: the iterates, and what is known of each sample.
+}  // namespace
+
+// The iterates, and what is known of each sample.
+class PausedSolve::Loop {
+ public:
+  virtual ~Loop() = default;
+  virtual void run(Stepper& stepper, const StateMap& f, bool pause) = 0;
+  virtual bool step(Stepper& stepper, const Tensor& fz) = 0;
+  virtual bool converged(std::size_t sample) const = 0;
+  virtual FixedPointSolution finish(const Stepper& stepper) = 0;
+
+  const Tensor& z() const { return z_; }
+  bool over() const { return std::find(active_.begin(), active_.end(), 1) == active_.end(); }
+  const PoolVector<char>& active() const { return active_; }
+
+  // As a Stepper's.
+  static void* operator new(std::size_t bytes) { return memory::allocate(bytes); }
+  static void operator delete(void* loop, std::size_t bytes) noexcept { memory::release(loop, bytes); }
+
+ protected:
+  explicit Loop(const Tensor& z0) : z_(z0), active_(static_cast<std::size_t>(z0.shape()[0]), 1) {}
+
+  Tensor z_;
+  PoolVector<char> active_;
+};
+
+namespace {
+
 template <class T>
-class Solve {
+class Solve final : public PausedSolve::Loop {
  public:
   Solve(const Tensor& z0, const StopOptions& options)
-      : batch_(z0.shape()[0]),
+      : Loop(z0),
+        batch_(z0.shape()[0]),
         n_(z0.shape()[1]),
-        z_(z0),
         next_(Tensor::empty(z0.shape(), z0.dtype())),
         best_z_(z0.clone()),
         best_fz_(z0.clone()),
-        active_(static_cast<std::size_t>(batch_), 1),
         monitors_(static_cast<std::size_t>(batch_),
                   SampleMonitor(options, static_cast<double>(std::numeric_limits<T>::epsilon()))),
         trace_(static_cast<std::size_t>(batch_), options.whole_trace) {}
 
-  FixedPointSolution run(Stepper& stepper, const StateMap& f) {
-    for (int k = 1;; ++k) {
-      const Tensor fz = f(z_, active_);
-      check_map(op, z_, fz);
-      const bool any_stopped = observe(fz, stepper);
-      trace_.record(
-          k, [&](std::size_t s) { return monitors_[s].residual(); },
-          [&](std::size_t s) { return monitors_[s].relative_residual(); });
-      if (any_stopped && !freeze()) return finish(k, stepper);
-      stepper.propose(z_, fz, active_, next_);
-      std::swap(z_, next_);
-      if (any_ended(stepper) && !freeze()) return finish(k, stepper);
+  void run(Stepper& stepper, const StateMap& f, bool pause) override {
+    while (!(pause && nearly_done()))
+      if (step(stepper, f(z_, active_))) return;
+  }
+
+  // Takes in f at z_, and moves on. True once no sample is left.
+  bool step(Stepper& stepper, const Tensor& fz) override {
+    check_map(op, z_, fz);
+    const bool any_stopped = observe(fz, stepper);
+    trace_.record(
+        ++steps_, [&](std::size_t s) { return monitors_[s].residual(); },
+        [&](std::size_t s) { return monitors_[s].relative_residual(); });
+    if (any_stopped && !freeze()) return true;
+    stepper.propose(z_, fz, active_, next_);
+    std::swap(z_, next_);
+    return any_ended(stepper) && !freeze();
+  }
+
+  bool converged(std::size_t sample) const override {
+    return monitors_[sample].stopped() && monitors_[sample].report().status == Status::converged;
+  }
+
+  FixedPointSolution finish(const Stepper& stepper) override {
+    FixedPointSolution solution{std::move(best_z_), std::move(best_fz_), {}};
+    for (const SampleMonitor& monitor : monitors_) {
+      const auto s = static_cast<std::int64_t>(solution.report.samples.size());
+      solution.report.samples.push_back(monitor.report());
+      solution.report.samples.back().products = stepper.info(s).products;
     }
+    solution.report.trace = trace_.take();
+    solution.report.nstep = steps_;
+    solution.report.history_bytes = stepper.history_bytes();
+    return solution;
   }
 
  private:
+  bool nearly_done() const {
+    for (std::size_t s = 0; s < monitors_.size(); ++s)
+      if (active_[s] && !monitors_[s].expects_convergence()) return false;
+    return true;
+  }
+
   // Measures the residual of every active sample and keeps its iterate if it is the best. True if a sample
   // stopped. next_ still holds the previous point.
   bool observe(const Tensor& fz, Stepper& stepper) {
@@ -123,24 +176,11 @@ class Solve {
     return left;
   }
 
-  FixedPointSolution finish(int steps, const Stepper& stepper) {
-    FixedPointSolution solution{std::move(best_z_), std::move(best_fz_), {}};
-    for (const SampleMonitor& monitor : monitors_) {
-      const auto s = static_cast<std::int64_t>(solution.report.samples.size());
-      solution.report.samples.push_back(monitor.report());
-      solution.report.samples.back().products = stepper.info(s).products;
-    }
-    solution.report.trace = trace_.take();
-    solution.report.nstep = steps;
-    solution.report.history_bytes = stepper.history_bytes();
-    return solution;
-  }
-
   std::int64_t batch_, n_;
-  Tensor z_, next_, best_z_, best_fz_;
-  PoolVector<char> active_;
+  Tensor next_, best_z_, best_fz_;
   PoolVector<SampleMonitor> monitors_;
   TraceRecorder trace_;
+  int steps_ = 0;
 };
 
 // max_steps = 0: the start is the answer, and nothing is known about it.
@@ -174,14 +214,50 @@ FixedPointSolution solve_fixed_point(const Solver& solver, const FixedPointProbl
                                      const StopOptions& options) {
   check_options(options);
   check_state(op, "z0", z0);
-  const std::int64_t batch = z0.shape()[0], n = z0.shape()[1];
-  const auto stepper = capped(solver, options.max_steps).start(problem, batch, n, z0.dtype());
-  FixedPointSolution solution = dispatch_floating(z0.dtype(), [&](auto zero) {
-    if (batch == 0 || options.max_steps == 0) return unsolved(z0, options);
-    return Solve<decltype(zero)>(z0, options).run(*stepper, problem.f);
-  });
+  if (z0.shape()[0] > 0 && options.max_steps > 0) {
+    PausedSolve solve(solver, problem, z0, options);
+    solve.run(problem.f, false);
+    return solve.solution();
+  }
+  const auto stepper =
+      capped(solver, options.max_steps).start(problem, z0.shape()[0], z0.shape()[1], z0.dtype());
+  FixedPointSolution solution = unsolved(z0, options);
   solution.report.solver = solver.name();
   if (options.keep_inverse) solution.inverse = stepper->inverse();
+  return solution;
+}
+
+PausedSolve::PausedSolve(const Solver& solver, const FixedPointProblem& problem, const Tensor& z0,
+                         const StopOptions& options)
+    : solver_(&solver), options_(&options) {
+  check_options(options);
+  check_state(op, "z0", z0);
+  stepper_ = capped(solver, options.max_steps).start(problem, z0.shape()[0], z0.shape()[1], z0.dtype());
+  dispatch_floating(z0.dtype(), [&](auto zero) { loop_.reset(new Solve<decltype(zero)>(z0, options)); });
+}
+
+void PausedSolve::Release::operator()(Loop* loop) const { delete loop; }
+
+void PausedSolve::run(const StateMap& f, bool pause) {
+  if (!over()) loop_->run(*stepper_, f, pause);
+}
+
+bool PausedSolve::over() const { return loop_->over(); }
+
+const Tensor& PausedSolve::z() const { return loop_->z(); }
+
+bool PausedSolve::take(const Tensor& fz) {
+  const PoolVector<char> left = loop_->active();
+  if (!loop_->step(*stepper_, fz)) return false;
+  for (std::size_t s = 0; s < left.size(); ++s)
+    if (left[s] && !loop_->converged(s)) return false;
+  return true;
+}
+
+FixedPointSolution PausedSolve::solution() {
+  FixedPointSolution solution = loop_->finish(*stepper_);
+  solution.report.solver = solver_->name();
+  if (options_->keep_inverse) solution.inverse = stepper_->inverse();
   return solution;
 }
 

@@ -60,6 +60,11 @@ ResidualTrace joined_traces(std::span<const FixedPointSolution> parts) {
 
 }  // namespace
 
+Tensor joined(std::span<const Tensor> parts) {
+  if (parts.size() == 1) return parts.front();
+  return concatenated(parts, [](const Tensor& part) -> const Tensor& { return part; });
+}
+
 FixedPointSolution joined(std::span<const FixedPointSolution> parts) {
   if (parts.size() == 1) return parts.front();
   FixedPointSolution result{

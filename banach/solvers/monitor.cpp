@@ -46,6 +46,8 @@ bool SampleMonitor::observe(const Measurement& m) {
   const double error = m.residual == 0.0    ? 0.0
                        : report_.rate < 1.0 ? m.residual * step_gain / (1.0 - report_.rate)
                                             : infinity;
+  norm_ = m.norm;
+  error_ = error;
 
   // A converged iterate is the answer even where an earlier one had a smaller residual: near another,
   // repelling fixed point the residual is small too, but not in proportion to f(z).
@@ -95,10 +97,19 @@ bool SampleMonitor::converged(const Measurement& m, double error) const {
   // Not where the iterates have run away until any residual is rounding.
   const bool fell = report_.nstep == 1 || (report_.rate < 1.0 && m.residual < first_);
   if (options_->accept_rounding && fell && m.residual <= 2.0 * epsilon_ * m.norm) return true;
+  return m.residual <= bound(m.norm) && error <= options_->error_factor * bound(m.norm);
+}
+
+bool SampleMonitor::expects_convergence() const {
+  const double limit = bound(norm_);
+  return iterates_ > 1 && report_.rate < 1.0 && report_.rate * residual_ <= limit &&
+         report_.rate * error_ <= options_->error_factor * limit;
+}
+
+double SampleMonitor::bound(double norm) const {
   const double atol =
       options_->absolute_tolerance.value_or(1e-6 * options_->tolerance * std::min(1.0, first_));
-  const double bound = atol + options_->tolerance * m.norm;
-  return m.residual <= bound && error <= options_->error_factor * bound;
+  return atol + options_->tolerance * norm;
 }
 
 // The geometric mean of the last ratios r_k / r_{k-1} is a root of the quotient of the last and the first.

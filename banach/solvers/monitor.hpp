@@ -30,6 +30,8 @@ class SampleMonitor {
   /// A stopped sample goes on after all.
   void resume();
   bool stopped() const { return stopped_; }
+  /// Whether the next evaluation will find it converged if the residual goes on to fall at the observed rate.
+  bool expects_convergence() const;
   /// The report so far: complete once stopped.
   const SampleReport& report() const { return report_; }
   /// Residual and relative residual at the last iterate where f was finite.
@@ -39,6 +41,7 @@ class SampleMonitor {
  private:
   void stop(Status status);
   bool converged(const Measurement& m, double error) const;
+  double bound(double norm) const;
   void update_rate(double residual);
   bool out_of_steps(const Measurement& m) const;
 
@@ -49,6 +52,7 @@ class SampleMonitor {
   SampleReport report_;
   bool stopped_ = false;
   double residual_ = 0.0, relative_ = 0.0, first_ = 0.0;  // at the last evaluation, and at the first
+  double norm_ = 0.0, error_ = 0.0;                       // at the last evaluation
   std::array<double, rate_window + 1> recent_{};          // the residuals of the last iterates, a ring
   int iterates_ = 0;                                      // since the start, or since a restart
   Regularity regularity_;

@@ -7,6 +7,7 @@
 #include <banach/solvers/newton.hpp>
 
 #include "layers.hpp"
+#include <tests/ops/counting.hpp>
 
 #include <catch2/catch.hpp>
 
@@ -138,6 +139,24 @@ TEST_CASE("any solver inverts a block; near c = 1 Newton-Krylov in fewer evaluat
     INFO(solver.name() << ": " << found.report.to_string());
     CHECK(found.report.converged());
     CHECK(largest_difference(found.z, x) < 1e-10);
+  }
+}
+
+TEST_CASE("an inverse by Picard evaluates g as often as its report says, others once more",
+          "[residual_flow]") {
+  Random random(6);
+  const ContractiveMlp net = contractive_mlp({4, 16, 16, 4}, random, {.lipschitz = 0.5});
+  const auto g = [&](const Var& x) { return apply(counted_op, {net(x)}); };
+  const Var x(normal({40, 4}, 7).to(DType::f32)), y = x + g(x);
+  for (const auto& [solver, confirming] :
+       {std::pair{Solver(Picard{}), 0}, std::pair{Solver(Anderson{}), 1}}) {
+    evaluations_counted = 0;
+    const ImplicitSolution found =
+        nn::detail::residual_inverse(g, y, {.solver = solver, .tolerance = 1e-5, .body = Body::replayed});
+    INFO(solver.name() << ": " << found.report.to_string());
+    CHECK(found.report.converged());
+    CHECK(evaluations_counted == found.report.nstep + confirming);
+    CHECK(largest_difference(found.z, x) <= 1e-4);
   }
 }
 

@@ -3,6 +3,7 @@
 #include <banach/ops/implicit/log_det.hpp>
 #include <banach/ops/implicit/root.hpp>
 #include <banach/ops/ops.hpp>
+#include <tests/ops/counting.hpp>
 #include <tests/threads.hpp>
 
 #include <catch2/catch.hpp>
@@ -147,6 +148,78 @@ TEST_CASE("f is called twice, and an f that changes is solved eagerly or named",
   CHECK_THROWS_WITH(
       fixed_point([&](const Var& z) { return ++calls == 2 ? slice(z, 1, 0, 1) : 0.5 * z; }, z0, replayed),
       Contains("(20,2)") && Contains("(20,1)"));
+}
+
+TEST_CASE("a replayed solve takes no evaluation more than an eager one", "[program][fixed_point]") {
+  // Samples that stop after different numbers of steps.
+  Tensor rates = Tensor::empty({30, 1}, DType::f64);
+  for (int i = 0; i < 30; ++i) rates.mutable_data<double>()[i] = 0.01 * (i + 1);
+  const auto f = [&](const Var& z, const Var& c) { return Var(rates) * apply(counted_op, {tanh(z)}) + c; };
+  const Var z0(Tensor::zeros({30, 3}, DType::f64)), one(scalar(1.0, DType::f64));
+  for (const Solver& solver : {Solver(Picard{}), Solver(Picard{.damping = 0.9})})
+    for (const double tolerance : {1e-5, 1e-10}) {
+      INFO(solver.name() << " " << tolerance);
+      FixedPointOptions options{.solver = solver, .tolerance = tolerance};
+      const auto eager = fixed_point([&](const Var& z) { return f(z, one); }, z0, options);
+      options.body = Body::replayed;
+      evaluations_counted = 0;
+      const auto replayed = fixed_point([&](const Var& z) { return f(z, one); }, z0, options);
+      CHECK(replayed.report.converged());
+      CHECK(replayed.report.nstep == eager.report.nstep);
+      CHECK(evaluations_counted == replayed.report.nstep);
+      CHECK(largest_difference(replayed.z, eager.z) <= 1e-14);
+      for (std::size_t i = 0; i < 30; ++i)
+        CHECK(replayed.report.samples[i].nstep == eager.report.samples[i].nstep);
+
+      const Tape tape;
+      const Var c = leaf(one.value());
+      evaluations_counted = 0;
+      const auto recorded = fixed_point([&](const Var& z) { return f(z, c); }, z0, options);
+      CHECK(evaluations_counted == recorded.report.nstep);
+      CHECK(same_bits(recorded.z, replayed.z));
+    }
+}
+
+TEST_CASE("f itself judges the last step of all tiles at once", "[program][fixed_point]") {
+  const Tensor shift = normal({64, 8192}, 6);
+  int calls = 0;
+  const auto f = [&](const Var& z) { return ++calls, 0.2 * tanh(z) + Var(shift); };
+  FixedPointOptions options{.solver = Picard{}, .tolerance = 1e-8};
+  const auto eager = fixed_point(f, Var(shift), options);
+  options.body = Body::replayed;
+  calls = 0;
+  const auto replayed = fixed_point(f, Var(shift), options);
+  CHECK(calls == 2);
+  CHECK(replayed.report.converged());
+  REQUIRE(replayed.report.samples.size() == 64);
+  for (std::size_t i = 0; i < 64; ++i) {
+    CHECK(replayed.report.samples[i].nstep == eager.report.samples[i].nstep);
+    CHECK(replayed.report.samples[i].abs_lowest == Approx(eager.report.samples[i].abs_lowest).epsilon(1e-6));
+  }
+  CHECK(largest_difference(replayed.z, eager.z) <= 1e-14);
+}
+
+TEST_CASE("a solve that takes longer than expected goes on by its recording", "[program][fixed_point]") {
+  // The residual falls fast as long as one component is all of it, which the other then is.
+  int calls = 0;
+  const Var rates(tensor({0.05, 0.9})), z0(tensor({2.0, 1.001}, {1, 2}));
+  const auto f = [&](const Var& z) { return ++calls, rates * (z - 1.0) + 1.0; };
+  FixedPointOptions options{.solver = Picard{}, .tolerance = 3e-5, .max_steps = 1000};
+  const auto eager = fixed_point(f, z0, options);
+  options.body = Body::replayed;
+  calls = 0;
+  const auto replayed = fixed_point(f, z0, options);
+  CHECK(calls == 3);
+  CHECK(eager.report.converged());
+  CHECK(replayed.report.converged());
+  CHECK(replayed.report.nstep == eager.report.nstep);
+  CHECK(largest_difference(replayed.z, eager.z) <= 1e-12);
+  // An f that has become another one by then, of which that point is no solution.
+  calls = 0;
+  const auto changed =
+      fixed_point([&](const Var& z) { return 0.5 * z + (++calls == 1 ? 1.0 : 2.0); }, z0, options);
+  CHECK(changed.report.converged());
+  CHECK(largest_difference(changed.z, Var(Tensor::full({1, 2}, 4.0, DType::f64))) <= 1e-3);
 }
 
 TEST_CASE("one sample's NaN leaves the others of a replayed solve as they are", "[program][fixed_point]") {

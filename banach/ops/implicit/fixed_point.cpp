@@ -16,9 +16,7 @@ const Op fixed_point_op{
 ImplicitNode fixed_point_node(const FixedPointOptions& options) {
   const Solver solver = options.backward.solver().value_or(options.solver);
   return {.op = &fixed_point_op,
-          .solve = [solver, stop = stop_options(options)](
-                       const FixedPointProblem& problem,
-                       const Tensor& start) { return solve_fixed_point(solver, problem, start, stop); },
+          .solve = PlainSolve{solver, stop_options(options)},
           .backward = options.backward,
           .batch = options.batch,
           .policy = options.policy,

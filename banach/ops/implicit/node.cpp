@@ -419,8 +419,8 @@ Linearization linearize(FunctionRef<Var(const Var&)> f, const Var& z, Batch batc
 FixedPointSolution solve_body(FunctionRef<Var(const Var&)> f, const Tensor& z0, const ImplicitNode& node) {
   const NoGrad off;
   if (node.body != Body::eager && z0.size() > 0) {
-    FixedPointSolution solution = solve_replayed(f, z0, node);
-    if (confirms(at_rows(node.op->name(), f, z0.shape(), solution.z), solution)) return solution;
+    const auto evaluate = [&](const Tensor& z) { return at_rows(node.op->name(), f, z0.shape(), z); };
+    if (const auto solution = solve_replayed(f, z0, node, evaluate)) return *solution;
   }
   const Shape rows = state_rows(z0.shape(), node.batch);
   const auto map = [&](const Tensor& z) { return at_rows(node.op->name(), f, z0.shape(), z); };
@@ -456,17 +456,20 @@ Var record_traced(Trace traced, const Tensor& z, const FixedPointSolution& solut
   return record(*node.op, theta, {&z, 1}, NodeAttrs{std::move(body), std::move(kept), z}).front();
 }
 
-// A replayed solve whose answer the recording there, made anyway, confirms; else it is done again with f.
+// A replayed solve in which f itself is recorded wherever it is evaluated, and so at the answer; else it is
+// done again with f.
 FixedPointSolution solve_and_trace(FunctionRef<Var(const Var&)> f, const Tensor& z0, const ImplicitNode& node,
                                    Trace& traced) {
   const std::string_view op = node.op->name();
   if (node.body == Body::replayed && z0.size() > 0) {
-    FixedPointSolution solution = [&] {
-      const NoGrad off;
-      return solve_replayed(f, z0, node);
-    }();
-    traced = trace_body(op, f, solution.z.reshape(z0.shape()));
-    if (confirms(traced.results.front().value().reshape(solution.z.shape()), solution)) return solution;
+    const NoGrad off;
+    const auto evaluate = [&](const Tensor& z) {
+      const EnableGrad enabled;
+      traced = {};  // of an earlier point
+      traced = trace_body(op, f, z.reshape(z0.shape()));
+      return traced.results.front().value().reshape(z.shape());
+    };
+    if (const auto solution = solve_replayed(f, z0, node, evaluate)) return *solution;
   }
   ImplicitNode eager = node;
   eager.body = node.body == Body::checked ? Body::checked : Body::eager;

@@ -14,6 +14,16 @@ namespace banach {
 
 struct FixedPointOptions;
 
+/// A solve that is solve_fixed_point and nothing else, so that it can be run in parts.
+struct PlainSolve {
+  Solver solver;
+  StopOptions stop;
+
+  FixedPointSolution operator()(const FixedPointProblem& problem, const Tensor& z0) const {
+    return solve_fixed_point(solver, problem, z0, stop);
+  }
+};
+
 /// How z is found, from z0 of (problems, elements each) and by evaluations of the body: any callable
 /// FixedPointSolution(const FixedPointProblem&, const Tensor& z0). Unlike std::function it lives in the pool.
 class ForwardSolve {
@@ -23,14 +33,20 @@ class ForwardSolve {
       : callable_(std::allocate_shared<const F>(memory::PoolAllocator<F>(), std::move(solve))),
         call_([](const void* callable, const FixedPointProblem& f, const Tensor& z0) {
           return (*static_cast<const F*>(callable))(f, z0);
-        }) {}
+        }),
+        plain_(std::is_same_v<F, PlainSolve>) {}
   FixedPointSolution operator()(const FixedPointProblem& f, const Tensor& z0) const {
     return call_(callable_.get(), f, z0);
+  }
+  /// The callable, if it is such a solve; else null.
+  const PlainSolve* plain() const {
+    return plain_ ? static_cast<const PlainSolve*>(callable_.get()) : nullptr;
   }
 
  private:
   std::shared_ptr<const void> callable_;
   FixedPointSolution (*call_)(const void*, const FixedPointProblem&, const Tensor&);
+  bool plain_;
 };
 
 struct ImplicitNode {

@@ -3,10 +3,12 @@
 #include <banach/engine/simd.hpp>
 #include <banach/ops/implicit/replay.hpp>
 #include <banach/solvers/join.hpp>
+#include <banach/solvers/paused_solve.hpp>
 #include <banach/solvers/vector.hpp>
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cmath>
 #include <functional>
@@ -55,6 +57,8 @@ bool agree(const Tensor& a, const Tensor& b, const Tensor& z) {
   });
 }
 
+const FixedPointProblem no_derivatives;  // for solvers that ask for none
+
 }  // namespace
 
 std::int64_t solver_row_bytes(const Shape& state, DType dtype) {
@@ -62,8 +66,9 @@ std::int64_t solver_row_bytes(const Shape& state, DType dtype) {
   return copies * state[1] * static_cast<std::int64_t>(size_of(dtype));
 }
 
-FixedPointSolution solve_replayed(FunctionRef<Var(const Var&)> f, const Tensor& z0,
-                                  const ImplicitNode& node) {
+std::optional<FixedPointSolution> solve_replayed(FunctionRef<Var(const Var&)> f, const Tensor& z0,
+                                                 const ImplicitNode& node,
+                                                 FunctionRef<Tensor(const Tensor& z)> evaluate) {
   const std::string_view op = node.op->name();
   const Shape rows = state_rows(z0.shape(), node.batch);
   const Tensor start = z0.reshape(rows);
@@ -84,30 +89,70 @@ FixedPointSolution solve_replayed(FunctionRef<Var(const Var&)> f, const Tensor& 
     return linearize(f, Var(z.reshape(z0.shape())), node.batch);
   };
 
-  PoolVector<FixedPointSolution> parts(static_cast<std::size_t>(program.tiles()));
-  program.for_tiles([&](program::Tile& tile, std::int64_t index) {
-    const bool all = program.tiles() == 1;
-    const auto rows_of = [&](const Tensor& t) { return all ? t : t.rows(tile.begin(), tile.end()); };
-    const Tensor from = rows_of(start);
-    const auto map = [&](const Tensor& z, StateMap::Marks wanted) {
-      if (z.same_storage(from)) return rows_of(first);
-      Tensor value = tile.run(z, wanted);
-      if (node.body == Body::checked && !agree(value, eager(z), z))
-        fail<ValueError>(
-            op,
-            "f must do the same operations at each call, but a replay of the first differs from f: "
-            "declare it with Body::eager");
-      return value;
-    };
-    FixedPointProblem problem{.f = std::ref(map)};
-    if (all) problem.linearize = std::ref(derivative);
-    parts[static_cast<std::size_t>(index)] = node.solve(problem, from);
-  });
-  return joined(parts);
-}
+  const auto tiles = static_cast<std::size_t>(program.tiles());
+  const auto rows_of = [&](const Tensor& t, std::size_t index) {
+    const auto tile = static_cast<std::int64_t>(index);
+    return tiles == 1 ? t : t.rows(program.begin(tile), program.end(tile));
+  };
+  // solve(map, index) for each tile.
+  const auto for_maps = [&](auto solve) {
+    program.for_tiles([&](program::Tile& tile, std::int64_t at) {
+      const auto index = static_cast<std::size_t>(at);
+      const Tensor from = rows_of(start, index);
+      const auto map = [&](const Tensor& z, StateMap::Marks wanted) {
+        if (z.same_storage(from)) return rows_of(first, index);
+        Tensor value = tile.run(z, wanted);
+        if (node.body == Body::checked && !agree(value, eager(z), z))
+          fail<ValueError>(
+              op,
+              "f must do the same operations at each call, but a replay of the first differs from f: "
+              "declare it with Body::eager");
+        return value;
+      };
+      solve(StateMap(std::ref(map)), index);
+    });
+  };
+  PoolVector<FixedPointSolution> parts(tiles);
+  const auto confirmed = [&](const FixedPointSolution& solution, const Tensor& value) {
+    return agree(solution.fz, value, solution.z) ? std::optional(solution) : std::nullopt;
+  };
 
-bool confirms(const Tensor& value, const FixedPointSolution& solution) {
-  return agree(solution.fz, value, solution.z);
+  // Only Picard may wait: histories of other solvers would lie there for all tiles at once, under f's
+  // recording.
+  const PlainSolve* plain = node.solve.plain();
+  if (whole || !plain || !plain->solver.get_if<Picard>()) {
+    for_maps([&](const StateMap& map, std::size_t index) {
+      FixedPointProblem problem{.f = map};
+      if (tiles == 1) problem.linearize = std::ref(derivative);
+      parts[index] = node.solve(problem, rows_of(start, index));
+    });
+    const FixedPointSolution solution = joined(parts);
+    return confirmed(solution, evaluate(solution.z));
+  }
+
+  PoolVector<std::optional<PausedSolve>> solves(tiles);
+  for (std::size_t i = 0; i < tiles; ++i)
+    solves[i].emplace(plain->solver, no_derivatives, rows_of(start, i), plain->stop);
+  const auto run = [&](bool pause) {
+    for_maps([&](const StateMap& map, std::size_t index) { solves[index]->run(map, pause); });
+  };
+  const auto solution = [&] {
+    for (std::size_t i = 0; i < tiles; ++i) parts[i] = solves[i]->solution();
+    return joined(parts);
+  };
+  run(true);
+  if (std::any_of(solves.begin(), solves.end(), [](const auto& solve) { return !solve->over(); })) {
+    Tensors states;
+    for (const auto& solve : solves) states.push_back(solve->z());
+    const Tensor value = evaluate(joined(states));
+    bool all = true;
+    for (std::size_t i = 0; i < tiles; ++i)
+      if (!solves[i]->over() && !solves[i]->take(rows_of(value, i))) all = false;
+    if (all) return confirmed(solution(), value);
+    run(false);
+  }
+  const FixedPointSolution found = solution();
+  return confirmed(found, evaluate(found.z));
 }
 
 }  // namespace banach

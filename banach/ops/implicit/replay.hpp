@@ -9,10 +9,13 @@ namespace banach {
 /// Bytes that a solver keeps for each row of a state of shape (rows, n), roughly: what tiles are cut for.
 std::int64_t solver_row_bytes(const Shape& state, DType dtype);
 
-/// solve_body (node.hpp) with f replayed as node.body says. Whether f at the answer confirms it is left to
-/// the caller.
-FixedPointSolution solve_replayed(FunctionRef<Var(const Var&)> f, const Tensor& z0, const ImplicitNode& node);
-/// Whether f at the answer, of the solution's shape, is what the solve took it for, to rounding.
-bool confirms(const Tensor& value, const FixedPointSolution& solution);
+/// solve_body (node.hpp) with f replayed as node.body says. f itself, which `evaluate` is to give at a state
+/// of (problems, elements each), has the last word, at the answer: it confirms what the replay has found, to
+/// rounding. Where tiles that are solved by Picard expect their next evaluation to be the last one, f makes
+/// it, and judges itself those samples that were left. Nothing where it does not. The last call of `evaluate`
+/// is that at the answer.
+std::optional<FixedPointSolution> solve_replayed(FunctionRef<Var(const Var&)> f, const Tensor& z0,
+                                                 const ImplicitNode& node,
+                                                 FunctionRef<Tensor(const Tensor& z)> evaluate);
 
 }  // namespace banach
