@@ -3,7 +3,7 @@
 #   - a layer includes only itself and the layers to its left: engine <- solvers <- ops <- nn <- apps;
 #   - files of the library name their headers in full, <banach/...>, so that no include escapes the first check;
 #   - TBB and CBLAS each have one door, banach/engine/parallel.cpp and banach/engine/blas.cpp;
-#   - the applications start no threads of their own (so ThreadSanitizer need not build them);
+#   - the applications start no threads nor parallel loops of their own (so ThreadSanitizer need not build them);
 #   - public headers stay light: none of the heavy headers below, outside the files that exist for them;
 #   - <banach/banach.hpp> brings in every header but those whose second line begins with "// Internal", and none
 #     of those.
@@ -46,7 +46,8 @@ awk '
       fault("TBB is for banach/engine/parallel.cpp alone: <" header ">")
     if (header ~ /^(cblas|f77blas|lapack|lapacke|openblas_config)\.h$/ && FILENAME != "banach/engine/blas.cpp")
       fault("BLAS is for banach/engine/blas.cpp alone: <" header ">")
-    if (from == "apps" && header ~ /^(thread|future|pthread.h)$/)
+    if (from == "apps" && (header ~ /^(thread|future|pthread.h)$/ ||
+                           header == "banach/engine/parallel.hpp" && FILENAME !~ /^apps\/cli\//))
       fault("applications leave threads to the library: <" header ">")
     if (header ~ heavy && FILENAME ~ /^banach\/.*\.hpp$/ && !(FILENAME in may_be_heavy))
       fault("heavy header in a public header: <" header ">")

@@ -4,7 +4,7 @@ set -euo pipefail
 check="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)/check_layers.sh"
 scratch="$(mktemp -d)"
 trap 'rm -rf "$scratch"' EXIT
-mkdir -p "$scratch"/banach/{engine,solvers,ops/implicit,nn} "$scratch/apps/lab"
+mkdir -p "$scratch"/banach/{engine,solvers,ops/implicit,nn} "$scratch"/apps/{cli,lab}
 
 plant() { printf '%s\n' "$2" >"$scratch/$1"; }
 failures=0
@@ -54,6 +54,10 @@ expect 1 "banach/nn/linear.cpp:1: nn -> apps is forbidden"
 
 plant banach/nn/linear.cpp '#include "../engine/tape.hpp"'
 expect 1 'banach/nn/linear.cpp:1: name the header in full'
+
+plant apps/cli/common.cpp '#include <banach/engine/parallel.hpp>'
+plant apps/lab/lab.cpp '#include <banach/engine/parallel.hpp>'
+expect 1 "apps/lab/lab.cpp:1: applications leave threads to the library: <banach/engine/parallel.hpp>"
 
 plant apps/main.cpp '#include <thread>'
 expect 1 "apps/main.cpp:1: applications leave threads to the library: <thread>"

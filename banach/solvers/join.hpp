@@ -5,7 +5,7 @@
 
 namespace banach {
 
-/// As if the parts had been solved at once. There must be at least one.
+/// The parts, at least one, one below the other; of solutions, as if they had been solved at once.
 Tensor joined(std::span<const Tensor> parts);
 FixedPointSolution joined(std::span<const FixedPointSolution> parts);
 LinearSolution joined(std::span<const LinearSolution> parts);

@@ -175,8 +175,9 @@ TEST_CASE("a replayed solve takes no evaluation more than an eager one", "[progr
       const Var c = leaf(one.value());
       evaluations_counted = 0;
       const auto recorded = fixed_point([&](const Var& z) { return f(z, c); }, z0, options);
-      CHECK(evaluations_counted == recorded.report.nstep);
-      CHECK(same_bits(recorded.z, replayed.z));
+      static_cast<void>(grad(sum(recorded.z), {c}));
+      CHECK(evaluations_counted == recorded.report.nstep + 1);  // the recording, at the answer
+      CHECK(largest_difference(recorded.z, replayed.z) <= 1e-14);
     }
 }
 

@@ -25,7 +25,7 @@ enum class Batch : std::uint8_t {
 enum class Body : std::uint8_t {
   /// f is recorded at z0, and the recording is run as a program without dispatch or allocation: in tiles of
   /// the batch, each solved on one core, where all its operations treat samples one by one. f is called once
-  /// more, at the answer, for the last step itself where Picard can foresee that; where it disagrees with its
+  /// more, at the answer (off tapes as Picard's last step, if foreseen); where it disagrees with its
   /// recording (its operations depend on values, it counts its calls), all is solved again with f itself.
   replayed,
   eager,    ///< f is called at every evaluation, and may change from one to the next: the default

@@ -420,7 +420,7 @@ FixedPointSolution solve_body(FunctionRef<Var(const Var&)> f, const Tensor& z0, 
   const NoGrad off;
   if (node.body != Body::eager && z0.size() > 0) {
     const auto evaluate = [&](const Tensor& z) { return at_rows(node.op->name(), f, z0.shape(), z); };
-    if (const auto solution = solve_replayed(f, z0, node, evaluate)) return *solution;
+    if (const auto solution = solve_replayed(f, z0, node, LastStep::f, evaluate)) return *solution;
   }
   const Shape rows = state_rows(z0.shape(), node.batch);
   const auto map = [&](const Tensor& z) { return at_rows(node.op->name(), f, z0.shape(), z); };
@@ -456,8 +456,7 @@ Var record_traced(Trace traced, const Tensor& z, const FixedPointSolution& solut
   return record(*node.op, theta, {&z, 1}, NodeAttrs{std::move(body), std::move(kept), z}).front();
 }
 
-// A replayed solve in which f itself is recorded wherever it is evaluated, and so at the answer; else it is
-// done again with f.
+// A replayed solve whose answer the recording there, made anyway, confirms; else it is done again with f.
 FixedPointSolution solve_and_trace(FunctionRef<Var(const Var&)> f, const Tensor& z0, const ImplicitNode& node,
                                    Trace& traced) {
   const std::string_view op = node.op->name();
@@ -465,11 +464,10 @@ FixedPointSolution solve_and_trace(FunctionRef<Var(const Var&)> f, const Tensor&
     const NoGrad off;
     const auto evaluate = [&](const Tensor& z) {
       const EnableGrad enabled;
-      traced = {};  // of an earlier point
       traced = trace_body(op, f, z.reshape(z0.shape()));
       return traced.results.front().value().reshape(z.shape());
     };
-    if (const auto solution = solve_replayed(f, z0, node, evaluate)) return *solution;
+    if (const auto solution = solve_replayed(f, z0, node, LastStep::replay, evaluate)) return *solution;
   }
   ImplicitNode eager = node;
   eager.body = node.body == Body::checked ? Body::checked : Body::eager;

@@ -67,7 +67,7 @@ std::int64_t solver_row_bytes(const Shape& state, DType dtype) {
 }
 
 std::optional<FixedPointSolution> solve_replayed(FunctionRef<Var(const Var&)> f, const Tensor& z0,
-                                                 const ImplicitNode& node,
+                                                 const ImplicitNode& node, LastStep last,
                                                  FunctionRef<Tensor(const Tensor& z)> evaluate) {
   const std::string_view op = node.op->name();
   const Shape rows = state_rows(z0.shape(), node.batch);
@@ -117,10 +117,9 @@ std::optional<FixedPointSolution> solve_replayed(FunctionRef<Var(const Var&)> f,
     return agree(solution.fz, value, solution.z) ? std::optional(solution) : std::nullopt;
   };
 
-  // Only Picard may wait: histories of other solvers would lie there for all tiles at once, under f's
-  // recording.
+  // Only Picard may wait: histories of other solvers would lie there for all tiles at once.
   const PlainSolve* plain = node.solve.plain();
-  if (whole || !plain || !plain->solver.get_if<Picard>()) {
+  if (last == LastStep::replay || whole || !plain || !plain->solver.get_if<Picard>()) {
     for_maps([&](const StateMap& map, std::size_t index) {
       FixedPointProblem problem{.f = map};
       if (tiles == 1) problem.linearize = std::ref(derivative);
@@ -131,10 +130,12 @@ std::optional<FixedPointSolution> solve_replayed(FunctionRef<Var(const Var&)> f,
   }
 
   PoolVector<std::optional<PausedSolve>> solves(tiles);
-  for (std::size_t i = 0; i < tiles; ++i)
-    solves[i].emplace(plain->solver, no_derivatives, rows_of(start, i), plain->stop);
   const auto run = [&](bool pause) {
-    for_maps([&](const StateMap& map, std::size_t index) { solves[index]->run(map, pause); });
+    for_maps([&](const StateMap& map, std::size_t index) {
+      if (!solves[index])
+        solves[index].emplace(plain->solver, no_derivatives, rows_of(start, index), plain->stop);
+      solves[index]->run(map, pause);
+    });
   };
   const auto solution = [&] {
     for (std::size_t i = 0; i < tiles; ++i) parts[i] = solves[i]->solution();
