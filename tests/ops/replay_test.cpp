@@ -215,12 +215,45 @@ TEST_CASE("a solve that takes longer than expected goes on by its recording", "[
   CHECK(replayed.report.converged());
   CHECK(replayed.report.nstep == eager.report.nstep);
   CHECK(largest_difference(replayed.z, eager.z) <= 1e-12);
+  {
+    // On a tape f is recorded where it starts and at the answer, and nowhere else.
+    const Tape tape;
+    const Var center = leaf(tensor({1.0, 1.0}, {1, 2}));
+    calls = 0;
+    const auto recorded =
+        fixed_point([&](const Var& z) { return ++calls, rates * (z - center) + center; }, z0, options);
+    CHECK(recorded.report.nstep == eager.report.nstep);
+    CHECK(calls == 2);
+  }
+  for (int most = 2; most <= eager.report.nstep; ++most) {
+    // Steps that run out there, or anywhere else.
+    INFO(most << " steps");
+    FixedPointOptions few = options;
+    few.max_steps = most;
+    calls = 0;
+    const auto cut = fixed_point(f, z0, few);
+    CHECK(calls <= 3);
+    few.body = Body::eager;
+    const auto same = fixed_point(f, z0, few);
+    CHECK(cut.report.samples[0].status == same.report.samples[0].status);
+    CHECK(cut.report.nstep == same.report.nstep);
+    CHECK(largest_difference(cut.z, same.z) <= 1e-12);
+  }
   // An f that has become another one by then, of which that point is no solution.
   calls = 0;
   const auto changed =
       fixed_point([&](const Var& z) { return 0.5 * z + (++calls == 1 ? 1.0 : 2.0); }, z0, options);
   CHECK(changed.report.converged());
   CHECK(largest_difference(changed.z, Var(Tensor::full({1, 2}, 4.0, DType::f64))) <= 1e-3);
+  // The same for a sample that stopped long before the one that f judges.
+  calls = 0;
+  const auto other = fixed_point(
+      [&](const Var& z) {
+        return 0.5 * z + Var(tensor({++calls == 1 ? 1.0 : 2.0, 1.0}, {2, 1}));
+      },
+      Var(tensor({2.0, 0.0}, {2, 1})), options);
+  CHECK(other.report.converged());
+  CHECK(largest_difference(other.z, Var(tensor({4.0, 2.0}, {2, 1}))) <= 1e-3);
 }
 
 TEST_CASE("one sample's NaN leaves the others of a replayed solve as they are", "[program][fixed_point]") {
