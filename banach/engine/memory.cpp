@@ -8,6 +8,8 @@
 #include <mutex>
 #include <utility>
 
+#include <sys/mman.h>
+
 // GCC says by a macro that AddressSanitizer watches, Clang by __has_feature.
 #ifndef __has_feature
 #define __has_feature(feature) 0
@@ -276,11 +278,23 @@ ThreadCache* thread_cache() {
 
 std::atomic<std::int64_t> system_calls{0};
 
+// Large blocks ask for huge pages, where there are any: what walks across planes of a tensor leaves a small
+// page at every step. Only whole ones, so that no more becomes resident than before.
+void* aligned_block(std::size_t bytes) {
+  constexpr std::size_t huge_page = std::size_t{1} << 21;
+  void* block = nullptr;
+  if (posix_memalign(&block, bytes < huge_page ? 64 : huge_page, bytes) != 0) return nullptr;
+#ifdef MADV_HUGEPAGE
+  if (bytes >= huge_page) madvise(block, bytes / huge_page * huge_page, MADV_HUGEPAGE);  // a wish, no more
+#endif
+  return block;
+}
+
 void* from_system(std::size_t bytes) {
-  void* block = std::aligned_alloc(64, bytes);
+  void* block = aligned_block(bytes);
   if (!block) {
     trim();
-    block = std::aligned_alloc(64, bytes);
+    block = aligned_block(bytes);
     if (!block) throw std::bad_alloc();
   }
   system_calls.fetch_add(1, std::memory_order_relaxed);

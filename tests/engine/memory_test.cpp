@@ -28,6 +28,13 @@ TEST_CASE("blocks are aligned and large enough for every size", "[memory]") {
       block[i] = static_cast<unsigned char>(i);  // the sanitizer watches
     memory::release(block, bytes);
   }
+  // Around the size from which on huge pages are asked for.
+  for (const std::size_t bytes : {(1U << 21) - 1, 1U << 21, (1U << 21) + 1, 5U << 20}) {
+    auto* block = static_cast<unsigned char*>(memory::allocate(bytes));
+    CHECK(reinterpret_cast<std::uintptr_t>(block) % 64 == 0);
+    std::fill_n(block, bytes, static_cast<unsigned char>(1));
+    memory::release(block, bytes);
+  }
 }
 
 TEST_CASE("live and peak bytes are counted", "[memory]") {
