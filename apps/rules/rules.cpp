@@ -28,15 +28,26 @@ const std::string through_picard =
 // ---- the families of rules: each reads its own parts, and says what it is
 
 Rule implicit(const Spec& spec) {
-  spec.expect_parts(0, 1);
+  spec.expect_parts(0, 2);
   const std::string name =
       spec.has(1) ? spec.choice(1, {"gmres", "bicgstab", "dense", "picard", "anderson", "broyden"}) : "gmres";
-  const auto solver = [name](double tolerance) -> LinearSolver {
-    if (name == "gmres") return Gmres{.max_steps = max_adjoint_steps, .tolerance = tolerance};
+  const bool cut = spec.has(2);
+  if (cut && name != "gmres") spec.refuse("only gmres takes a number of products, as in implicit:gmres:5");
+  const int most = cut ? spec.count(2, "K") : max_adjoint_steps;
+  if (most < 2) spec.refuse("K must be at least 2: the last product is for the residual");
+  const auto solver = [name, most](double tolerance) -> LinearSolver {
+    if (name == "gmres") return Gmres{.max_steps = most, .tolerance = tolerance};
     if (name == "bicgstab") return BiCgStab{.max_steps = max_adjoint_steps, .tolerance = tolerance};
     if (name == "dense") return Dense{};
     return Iterative{parse_solver(name), max_adjoint_steps, tolerance};
   };
+  if (cut)
+    return {.formula = fmt::format("λ = p(Jᵀ) g, p of degree {} or less with the least residual, each "
+                                   "sample by itself",
+                                   most - 2),
+            .paper = "Saad, Schultz 1986, GMRES: A generalized minimal residual algorithm, cut",
+            .by_design = truncated,
+            .backward = [solver](double tolerance, std::uint64_t) { return Implicit{solver(tolerance)}; }};
   return {.formula = "λ = Jᵀλ + g, solved",
           .paper = "Bai, Kolter, Koltun 2019, Deep equilibrium models, theorem 1",
           .backward = [solver](double tolerance, std::uint64_t) { return Implicit{solver(tolerance)}; },
@@ -215,7 +226,7 @@ struct Family {
 
 const std::vector<Family>& families() {
   static const std::vector<Family> list{
-      {"implicit[:gmres|bicgstab|dense|picard|anderson|broyden]", "implicit:gmres", implicit},
+      {"implicit[:gmres[:K]|bicgstab|dense|picard|anderson|broyden]", "implicit:gmres", implicit},
       {"jfb[:scaled]", "jfb", jacobian_free},
       {"neumann:K", "neumann:5", neumann},
       {"random-neumann:P[:DRAWS]", "random-neumann:0.9", random_neumann},

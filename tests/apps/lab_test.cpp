@@ -145,7 +145,9 @@ TEST_CASE("rules that cannot be read name the bad part and what is allowed") {
   };
   refused("", "there is no rule ''");
   refused("Implicit", "there is no rule 'Implicit'");
-  refused("implicit:gmres:3", "'3' is one part too many");
+  refused("implicit:gmres:3:1", "'1' is one part too many");
+  refused("implicit:gmres:1", "K must be at least 2");
+  refused("implicit:dense:5", "only gmres takes a number of products");
   refused("jfb:scaled:1", "'1' is one part too many");
   refused("neumann:", "K must be a number");
   refused("neumann:5x", "K must be a number, not '5x'");
@@ -232,6 +234,38 @@ TEST_CASE("jfb scaled takes the length of least residual") {
   const LinearResults some = linear(0.9, {"jfb", "jfb:scaled"}, false, 5);
   CHECK(some.rules[1].quality.cosine == Approx(some.rules[0].quality.cosine).epsilon(1e-12));
   CHECK(some.rules[1].backward_evaluations == 2);
+}
+
+TEST_CASE("gmres cut takes the polynomial of least residual") {
+  // z = A z + b, A diagonal. Of three products two make the space of g and A g, one tells the residual.
+  const double a[] = {0.5, -3.0, 0.8};
+  const auto gradient = [&](const char* rule) {
+    const Tape tape;
+    const Var b = leaf(Tensor::zeros({1, 3}, DType::f64));
+    const Var slopes(Tensor::from<double>(a, {1, 3}));
+    const FixedPoint solved = fixed_point([&](const Var& z) { return slopes * z + b; }, zeros_like(b),
+                                          {.backward = parse_rule(rule).backward(1e-12, 0)});
+    const Tensor found = grad(solved.z, {b}, {.cotangent = ones_like(b)})[0].value();
+    return std::array{found.at(0), found.at(1), found.at(2)};
+  };
+  // Normal equations of p + q A against (I - A)(p + q A) = 1, entry by entry.
+  double s00 = 0.0, s01 = 0.0, s11 = 0.0, r0 = 0.0, r1 = 0.0;
+  for (const double x : a) {
+    const double u = 1.0 - x, v = u * x;
+    s00 += u * u;
+    s01 += u * v;
+    s11 += v * v;
+    r0 += u;
+    r1 += v;
+  }
+  const double det = s00 * s11 - s01 * s01, p = (r0 * s11 - r1 * s01) / det, q = (r1 * s00 - r0 * s01) / det;
+  const auto cut = gradient("implicit:gmres:3"), whole = gradient("implicit:gmres:5");
+  for (std::size_t i = 0; i < 3; ++i) {
+    CHECK(cut[i] == Approx(p + q * a[i]).epsilon(1e-12));
+    CHECK(whole[i] == Approx(1.0 / (1.0 - a[i])).epsilon(1e-12));
+  }
+  CHECK(adjoint_in_words("implicit:gmres:3", "max_steps") == "truncated by design");
+  CHECK(linear(0.9, {"implicit:gmres:5"}, false, 8).all_match());
 }
 
 TEST_CASE("rules that share the solver's inverse solve by that solver, and count their fallbacks") {
