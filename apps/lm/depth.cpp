@@ -22,7 +22,9 @@ std::vector<std::string> depth_syntax() {
 }
 
 bool is_explicit(const std::string& spec) { return family(spec) == "explicit"; }
-bool is_exact(const std::string& spec) { return family(spec) == "implicit"; }
+bool is_exact(const std::string& spec) {
+  return family(spec) == "implicit" && rules::parse_rule(spec, "--depth").by_design.empty();
+}
 
 nn::Depth parse_depth(const std::string& text, const SolveSettings& settings, std::uint64_t seed) {
   if (is_explicit(text)) {

@@ -18,7 +18,7 @@ std::vector<std::string> depth_syntax();
 nn::Depth parse_depth(const std::string& spec, const SolveSettings& settings, std::uint64_t seed = 0);
 
 bool is_explicit(const std::string& spec);
-/// Whether it is an equilibrium by the exact rule, whatever solves its adjoint equation.
+/// Whether it is an equilibrium by the exact rule, whatever solves its adjoint equation, and to its end.
 bool is_exact(const std::string& spec);
 
 }  // namespace banach::lm

@@ -95,7 +95,8 @@ TEST_CASE("lm: a depth is an equilibrium with its rule, or layers") {
   CHECK_THROWS_AS(parse_depth("nonsense", {}), cli::UsageError);
   CHECK(is_explicit("explicit:3"));
   for (const char* exact : {"implicit", "implicit:gmres", "implicit:dense"}) CHECK(is_exact(exact));
-  for (const char* other : {"jfb", "explicit:3", "phantom:5:0.5"}) CHECK_FALSE(is_exact(other));
+  for (const char* other : {"jfb", "explicit:3", "phantom:5:0.5", "implicit:gmres:4"})
+    CHECK_FALSE(is_exact(other));
 }
 
 TEST_CASE("lm: a text that is missing says how it is fetched") {
